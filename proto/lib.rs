@@ -1,0 +1,22 @@
+//! Tollgate's contract as Rust types: everything here is generated from the `.proto` files beside this one.
+#![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub)]
+
+/// `tollgate`: the packages callers and operators use.
+pub mod tollgate {
+    /// What applications call: chat, embeddings, models, usage; the shared messages and error reasons.
+    pub mod v1 {
+        tonic::include_proto!("tollgate.v1");
+    }
+    /// What operators call: keys.
+    pub mod admin {
+        /// Version 1 of the operators' API.
+        pub mod v1 {
+            tonic::include_proto!("tollgate.admin.v1");
+        }
+    }
+}
+
+pub use tollgate::{admin::v1 as admin, v1};
+
+/// The encoded `google.protobuf.FileDescriptorSet` of both packages and their imports, with comments.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,247 @@
+//! What a request's headers say of a call, the same for REST and gRPC metadata.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::HeaderMap;
+use tollgate_api::v1;
+use uuid::Uuid;
+
+use crate::{
+    call::{Asked, Call, Caller, Deadline, Operation, Surface},
+    error::Error,
+};
+
+/// Most tags a call may carry.
+const MAX_TAGS: usize = 16;
+/// Longest value of a tag, in bytes.
+const MAX_TAG_VALUE: usize = 256;
+/// Longest idempotency key.
+const MAX_REQUEST_ID: usize = 64;
+
+/// Starts a call from its headers. What is wrong in them is an error beside the call, so that it is recorded too.
+pub fn call(
+    headers: &HeaderMap,
+    caller: Arc<Caller>,
+    surface: Surface,
+    operation: Operation,
+) -> (Call, Result<(), Error>) {
+    let started = Instant::now();
+    let mut call = Call {
+        id: Uuid::now_v7(),
+        started,
+        create_time: SystemTime::now(),
+        surface,
+        operation,
+        tags: caller.default_tags.clone(),
+        caller,
+        asked: Asked::default(),
+        options: v1::CallOptions::default(),
+        deadline: None,
+        traceparent: traceparent(headers),
+        attempts: Vec::new(),
+    };
+    let read = read(headers, &mut call);
+    (call, read)
+}
+
+fn read(headers: &HeaderMap, call: &mut Call) -> Result<(), Error> {
+    if let Some(wait) = text(headers, "x-tollgate-timeout-ms")? {
+        let ms: u64 = wait.trim().parse().ok().filter(|ms| *ms > 0).ok_or_else(|| {
+            Error::invalid(
+                "x-tollgate-timeout-ms",
+                "x-tollgate-timeout-ms must be a positive number of milliseconds",
+            )
+        })?;
+        set_deadline(call, Duration::from_millis(ms));
+    }
+    if let Some(wait) = headers.get("grpc-timeout") {
+        let wait = wait.to_str().ok().and_then(grpc_timeout).ok_or_else(|| {
+            Error::invalid("grpc-timeout", "grpc-timeout must be up to 8 digits and one of H, M, S, m, u, n")
+        })?;
+        set_deadline(call, wait);
+    }
+    for name in ["x-tollgate-request-id", "idempotency-key"] {
+        if let Some(id) = text(headers, name)? {
+            check_request_id(name, id)?;
+            id.clone_into(&mut call.options.request_id);
+            break;
+        }
+    }
+    if let Some(session) = text(headers, "x-claude-code-session-id")? {
+        session.clone_into(&mut call.options.session_id);
+    }
+    if let Some(tags) = text(headers, "x-tollgate-tags")? {
+        let parsed = tags.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
+            pair.split_once('=').ok_or_else(|| {
+                Error::invalid("x-tollgate-tags", "x-tollgate-tags must look like `feature=summary,env=prod`")
+            })
+        });
+        let mut given = BTreeMap::new();
+        for pair in parsed {
+            let (key, value) = pair?;
+            given.insert(key.trim().to_owned(), value.trim().to_owned());
+        }
+        merge_tags(call, "x-tollgate-tags", given)?;
+    }
+    Ok(())
+}
+
+/// Takes over the options of a gRPC message; they win over the headers.
+///
+/// # Errors
+/// `INVALID_REQUEST` naming the field below `options`.
+pub fn take_options(call: &mut Call, options: Option<v1::CallOptions>) -> Result<(), Error> {
+    let Some(mut options) = options else { return Ok(()) };
+    check_request_id("options.request_id", &options.request_id)?;
+    for (name, wait) in [
+        ("options.first_token_timeout", &options.first_token_timeout),
+        ("options.idle_timeout", &options.idle_timeout),
+    ] {
+        if wait.is_some_and(|wait| Duration::try_from(wait).map_or(true, |wait| wait.is_zero())) {
+            return Err(Error::invalid(name, format!("{name} must be longer than zero")));
+        }
+    }
+    if options.max_cost_nanos.is_some_and(|nanos| nanos < 0) {
+        return Err(Error::invalid("options.max_cost_nanos", "options.max_cost_nanos must not be negative"));
+    }
+    merge_tags(call, "options.tags", std::mem::take(&mut options.tags).into_iter().collect())?;
+    if options.request_id.is_empty() {
+        options.request_id = std::mem::take(&mut call.options.request_id);
+    }
+    if options.session_id.is_empty() {
+        options.session_id = std::mem::take(&mut call.options.session_id);
+    }
+    call.options = options;
+    Ok(())
+}
+
+/// Checks tags by the contract's rules, for calls and for a key's defaults.
+///
+/// # Errors
+/// `INVALID_REQUEST` naming the field.
+pub fn check_tags(field: &str, tags: &BTreeMap<String, String>) -> Result<(), Error> {
+    if tags.len() > MAX_TAGS {
+        return Err(Error::invalid(field, format!("at most {MAX_TAGS} tags, not {}", tags.len())));
+    }
+    for (key, value) in tags {
+        let mut bytes = key.bytes();
+        let starts_well = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
+        let goes_on_well =
+            bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte));
+        if !(starts_well && goes_on_well && key.len() <= 64) {
+            let shown: String = key.escape_default().take(80).collect();
+            return Err(Error::invalid(
+                field,
+                format!("the tag `{shown}` must match [a-z][a-z0-9_.-]{{0,63}}"),
+            ));
+        }
+        if value.len() > MAX_TAG_VALUE || value.chars().any(char::is_control) {
+            let message =
+                format!("the value of tag `{key}` must be at most {MAX_TAG_VALUE} bytes of printable text");
+            return Err(Error::invalid(field, message));
+        }
+    }
+    Ok(())
+}
+
+fn merge_tags(call: &mut Call, field: &str, tags: BTreeMap<String, String>) -> Result<(), Error> {
+    if tags.is_empty() {
+        return Ok(());
+    }
+    check_tags(field, &tags)?;
+    call.tags.extend(tags);
+    check_tags(field, &call.tags)
+}
+
+fn check_request_id(field: &str, id: &str) -> Result<(), Error> {
+    if id.len() <= MAX_REQUEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("{field} must be at most {MAX_REQUEST_ID} printable ASCII characters")))
+}
+
+fn set_deadline(call: &mut Call, wait: Duration) {
+    // A year is for ever here; the cap keeps the addition from overflowing.
+    let at = call.started + wait.min(Duration::from_secs(365 * 86_400));
+    call.deadline = Some(Deadline { at, by_caller: true }.earlier(call.deadline));
+}
+
+/// Reads gRPC's `grpc-timeout`: up to eight digits and a unit.
+fn grpc_timeout(value: &str) -> Option<Duration> {
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Error> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    value.to_str().map(Some).map_err(|_| Error::invalid(name, format!("{name} must be printable ASCII")))
+}
+
+/// Returns the caller's W3C trace context if it is well-formed; a malformed one is ignored, as the standard says.
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let mut parts = value.split('-');
+    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let well_formed = version == "00"
+        && trace.len() == 32
+        && span.len() == 16
+        && flags.len() == 2
+        && parts.next().is_none()
+        && hex(trace)
+        && hex(span)
+        && hex(flags)
+        && trace.bytes().any(|byte| byte != b'0')
+        && span.bytes().any(|byte| byte != b'0');
+    well_formed.then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeouts_are_read_by_unit_and_refused_when_malformed() {
+        assert_eq!(grpc_timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        for bad in ["", "m", "5", "5x", "-5m", "123456789m", "5µ"] {
+            assert_eq!(grpc_timeout(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn tags_are_checked_by_the_contracts_rules() {
+        let tags = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        assert!(check_tags("t", &tags("feature.x-1", "a b")).is_ok());
+        assert!(check_tags("t", &tags("Feature", "x")).is_err());
+        assert!(check_tags("t", &tags("ok", "line\nbreak")).is_err());
+        assert!(check_tags("t", &tags("ok", &"x".repeat(257))).is_err());
+    }
+
+    #[test]
+    fn a_malformed_traceparent_is_ignored() {
+        let with = |value: &str| {
+            HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value.parse().unwrap())])
+        };
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(traceparent(&with(good)).as_deref(), Some(good));
+        assert_eq!(traceparent(&with("00-00000000000000000000000000000000-00f067aa0ba902b7-01")), None);
+        assert_eq!(traceparent(&with("nonsense")), None);
+    }
+}

@@ -1,0 +1,136 @@
+//! What can go wrong for a caller: reasons and facts, no status codes (those are `edge/status.rs`'s).
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use tollgate_api::v1;
+pub use tollgate_api::v1::ErrorReason as Reason;
+
+/// An error as the caller will be told it. Messages never hold keys, prompts or answers.
+#[derive(Clone)]
+pub struct Error(Box<Facts>);
+
+/// Everything an edge may say of an error.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// What happened, in the contract's vocabulary.
+    pub reason: Reason,
+    /// One sentence: which layer, which limit, what to do.
+    pub message: String,
+    /// The request field that is wrong, as a path in the caller's own dialect (`messages[2].content`).
+    pub field: Option<String>,
+    /// When a retry makes sense.
+    pub retry_after: Option<Duration>,
+    /// Further facts for `ErrorInfo.metadata`.
+    pub metadata: Vec<(&'static str, String)>,
+    /// What the upstream said, if one was asked.
+    pub upstream: Option<Upstream>,
+    /// Every attempt that was made.
+    pub attempts: Vec<v1::Attempt>,
+}
+
+/// An upstream's refusal.
+#[derive(Clone, Debug, Default)]
+pub struct Upstream {
+    /// The kind of failure, as attempts and metrics name it (`timeout`, `unavailable`, …).
+    pub kind: &'static str,
+    /// The contract's view of it; its `message` is safe to show.
+    pub failure: v1::UpstreamFailure,
+    /// The upstream's own body, for a caller of the same dialect; absent if it may hold a secret.
+    pub body: Option<Bytes>,
+}
+
+impl Error {
+    /// Makes an error of that reason.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self(Box::new(Facts {
+            reason,
+            message: message.into(),
+            field: None,
+            retry_after: None,
+            metadata: Vec::new(),
+            upstream: None,
+            attempts: Vec::new(),
+        }))
+    }
+
+    /// Makes the error for a request field that cannot be accepted.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(Reason::InvalidRequest, message).at_field(field.into())
+    }
+
+    /// Makes the error for a mistake of ours.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(Reason::Internal, message)
+    }
+
+    /// Names the request field that is at fault.
+    #[must_use]
+    pub fn at_field(mut self, field: String) -> Self {
+        self.0.metadata.push(("field", field.clone()));
+        self.0.field = Some(field);
+        self
+    }
+
+    /// Adds a fact for `ErrorInfo.metadata`.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.0.metadata.push((key, value.into()));
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.0.retry_after = wait;
+        self
+    }
+
+    /// Adds what the upstream said.
+    #[must_use]
+    pub fn upstream(mut self, upstream: Upstream) -> Self {
+        self.0.upstream = Some(upstream);
+        self
+    }
+
+    /// Adds the attempts that were made.
+    #[must_use]
+    pub fn attempts(mut self, attempts: Vec<v1::Attempt>) -> Self {
+        self.0.attempts = attempts;
+        self
+    }
+
+    /// Returns the reason.
+    pub fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// Returns the reason's short name, as records and metrics show it (`MODEL_NOT_FOUND`).
+    pub fn reason_name(&self) -> &'static str {
+        short_name(self.0.reason)
+    }
+
+    /// Returns all facts.
+    pub fn facts(&self) -> &Facts {
+        &self.0
+    }
+}
+
+/// Returns a reason's name without the enum's prefix.
+pub fn short_name(reason: Reason) -> &'static str {
+    reason.as_str_name().trim_start_matches("ERROR_REASON_")
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,15 @@
+//! Tollgate, the LLM gateway: one port between every application and every model.
+//!
+//! Directions: `main -> app -> {edge, pipeline, config} -> rooms -> {call, error, telemetry} -> tollgate-api`. Rooms do
+//! not import each other; `pipeline.rs` joins them.
+
+pub mod auth;
+pub mod call;
+pub mod config;
+pub mod edge;
+pub mod error;
+pub mod meter;
+pub mod pipeline;
+pub mod provider;
+pub mod route;
+pub mod telemetry;

@@ -1,0 +1,91 @@
+//! What a call cost: usage, prices, one durable record per call, and the answers to who used what.
+//!
+//! Place in the path: opened right after `auth`, so that it sees every later outcome; does its work when the stream
+//! ends. Life of a call: journal `begin` before each upstream call → journal `checkpoint`s while tokens flow →
+//! journal `settle` before the caller sees the end → a row in SQLite. The journal survives kill -9; what it holds
+//! and SQLite does not is written as `recovered` at the next start. Config: `store`, `--data-dir`. Metrics:
+//! `tollgate_requests_total`, `tollgate_tokens_total`, `tollgate_cost_usd_total` and kin. Tests: in each file,
+//! `tests/e2e/ledger.rs`.
+
+mod journal;
+mod ledger;
+mod open;
+mod price;
+mod query;
+mod record;
+mod tally;
+
+use std::{path::Path, sync::Arc};
+
+use tollgate_api::v1;
+
+pub use journal::{Journal, Progress};
+pub use ledger::Ledger;
+pub use open::Open;
+pub use price::{Catalog, ModelFacts};
+
+use crate::{
+    call::Call,
+    error::{Error, Reason},
+};
+
+/// The room: journal, ledger and prices.
+pub struct Meter {
+    journal: Journal,
+    ledger: Ledger,
+    catalog: Arc<Catalog>,
+}
+
+impl Meter {
+    /// Opens journal and ledger, and writes what the last process could not.
+    ///
+    /// # Errors
+    /// A message for the operator that names the path and what to do.
+    pub fn start(data_dir: &Path, store: &Path, catalog: Arc<Catalog>) -> Result<Arc<Self>, String> {
+        let ledger = Ledger::open(store)?;
+        let journal = Journal::open(&data_dir.join("journal"), &ledger)?;
+        Ok(Arc::new(Self { journal, ledger, catalog }))
+    }
+
+    /// Starts the record of a call. Whatever happens from here on ends in exactly one record.
+    pub fn open(self: &Arc<Self>, call: Call) -> Open {
+        Open::new(self.clone(), call)
+    }
+
+    /// Writes down, before an upstream call, that it is about to be made.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE`: a call that cannot be accounted for is not made.
+    pub fn dispatching(&self, call: &Call) -> Result<(), Error> {
+        self.journal.begin(&record::begun(call)).map_err(|error| store_unavailable(&error))
+    }
+
+    /// Returns the ledger, for reading.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Returns the model facts and prices.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Waits until everything settled so far is in SQLite, for a clean exit.
+    pub async fn flush(&self) {
+        self.ledger.flush().await;
+    }
+
+    fn settle(&self, record: v1::UsageRecord) -> Result<(), Error> {
+        self.journal.settle(&record).map_err(|error| store_unavailable(&error))?;
+        self.ledger.append(record);
+        Ok(())
+    }
+}
+
+fn store_unavailable(error: &std::io::Error) -> Error {
+    tracing::error!(%error, "the journal cannot be written");
+    Error::new(
+        Reason::StoreUnavailable,
+        "the gateway cannot write its ledger (disk full or not writable), so it does not make billable calls",
+    )
+}

@@ -1,0 +1,239 @@
+//! The open record of a call: sees everything that happens to it and is settled exactly once, on every ending.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures_util::{Stream, StreamExt as _};
+use tollgate_api::v1;
+
+use super::{Meter, Progress, record, record::Ending, tally::Tally};
+use crate::{
+    call::{Call, Event, Item, Items, Settled},
+    error::{Error, Reason},
+    telemetry,
+};
+
+/// A crash loses at most this much of a running stream's count …
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// … or this many tokens, whichever comes first.
+const CHECKPOINT_TOKENS: i64 = 256;
+
+/// The record of a call that is not over. Dropping it settles the call as cancelled.
+pub struct Open {
+    /// The call, as far as it is known.
+    pub call: Call,
+    meter: Arc<Meter>,
+    tally: Tally,
+    first_token: Option<Instant>,
+    checkpoint: (Instant, i64),
+    settled: Arc<OnceLock<Settled>>,
+}
+
+impl Open {
+    pub(super) fn new(meter: Arc<Meter>, call: Call) -> Self {
+        telemetry::metrics::call_opened();
+        Self {
+            checkpoint: (call.started, 0),
+            call,
+            meter,
+            tally: Tally::default(),
+            first_token: None,
+            settled: Arc::default(),
+        }
+    }
+
+    /// Returns the place where the outcome will stand once the call is over.
+    pub fn outcome(&self) -> Arc<OnceLock<Settled>> {
+        self.settled.clone()
+    }
+
+    /// Settles the call as refused or failed, and hands the error on.
+    pub fn refuse(mut self, error: Error) -> Error {
+        self.settle(&Ending::Failed(&error)).err().unwrap_or(error)
+    }
+
+    /// Follows the call's answer to its end.
+    pub fn follow(self, items: Items, warnings: Vec<v1::Warning>) -> Items {
+        Box::pin(Metered { open: self, items: Some(items), ready: VecDeque::new(), warnings, typed: false })
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settled.get().is_some()
+    }
+
+    /// Counts an item before it is handed on.
+    fn observe(&mut self, item: &Item) {
+        if !self.tally.count(item) {
+            return;
+        }
+        let now = Instant::now();
+        if self.first_token.is_none() {
+            self.first_token = Some(now);
+        }
+        let (at, tokens) = self.checkpoint;
+        if now.saturating_duration_since(at) >= CHECKPOINT_EVERY
+            || self.tally.output_tokens - tokens >= CHECKPOINT_TOKENS
+        {
+            self.checkpoint = (now, self.tally.output_tokens);
+            let progress = Progress {
+                output_tokens: self.tally.output_tokens,
+                content_events: self.tally.content_events,
+            };
+            // A lost checkpoint only makes a recovered record less exact; the settlement will complain.
+            let _ = self.meter.journal.checkpoint(self.call.id, progress);
+        }
+    }
+
+    /// Writes the record. Only the first call does anything.
+    fn settle(&mut self, ending: &Ending<'_>) -> Result<(), Error> {
+        if self.is_settled() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let outcome = match ending {
+            Ending::Complete => "ok",
+            Ending::Cancelled => "cancelled",
+            Ending::Failed(error) => {
+                error.facts().upstream.as_ref().map_or("cancelled", |upstream| upstream.kind)
+            }
+        };
+        if let Some(attempt) = self.call.attempts.last_mut() {
+            attempt.end(outcome, now);
+        }
+        let record =
+            record::settled(&self.call, &self.tally, ending, self.first_token, &self.meter.catalog, now);
+        let _ = self.settled.set(Settled {
+            usage: record.usage.clone().unwrap_or_default(),
+            attempts: record.attempts.clone(),
+        });
+        telemetry::metrics::call_settled(&record);
+        self.meter.settle(record)
+    }
+
+    fn route_info(&self) -> v1::RouteInfo {
+        let target = self.call.attempts.last().map(|attempt| &attempt.target);
+        v1::RouteInfo {
+            target: target.map_or_else(String::new, |target| target.name.to_string()),
+            provider: target.map_or_else(String::new, |target| target.provider.to_string()),
+            model: target.map_or_else(String::new, |target| target.model.to_string()),
+            requested_model: self.call.asked.model.clone(),
+            attempts: self.call.attempts.iter().map(crate::call::Attempt::to_proto).collect(),
+            cache_status: v1::CacheStatus::Bypass.into(),
+            first_token_duration: self
+                .first_token
+                .and_then(|at| at.saturating_duration_since(self.call.started).try_into().ok()),
+            ..Default::default()
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.is_settled() {
+            // The caller is gone, so nobody is left to be told of a failing store; it has been logged.
+            let _ = self.settle(&Ending::Cancelled);
+        }
+        telemetry::metrics::call_closed();
+    }
+}
+
+/// The items of a call, counted as they pass. The record is durable before the last one is handed on.
+struct Metered {
+    open: Open,
+    items: Option<Items>,
+    ready: VecDeque<Result<Item, Error>>,
+    warnings: Vec<v1::Warning>,
+    /// Whether events of the typed lane were seen, whose grammar wants a usage event before an error.
+    typed: bool,
+}
+
+impl Metered {
+    /// Fills in what only the gateway knows, settles before the end is seen, and queues what is to be handed on.
+    fn pass(&mut self, mut item: Item) {
+        self.open.observe(&item);
+        match &mut item {
+            Item::Raw(_, seen) if seen.last => return self.finish(item),
+            Item::Raw(..) => {}
+            Item::Embeddings(answer) => {
+                answer.id = self.open.call.id.to_string();
+                answer.warnings.append(&mut self.warnings);
+                return self.finish(item);
+            }
+            Item::Event(Event::Start(start)) => {
+                self.typed = true;
+                start.id = self.open.call.id.to_string();
+                start.create_time = Some(self.open.call.create_time.into());
+                start.route = Some(self.open.route_info());
+                start.warnings.append(&mut self.warnings);
+            }
+            // The final usage goes out with its cost when the call is settled; interim ones pass as they are.
+            Item::Event(Event::Usage(usage)) if usage.r#final => return,
+            Item::Event(Event::End(_)) => return self.finish(item),
+            Item::Event(_) => {}
+        }
+        self.ready.push_back(Ok(item));
+    }
+
+    /// Settles a complete call, then lets its last item out.
+    fn finish(&mut self, mut item: Item) {
+        if let Err(error) = self.open.settle(&Ending::Complete) {
+            return self.ready.push_back(Err(error));
+        }
+        let route = self.open.route_info();
+        let usage = self.open.settled.get().map(|settled| settled.usage.clone());
+        match &mut item {
+            Item::Event(Event::End(end)) => {
+                end.route = Some(route);
+                self.ready.extend(usage.map(|usage| Ok(Item::Event(Event::Usage(Box::new(usage))))));
+            }
+            Item::Embeddings(answer) => {
+                answer.route = Some(route);
+                answer.usage = usage;
+            }
+            _ => {}
+        }
+        self.ready.push_back(Ok(item));
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.items = None;
+        if self.open.is_settled() {
+            return; // The answer was complete; what happens to the connection afterwards is no matter.
+        }
+        let error = self.open.settle(&Ending::Failed(&error)).err().unwrap_or(error);
+        let usage = self.open.settled.get().map(|settled| settled.usage.clone());
+        if let (true, Some(usage)) = (self.typed && self.open.tally.content_events > 0, usage) {
+            self.ready.push_back(Ok(Item::Event(Event::Usage(Box::new(usage)))));
+        }
+        let attempts = self.open.call.attempts.iter().map(crate::call::Attempt::to_proto).collect();
+        self.ready.push_back(Err(error.attempts(attempts)));
+    }
+}
+
+impl Stream for Metered {
+    type Item = Result<Item, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Poll::Ready(Some(item));
+            }
+            let Some(items) = self.items.as_mut() else { return Poll::Ready(None) };
+            match std::task::ready!(items.poll_next_unpin(cx)) {
+                Some(Ok(item)) => self.pass(item),
+                Some(Err(error)) => self.fail(error),
+                None if self.open.is_settled() => self.items = None,
+                None => {
+                    // Providers must say how an answer ended; one that just stops is cut short.
+                    let error = Error::new(Reason::StreamInterrupted, "the answer stopped without an end");
+                    self.fail(error);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Counting one call: what its items say of tokens, progress and ending. Plain state, no clock, no I/O.
+
+use tollgate_api::v1::{self, usage::Source};
+
+use crate::call::{Asked, Event, Item, estimate_delta_tokens, estimate_text_tokens};
+
+/// What has been seen of a call's answer so far.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Content events handed on.
+    pub(super) content_events: i64,
+    /// Estimated tokens of the content handed on.
+    pub(super) output_tokens: i64,
+    /// The provider's last word on usage; cumulative, so the last one holds.
+    pub(super) usage: Option<v1::Usage>,
+    /// How choice 0 ended.
+    pub(super) finish_reason: Option<v1::FinishReason>,
+    /// The upstream's response id.
+    pub(super) response_id: String,
+    /// The model the upstream says it used.
+    pub(super) model: String,
+}
+
+impl Tally {
+    /// Counts one item. Returns true if it is content.
+    pub(super) fn count(&mut self, item: &Item) -> bool {
+        let before = self.content_events;
+        match item {
+            Item::Raw(_, seen) => {
+                self.content_events += i64::from(seen.content_events);
+                self.output_tokens += i64::from(seen.output_tokens);
+                if let Some(usage) = &seen.usage {
+                    self.usage = Some((**usage).clone());
+                }
+                self.finish_reason = seen.finish_reason.or(self.finish_reason);
+                keep_first(&mut self.response_id, seen.response_id.as_deref());
+                keep_first(&mut self.model, seen.model.as_deref());
+            }
+            Item::Embeddings(answer) => {
+                self.content_events += 1;
+                self.usage.clone_from(&answer.usage);
+                keep_first(&mut self.model, Some(&answer.model));
+            }
+            Item::Event(event) => self.count_event(event),
+        }
+        self.content_events > before
+    }
+
+    fn count_event(&mut self, event: &Event) {
+        let bytes = match event {
+            Event::Text(delta) => delta.text.len(),
+            Event::Thought(delta) => delta.text.len(),
+            Event::ToolCall(delta) => delta.input.len(),
+            Event::Refusal(delta) => delta.text.len(),
+            Event::Media(delta) => delta.transcript.len(),
+            Event::Usage(usage) => {
+                self.usage = Some((**usage).clone());
+                return;
+            }
+            Event::ChoiceEnd(end) => {
+                if end.choice == 0 {
+                    self.finish_reason = Some(end.finish_reason());
+                }
+                return;
+            }
+            Event::Start(start) => {
+                keep_first(&mut self.model, Some(&start.model));
+                return;
+            }
+            Event::End(end) => {
+                keep_first(&mut self.response_id, Some(&end.upstream_response_id));
+                return;
+            }
+            Event::PartStart(_)
+            | Event::PartEnd(_)
+            | Event::Logprobs(_)
+            | Event::Notice(_)
+            | Event::Extension(_) => {
+                return;
+            }
+        };
+        self.content_events += 1;
+        self.output_tokens += i64::from(estimate_delta_tokens(bytes));
+    }
+
+    /// Returns the usage of the call as far as it is known: the provider's, else an estimate if anything was
+    /// asked of a provider at all. `complete` says that the answer reached its end.
+    pub(super) fn usage(&self, asked: &Asked, dispatched: bool, complete: bool) -> Option<v1::Usage> {
+        let mut usage = match &self.usage {
+            // A running count of a stream that broke off says less than what was delivered after it.
+            Some(told) if complete || told.output_tokens.unwrap_or(0) >= self.output_tokens => {
+                let mut told = told.clone();
+                told.set_source(Source::Provider);
+                told
+            }
+            _ if !dispatched => return None,
+            told => {
+                let mut estimate = told.clone().unwrap_or_default();
+                estimate.set_source(Source::Estimated);
+                estimate
+                    .input_tokens
+                    .get_or_insert_with(|| i64::from(estimate_text_tokens(asked.input_bytes)));
+                estimate.output_tokens = Some(self.output_tokens);
+                estimate
+            }
+        };
+        usage.r#final = true;
+        Some(usage)
+    }
+}
+
+fn keep_first(slot: &mut String, value: Option<&str>) {
+    if let (true, Some(value)) = (slot.is_empty(), value) {
+        value.clone_into(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Item {
+        Item::Event(Event::Text(v1::TextDelta { text: text.to_owned(), choice: 0, part: 0 }))
+    }
+
+    fn told(output: i64) -> Item {
+        let usage = v1::Usage { input_tokens: Some(7), output_tokens: Some(output), ..Default::default() };
+        Item::Event(Event::Usage(Box::new(usage)))
+    }
+
+    fn asked() -> Asked {
+        Asked { input_bytes: 40, ..Asked::default() }
+    }
+
+    #[test]
+    fn the_providers_usage_holds_at_a_complete_end() {
+        let mut tally = Tally::default();
+        tally.count(&text("hello"));
+        tally.count(&told(1));
+        let usage = tally.usage(&asked(), true, true).unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(7), Some(1)));
+        assert_eq!(usage.source(), Source::Provider);
+        assert!(usage.r#final);
+    }
+
+    #[test]
+    fn a_cut_stream_is_estimated_from_what_was_delivered_and_flagged() {
+        let mut tally = Tally::default();
+        for _ in 0..5 {
+            assert!(tally.count(&text(" word")));
+        }
+        let usage = tally.usage(&asked(), true, false).unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(10), Some(5)));
+        assert_eq!(usage.source(), Source::Estimated);
+    }
+
+    #[test]
+    fn a_running_count_is_not_the_last_word_on_a_cut_stream() {
+        let mut tally = Tally::default();
+        tally.count(&told(1));
+        for _ in 0..3 {
+            tally.count(&text(" word"));
+        }
+        let usage = tally.usage(&asked(), true, false).unwrap();
+        assert_eq!(usage.output_tokens, Some(3));
+        assert_eq!(usage.input_tokens, Some(7), "the input the provider told still holds");
+        assert_eq!(usage.source(), Source::Estimated);
+    }
+
+    #[test]
+    fn a_call_that_reached_no_provider_has_no_usage() {
+        assert!(Tally::default().usage(&asked(), false, false).is_none());
+    }
+}

@@ -1,0 +1,165 @@
+//! To whom a call goes: one file per dialect behind a trait of two methods, a table of compatible vendors, and
+//! what they share (HTTP, SSE, classification of failures).
+//!
+//! Place in the path: the last room; `route` calls it once per attempt. Config: `providers`. Metrics:
+//! `tollgate_upstream_*`, written by `meter`. Tests: `tests/e2e/upstream.rs`, `tests/wire`.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+use tollgate_api::v1;
+use uuid::Uuid;
+
+use crate::call::{Items, Payload};
+
+/// A vendor's adapter. Dropping the future or the items it returns ends the upstream call at once.
+pub trait Provider: Send + Sync + 'static {
+    /// Sends a completion. The answer's items follow the grammar of `call::Item`; for a whole answer
+    /// (`streamed` false) too.
+    ///
+    /// # Errors
+    /// Anything up to and including the upstream's response head; later failures come as an item.
+    fn chat<'a>(&'a self, request: Outgoing<'a, v1::ChatInput>) -> BoxFuture<'a, Result<Answer, Error>>;
+
+    /// Asks for embeddings.
+    ///
+    /// # Errors
+    /// As `chat`.
+    fn embed<'a>(&'a self, request: Outgoing<'a, v1::EmbedRequest>) -> BoxFuture<'a, Result<Answer, Error>>;
+}
+
+/// A provider under its configured name, as `route` holds it.
+#[derive(Clone)]
+pub struct Named {
+    /// The name in the configuration.
+    pub name: Arc<str>,
+    /// The catalog's name of the vendor (`openai`, `echo`, …), for prices and facts.
+    pub vendor: Arc<str>,
+    /// The adapter.
+    pub adapter: Arc<dyn Provider>,
+}
+
+/// One attempt's request.
+#[derive(Debug)]
+pub struct Outgoing<'a, T> {
+    /// Our id of the call, sent along as `x-request-id` for the vendor's support.
+    pub call_id: Uuid,
+    /// The configured name of the provider, which selects its `provider_options`.
+    pub provider: &'a str,
+    /// The vendor's model id.
+    pub model: &'a str,
+    /// The request; its raw bytes may be sent if they are in the vendor's dialect.
+    pub payload: &'a Payload<T>,
+    /// Whether to ask for a stream.
+    pub streamed: bool,
+    /// Whether the caller asked to see usage in the stream. Upstream is asked for it always.
+    pub usage_wanted: bool,
+    /// Whether a parameter the vendor does not know refuses the call instead of being dropped with a warning.
+    pub strict: bool,
+    /// The caller's `traceparent`.
+    pub traceparent: Option<&'a str>,
+}
+
+/// An upstream's answer from its head on.
+pub struct Answer {
+    /// The upstream's HTTP status (200 for built-in providers).
+    pub http_status: u16,
+    /// The upstream's own request id; empty if it gave none.
+    pub upstream_request_id: String,
+    /// Upstream headers that callers' SDKs read and that are safe to forward.
+    pub headers: HeaderMap,
+    /// What was dropped or changed in translation.
+    pub warnings: Vec<v1::Warning>,
+    /// The pieces of the answer. A stream that did not reach its dialect's own end yields an error, never just ends.
+    pub items: Items<Error>,
+}
+
+/// What an upstream failure means for retry, fallback and the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 429 and its kin. The wait is the upstream's own hint.
+    RateLimited {
+        /// The upstream's own hint.
+        retry_after: Option<Duration>,
+    },
+    /// The prompt does not fit the model.
+    ContextLength,
+    /// The vendor's own filter refused.
+    ContentPolicy,
+    /// Connect, first token or idle timeout, or the upstream's own 408 or 504.
+    Timeout,
+    /// Refused, reset, cut short, 5xx.
+    Unavailable,
+    /// The vendor refused our credential (401, 403, no credit).
+    Denied,
+    /// The vendor refused the request (other 4xx).
+    Invalid,
+    /// The vendor does not know this parameter and the caller asked for strictness.
+    Unsupported,
+    /// The answer is not what its dialect promises: HTML, half a JSON, nothing at all.
+    BadResponse,
+}
+
+impl Kind {
+    /// Returns the name that attempts, records and metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimited { .. } => "rate_limited",
+            Self::ContextLength => "context_length",
+            Self::ContentPolicy => "content_policy",
+            Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::Denied => "denied",
+            Self::Invalid | Self::Unsupported => "invalid",
+            Self::BadResponse => "bad_response",
+        }
+    }
+}
+
+/// A failed attempt.
+#[derive(Debug)]
+pub struct Error {
+    /// What it means.
+    pub kind: Kind,
+    /// What to tell people, without keys, prompts or answers.
+    pub message: String,
+    /// The upstream's HTTP status; 0 if none came.
+    pub http_status: u16,
+    /// The upstream's `error.type`; empty if none.
+    pub upstream_type: String,
+    /// The upstream's `error.code`; empty if none.
+    pub upstream_code: String,
+    /// The request field the upstream names, or that cannot be translated.
+    pub field: Option<String>,
+    /// The upstream's own request id; empty if none.
+    pub request_id: String,
+    /// The upstream's error body as it came, for a caller of the same dialect; absent if it may hold a secret.
+    pub body: Option<Bytes>,
+    /// The request itself does not fit the contract: told to the caller as it is.
+    pub caller: Option<crate::error::Error>,
+}
+
+impl Error {
+    /// Makes a failure that no upstream answer stands behind.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            http_status: 0,
+            upstream_type: String::new(),
+            upstream_code: String::new(),
+            field: None,
+            request_id: String::new(),
+            body: None,
+            caller: None,
+        }
+    }
+}
+
+impl From<crate::error::Error> for Error {
+    fn from(error: crate::error::Error) -> Self {
+        Self { caller: Some(error.clone()), ..Self::new(Kind::Invalid, error.to_string()) }
+    }
+}

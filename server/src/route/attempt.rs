@@ -1,0 +1,211 @@
+//! Plan to answer: one upstream call after another until one brings content, within the caller's deadline.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt as _, stream};
+use http::HeaderMap;
+use tokio::time::timeout_at;
+use tollgate_api::v1;
+
+use super::{Candidate, Plan, failure, guarded::Guarded};
+use crate::{
+    call::{Attempt, Call, Deadline, Event, Item, Items, Request, Target},
+    error::Error,
+    provider::{self, Answer, Kind, Outgoing},
+};
+
+/// How long each phase of an upstream call may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From sending the request to the first content event.
+    pub first_token: Duration,
+    /// Between two events that are progress.
+    pub idle: Duration,
+}
+
+impl Timeouts {
+    /// Returns these timeouts, shortened (never lengthened) by what the caller asked for.
+    #[must_use]
+    pub fn narrowed_by(self, options: &v1::CallOptions) -> Self {
+        let shorter = |ours: Duration, theirs: Option<prost_types::Duration>| {
+            theirs.and_then(|wait| Duration::try_from(wait).ok()).map_or(ours, |theirs| theirs.min(ours))
+        };
+        Self {
+            first_token: shorter(self.first_token, options.first_token_timeout),
+            idle: shorter(self.idle, options.idle_timeout),
+        }
+    }
+}
+
+/// An answer whose first content event is in hand.
+pub struct Dispatched {
+    /// Who answers.
+    pub target: Arc<Target>,
+    /// What was dropped or changed in translation.
+    pub warnings: Vec<v1::Warning>,
+    /// Upstream headers that are safe to forward.
+    pub headers: HeaderMap,
+    /// The upstream's own request id; empty if it gave none.
+    pub upstream_request_id: String,
+    /// The pieces, the first content event included.
+    pub items: Items,
+}
+
+/// Tries the plan's targets in order until one brings content. `before_attempt` runs before each upstream call, when
+/// the attempt already stands in the call.
+///
+/// # Errors
+/// The last attempt's failure in the caller's words, with every attempt, or the deadline's.
+pub async fn dispatch(
+    plan: &Plan,
+    call: &mut Call,
+    request: &Request,
+    timeouts: Timeouts,
+    deadline: Deadline,
+    before_attempt: impl Fn(&Call) -> Result<(), Error>,
+) -> Result<Dispatched, Error> {
+    let tries = plan.candidates.iter().take(plan.attempts.max(1));
+    let mut left = tries.len();
+    for candidate in tries {
+        left -= 1;
+        call.attempts.push(Attempt::start(candidate.target.clone(), Instant::now()));
+        before_attempt(call)?;
+        let failed = match attempt(candidate, call, request, timeouts, deadline).await {
+            Ok(dispatched) => return Ok(dispatched),
+            Err(Failed::Deadline(error)) => {
+                end_running(call, "cancelled");
+                return Err(error.attempts(call.attempts.iter().map(Attempt::to_proto).collect()));
+            }
+            Err(Failed::Upstream(failed)) => failed,
+        };
+        failure::note(&mut call.attempts, &failed, Instant::now());
+        if left == 0 || failed.caller.is_some() || !failure::may_fall_back(failed.kind) {
+            let error = failure::to_caller(failed, &candidate.target, false);
+            return Err(error.attempts(call.attempts.iter().map(Attempt::to_proto).collect()));
+        }
+    }
+    Err(Error::internal("a plan without targets"))
+}
+
+enum Failed {
+    Upstream(provider::Error),
+    Deadline(Error),
+}
+
+fn end_running(call: &mut Call, outcome: &'static str) {
+    if let Some(attempt) = call.attempts.last_mut() {
+        attempt.end(outcome, Instant::now());
+    }
+}
+
+/// Makes one upstream call and holds its items back until the first that is content.
+async fn attempt(
+    candidate: &Candidate,
+    call: &mut Call,
+    request: &Request,
+    timeouts: Timeouts,
+    deadline: Deadline,
+) -> Result<Dispatched, Failed> {
+    let first_token = Instant::now() + timeouts.first_token;
+    let until = first_token.min(deadline.at);
+    let provider = &candidate.provider;
+    let work = async {
+        let mut answer = send(candidate, call, request).await?;
+        let held = hold_until_content(&mut answer.items).await?;
+        Ok::<_, provider::Error>((answer, held))
+    };
+    let (answer, held) = match timeout_at(until.into(), work).await {
+        Ok(done) => done.map_err(Failed::Upstream)?,
+        Err(_) if until == deadline.at => {
+            return Err(Failed::Deadline(super::guarded::deadline_error(deadline)));
+        }
+        Err(_) => {
+            return Err(Failed::Upstream(provider::Error::new(
+                Kind::Timeout,
+                format!(
+                    "no content within first_token = {:?} (a larger `timeouts.first_token` waits longer)",
+                    timeouts.first_token
+                ),
+            )));
+        }
+    };
+    if let Some(attempt) = call.attempts.last_mut() {
+        attempt.http_status = answer.http_status;
+        attempt.upstream_request_id.clone_from(&answer.upstream_request_id);
+    }
+    tracing::debug!(call = %call.id, provider = %provider.name, model = %candidate.target.model, "upstream answers");
+    let items = stream::iter(held.into_iter().map(Ok)).chain(answer.items);
+    Ok(Dispatched {
+        target: candidate.target.clone(),
+        warnings: answer.warnings,
+        headers: answer.headers,
+        upstream_request_id: answer.upstream_request_id,
+        items: Box::pin(Guarded::new(
+            Box::pin(items),
+            candidate.target.clone(),
+            call.asked.streamed,
+            timeouts.idle,
+            deadline,
+        )),
+    })
+}
+
+async fn send(candidate: &Candidate, call: &Call, request: &Request) -> Result<Answer, provider::Error> {
+    let provider = &candidate.provider;
+    match request {
+        Request::Chat(payload) => {
+            let adapter = &provider.adapter;
+            adapter.chat(outgoing(candidate, call, payload)).await
+        }
+        Request::Embed(payload) => {
+            let adapter = &provider.adapter;
+            adapter.embed(outgoing(candidate, call, payload)).await
+        }
+    }
+}
+
+fn outgoing<'a, T>(
+    candidate: &'a Candidate,
+    call: &'a Call,
+    payload: &'a crate::call::Payload<T>,
+) -> Outgoing<'a, T> {
+    Outgoing {
+        call_id: call.id,
+        provider: &candidate.provider.name,
+        model: &candidate.target.model,
+        payload,
+        streamed: call.asked.streamed,
+        usage_wanted: call.asked.usage_wanted,
+        strict: call.options.unsupported_parameters() == v1::UnsupportedParameters::Reject,
+        traceparent: call.traceparent.as_deref(),
+    }
+}
+
+/// Reads up to and including the first item that a caller may see as an answer. Failures up to here can still be
+/// a real status, and another target may be tried unseen.
+async fn hold_until_content(items: &mut Items<provider::Error>) -> Result<Vec<Item>, provider::Error> {
+    let mut held = Vec::with_capacity(2);
+    while let Some(item) = items.next().await {
+        let item = item?;
+        let commits = is_content(&item);
+        held.push(item);
+        if commits {
+            return Ok(held);
+        }
+    }
+    if held.is_empty() {
+        return Err(provider::Error::new(Kind::BadResponse, "the answer is empty"));
+    }
+    Ok(held)
+}
+
+fn is_content(item: &Item) -> bool {
+    match item {
+        Item::Embeddings(_) => true,
+        Item::Raw(_, seen) => seen.content_events > 0 || seen.last,
+        Item::Event(event) => !matches!(event, Event::Start(_) | Event::PartStart(_) | Event::Usage(_)),
+    }
+}

@@ -1,0 +1,116 @@
+//! The stream of an attempt under guard: idle timeout, deadline, and failures in the caller's words.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures_util::Stream;
+use tokio::time::{Sleep, sleep_until};
+
+use super::failure;
+use crate::{
+    call::{Deadline, Item, Items, Target},
+    error::{Error, Reason},
+    provider::{self, Kind},
+};
+
+/// Items of one attempt. Ends after an error; drops the upstream with it.
+pub(super) struct Guarded {
+    items: Option<Items<provider::Error>>,
+    target: Arc<Target>,
+    streamed: bool,
+    idle: Duration,
+    idle_until: Instant,
+    deadline: Deadline,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Guarded {
+    pub(super) fn new(
+        items: Items<provider::Error>,
+        target: Arc<Target>,
+        streamed: bool,
+        idle: Duration,
+        deadline: Deadline,
+    ) -> Self {
+        let idle_until = Instant::now() + idle;
+        let timer = Box::pin(sleep_until(idle_until.min(deadline.at).into()));
+        Self { items: Some(items), target, streamed, idle, idle_until, deadline, timer }
+    }
+
+    fn fail(&mut self, failed: provider::Error) -> Poll<Option<Result<Item, Error>>> {
+        self.items = None;
+        Poll::Ready(Some(Err(failure::to_caller(failed, &self.target, self.streamed))))
+    }
+
+    /// Decides what a fired timer means: the deadline, real silence, or progress since it was set.
+    fn timer_fired(&mut self, cx: &mut Context<'_>) -> Option<Poll<Option<Result<Item, Error>>>> {
+        let now = Instant::now();
+        if now >= self.deadline.at {
+            self.items = None;
+            return Some(Poll::Ready(Some(Err(deadline_error(self.deadline)))));
+        }
+        if now >= self.idle_until {
+            let message = format!("no event within timeouts.idle = {:?}", self.idle);
+            return Some(self.fail(provider::Error::new(Kind::Timeout, message)));
+        }
+        let until = self.idle_until.min(self.deadline.at);
+        self.timer.as_mut().reset(until.into());
+        // Registers the waker for the new moment.
+        let _ = self.timer.as_mut().poll(cx);
+        None
+    }
+}
+
+impl Stream for Guarded {
+    type Item = Result<Item, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(items) = self.items.as_mut() else { return Poll::Ready(None) };
+        match items.as_mut().poll_next(cx) {
+            Poll::Ready(Some(Ok(item))) => {
+                // Comments and pings are no progress: a provider that only sends them is stalled.
+                let now = Instant::now();
+                if now >= self.deadline.at {
+                    self.items = None;
+                    return Poll::Ready(Some(Err(deadline_error(self.deadline))));
+                }
+                if !matches!(&item, Item::Raw(_, seen) if !seen.progress) {
+                    self.idle_until = now + self.idle;
+                }
+                Poll::Ready(Some(Ok(item)))
+            }
+            Poll::Ready(Some(Err(failed))) => self.fail(failed),
+            Poll::Ready(None) => {
+                self.items = None;
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                if self.timer.as_mut().poll(cx).is_ready()
+                    && let Some(ended) = self.timer_fired(cx)
+                {
+                    return ended;
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Says whose deadline has passed.
+pub(super) fn deadline_error(deadline: Deadline) -> Error {
+    if deadline.by_caller {
+        Error::new(
+            Reason::CallerDeadlineExceeded,
+            "the caller's deadline passed before the answer was complete",
+        )
+    } else {
+        Error::new(
+            Reason::UpstreamTimeout,
+            "the answer was not complete within `timeouts.total`; raise it or ask for less",
+        )
+    }
+}
