@@ -296,10 +296,10 @@ fn find(store: &Connection, id: &str) -> Result<Record, Trouble> {
     }
     store::by_id(store, id)?.ok_or_else(|| {
         // Whoever pastes a whole key where its id belongs must not find it in a log.
-        let shown: String = id.escape_default().take(key::ID_LEN).collect();
-        Error::new(Reason::NotFound, format!("there is no key with the id `{shown}`"))
-            .with("id", shown)
-            .into()
+        let is_id = id.len() == key::ID_LEN && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let shown = if is_id { id } else { "…" };
+        let message = format!("there is no key with the id `{shown}`; ids are 12 letters and digits");
+        Error::new(Reason::NotFound, message).with("id", shown).into()
     })
 }
 

@@ -142,8 +142,8 @@ fn shown(name: &str) -> String {
 /// A message that names the key whose secret or id belongs to a key that was made at run time.
 pub(super) fn apply(store: &Connection, declared: Vec<Record>, now: SystemTime) -> Result<(), Trouble> {
     let ids: HashSet<String> = declared.iter().map(|record| record.id.clone()).collect();
-    for mut gone in store::all(store)? {
-        if gone.declared && gone.revoke_time.is_none() && !ids.contains(&gone.id) {
+    for mut gone in store::declared(store)? {
+        if !ids.contains(&gone.id) {
             gone.revoke_time = Some(now);
             gone.version = gone.version.saturating_add(1);
             gone.put(store)?;

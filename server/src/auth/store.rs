@@ -194,6 +194,13 @@ pub(super) fn all(store: &Connection) -> rusqlite::Result<Vec<Record>> {
     rows.query_map([], Record::from_row)?.collect()
 }
 
+/// Returns the keys that the configuration declared last.
+pub(super) fn declared(store: &Connection) -> rusqlite::Result<Vec<Record>> {
+    let mut rows =
+        store.prepare(&format!("SELECT {COLUMNS} FROM keys WHERE declared AND revoke_time IS NULL"))?;
+    rows.query_map([], Record::from_row)?.collect()
+}
+
 /// Returns the key of that id, revoked or not.
 pub(super) fn by_id(store: &Connection, id: &str) -> rusqlite::Result<Option<Record>> {
     let mut rows = store.prepare_cached(&format!("SELECT {COLUMNS} FROM keys WHERE id = ?1"))?;
