@@ -1,4 +1,4 @@
-//! Tollgate's contract as Rust types: everything here is generated from the `.proto` files beside this one.
+//! Tollgate's contract as Rust types, generated from the `.proto` files beside this one.
 #![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub)]
 
 /// `tollgate`: the packages callers and operators use.
