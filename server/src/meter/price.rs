@@ -290,7 +290,8 @@ fn undated(model: &str) -> Option<&str> {
     }
     // The date may follow other numbers: `claude-sonnet-4-5-20250929`.
     for length in [10, 8] {
-        let Some((head, date)) = rest.len().checked_sub(length).and_then(|cut| rest.split_at_checked(cut)) else {
+        let Some((head, date)) = rest.len().checked_sub(length).and_then(|cut| rest.split_at_checked(cut))
+        else {
             continue;
         };
         let bytes = date.as_bytes();
