@@ -135,6 +135,8 @@ impl Journal {
     pub fn settle(&self, mut record: v1::UsageRecord, ledger: &Ledger) -> io::Result<()> {
         let id = Uuid::parse_str(&record.id).map_err(io::Error::other)?;
         let mut state = self.state();
+        // If it still cannot be paid, the entry below fares no better, and says so.
+        let _ = state.pay();
         let State { segment, buffer, .. } = &mut *state;
         entry::settle(buffer, &record);
         let written = segment.append(buffer);

@@ -1,7 +1,7 @@
 //! The store of records: SQLite with one writer that commits whatever is queued, and a few readers.
 
 mod connect;
-mod reader;
+pub(super) mod reader;
 mod writer;
 
 use std::{
@@ -31,9 +31,39 @@ const QUEUE: usize = 65_536;
 pub struct Ledger {
     sender: Option<SyncSender<Message>>,
     writer: Option<thread::JoinHandle<()>>,
+    reads: Reads,
+    closing: Arc<AtomicBool>,
+}
+
+/// Reads what is committed. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Reads {
     readers: Arc<reader::Readers>,
     committed: watch::Receiver<i64>,
-    closing: Arc<AtomicBool>,
+}
+
+impl Reads {
+    /// Runs a read on a connection of its own. Dropping the future stops the read.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE` if the store cannot be read, or not in time, and what `read` returns.
+    pub(super) async fn run<T, F>(&self, read: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        self.readers.clone().run(read).await
+    }
+
+    /// Returns the number of the last committed record.
+    pub(super) fn committed(&mut self) -> i64 {
+        *self.committed.borrow_and_update()
+    }
+
+    /// Waits until more is committed than was seen; false if there will never be more.
+    pub(super) async fn more(&mut self) -> bool {
+        self.committed.changed().await.is_ok()
+    }
 }
 
 /// What the writer is told, in order.
@@ -55,11 +85,11 @@ impl Ledger {
             .query_row("SELECT COALESCE(max(seq), 0) FROM records", [], |row| row.get(0))
             .map_err(|error| connect::explain(store, &error))?;
         let (committed_sender, committed) = watch::channel(last);
-        let readers = Arc::new(reader::Readers::new(store));
+        let reads = Reads { readers: Arc::new(reader::Readers::new(store)), committed };
         let (sender, receiver) = sync_channel(QUEUE);
         let closing = Arc::<AtomicBool>::default();
         let writer = start_writer(connection, receiver, committed_sender, closing.clone())?;
-        Ok(Self { sender: Some(sender), writer: Some(writer), readers, committed, closing })
+        Ok(Self { sender: Some(sender), writer: Some(writer), reads, closing })
     }
 
     /// Queues a record. Blocks while the queue is full.
@@ -80,7 +110,7 @@ impl Ledger {
     /// Waits until everything queued before this call is committed.
     pub async fn flush(&self) {
         let (sender, committed) = oneshot::channel();
-        self.send(Message::Then(Box::new(move || drop(sender.send(())))));
+        self.send(Message::Then(Box::new(move || _ = sender.send(()))));
         // The writer only lets go of it unsent when it ends, and then there is nothing left to wait for.
         let _ = committed.await;
     }
@@ -88,32 +118,23 @@ impl Ledger {
     /// Waits until everything queued before this call is committed; false if that takes longer than `patience`.
     pub(super) fn flush_within(&self, patience: Duration) -> bool {
         let (sender, committed) = channel();
-        self.send(Message::Then(Box::new(move || drop(sender.send(())))));
+        self.send(Message::Then(Box::new(move || _ = sender.send(()))));
         committed.recv_timeout(patience).is_ok()
     }
 
-    /// Runs a read on a connection of its own, after everything queued before this call is committed: who saw a
-    /// call succeed sees its record. Dropping the future stops the read.
+    /// Waits until everything queued before this call is committed, and returns the readers: who saw a call succeed
+    /// sees its record.
     ///
     /// # Errors
-    /// `STORE_UNAVAILABLE` if the store cannot be read, or not in time, and what `read` returns.
-    pub(super) async fn read<T, F>(&self, read: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
-    {
+    /// `STORE_UNAVAILABLE` if that takes too long.
+    pub(super) async fn up_to_date(&self) -> Result<Reads, Error> {
         if tokio::time::timeout(reader::PATIENCE, self.flush()).await.is_err() {
             return Err(Error::new(
                 Reason::StoreUnavailable,
                 "the ledger cannot be written at present, so it cannot be read up to date",
             ));
         }
-        self.readers.clone().run(read).await
-    }
-
-    /// Returns the number of the last committed record, as it goes up.
-    pub(super) fn committed(&self) -> watch::Receiver<i64> {
-        self.committed.clone()
+        Ok(self.reads.clone())
     }
 
     fn send(&self, message: Message) {

@@ -18,7 +18,7 @@ const READERS: usize = 3;
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The pool.
-pub(super) struct Readers {
+pub(in crate::meter) struct Readers {
     store: PathBuf,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
