@@ -14,6 +14,8 @@ mod price;
 mod query;
 mod record;
 mod tally;
+#[cfg(test)]
+mod testing;
 
 use std::{path::Path, sync::Arc};
 

@@ -47,7 +47,7 @@ impl Meter {
         request: v1::ListUsageRecordsRequest,
     ) -> Result<v1::ListUsageRecordsResponse, Error> {
         let fingerprint = page::fingerprint(caller, &request.filters, &[]);
-        let token = Token::read(&request.page_token, fingerprint)?;
+        let token = Token::read(&request.page_token, fingerprint, 0)?;
         let span = Span::new(request.start_time.as_ref(), request.end_time.as_ref(), token.as_ref())?;
         let mut conditions = Conditions::visible_to(caller);
         conditions.filter(&request.filters)?;

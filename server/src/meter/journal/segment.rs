@@ -54,6 +54,12 @@ impl Segment {
         self.torn
     }
 
+    /// Makes every further append fail, as a disk does.
+    #[cfg(test)]
+    pub(super) fn break_for_test(&mut self) {
+        self.torn = true;
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }

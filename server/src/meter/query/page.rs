@@ -40,8 +40,8 @@ impl Token {
         Self { end_ms: span.end_ms, ..Self::default() }
     }
 
-    /// Reads a token; `None` asks for the first page.
-    pub(super) fn read(text: &str, fingerprint: u64) -> Result<Option<Self>, Error> {
+    /// Reads a token of a request with so many groups; `None` asks for the first page.
+    pub(super) fn read(text: &str, fingerprint: u64, groups: usize) -> Result<Option<Self>, Error> {
         if text.is_empty() {
             return Ok(None);
         }
@@ -49,7 +49,7 @@ impl Token {
             .filter(|text| text.len() <= LONGEST)
             .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
             .and_then(|bytes| Self::decode(&*bytes).ok())
-            .filter(|token| token.fingerprint == fingerprint);
+            .filter(|token| token.fingerprint == fingerprint && token.group.len() == groups);
         let message =
             "page_token is not one that this request, with all other fields as they were, was given";
         token.map(Some).ok_or_else(|| Error::invalid("page_token", message))

@@ -70,7 +70,7 @@ impl Report {
         let mut words: Vec<&str> = vec![&request.bucket];
         words.extend(names.iter().map(String::as_str));
         let fingerprint = page::fingerprint(caller, &request.filters, &words);
-        let token = Token::read(&request.page_token, fingerprint)?;
+        let token = Token::read(&request.page_token, fingerprint, names.len())?;
         let span = Span::new(request.start_time.as_ref(), request.end_time.as_ref(), token.as_ref())?;
         let mut conditions = Conditions::visible_to(caller);
         conditions.filter(&request.filters)?;
@@ -80,7 +80,7 @@ impl Report {
             bucket: Bucket::from_name(&request.bucket)?,
             span,
             fingerprint,
-            token: token.filter(|token| token.group.len() == names.len()),
+            token,
             size: page::size(request.page_size)?,
             names,
         })
