@@ -2,6 +2,7 @@
 
 mod connect;
 pub(super) mod reader;
+mod rollup;
 mod writer;
 
 use std::{

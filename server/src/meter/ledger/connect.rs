@@ -7,7 +7,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 /// Each step takes the schema from its index to the next version.
 ///
 /// `records` is numbered in the order of commits, so that inserting only ever appends, and a watcher can go on
-/// exactly where it was. Columns hold what is filtered, grouped and summed; `record` holds all of it.
+/// exactly where it was. Columns hold what is filtered, grouped and summed; `record` holds all of it. `rollups` holds
+/// sums of the records up to `rolled.seq`, by hour; there may be several rows of one hour and group.
 const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE records (
         seq INTEGER PRIMARY KEY,
@@ -42,6 +43,33 @@ const MIGRATIONS: [&str; 1] = ["
     ) STRICT;
     CREATE INDEX records_time ON records (create_ms);
     CREATE INDEX records_key_time ON records (key_id, create_ms);
+    CREATE TABLE rollups (
+        hour_ms INTEGER NOT NULL,
+        key_id TEXT NOT NULL,
+        team_id TEXT NOT NULL,
+        requested_model TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        target TEXT NOT NULL,
+        surface TEXT NOT NULL,
+        status TEXT NOT NULL,
+        calls INTEGER NOT NULL,
+        hits INTEGER NOT NULL,
+        source_min INTEGER,
+        source_max INTEGER,
+        input_tokens INTEGER,
+        output_tokens INTEGER,
+        cache_read INTEGER,
+        cache_write INTEGER,
+        reasoning INTEGER,
+        cost_nanos INTEGER,
+        saved_nanos INTEGER,
+        version_min TEXT,
+        version_max TEXT,
+        estimated INTEGER
+    ) STRICT;
+    CREATE INDEX rollups_time ON rollups (hour_ms);
+    CREATE TABLE rolled (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), seq INTEGER NOT NULL) STRICT;
+    INSERT INTO rolled VALUES (1, 0);
 "];
 
 /// Opens the store for writing and brings its schema up to date.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tollgate_api::v1;
 use uuid::Uuid;
 
-use super::Message;
+use super::{Message, rollup::Rollup};
 
 /// Rows of one transaction at most, so that readers see them soon.
 const BATCH: usize = 4_096;
@@ -72,6 +72,7 @@ pub(super) fn run(
 ) {
     let mut batch = Batch::default();
     let mut buffer = Vec::new();
+    let mut rollup = Rollup::new();
     while let Ok(first) = queue.recv() {
         batch.add(first);
         while batch.rows.len() < BATCH
@@ -82,6 +83,8 @@ pub(super) fn run(
         if !batch.rows.is_empty() {
             let Some(last) = persist(&mut connection, &batch.rows, &mut buffer, closing) else { return };
             committed.send_replace(last);
+            batch.finish();
+            rollup.advance(&mut connection, last);
         }
         batch.finish();
     }

@@ -79,6 +79,11 @@ impl Conditions {
         self.add("create_ms >= ? AND create_ms < ?", [span.start_ms.into(), span.end_ms.into()]);
     }
 
+    /// Tells whether only single records can answer, since sums do not tell of it.
+    pub(super) fn needs_tags(&self) -> bool {
+        self.clauses.iter().any(|clause| clause.contains("tags"))
+    }
+
     pub(super) fn sql(&self) -> String {
         if self.clauses.is_empty() { "TRUE".to_owned() } else { self.clauses.join(" AND ") }
     }
@@ -98,7 +103,7 @@ pub(super) fn expression(name: &str) -> Result<(&'static str, Option<String>), S
         Some(tag) if tag.len() > LONGEST => Err(format!("a tag's name is longer than {LONGEST} bytes")),
         // By key, not by path: a path would give quotes and dots in the name a meaning.
         Some(tag) => Ok((
-            "COALESCE((SELECT value FROM json_each(records.tags) WHERE key = ? LIMIT 1), '')",
+            "COALESCE((SELECT value FROM json_each(tags) WHERE key = ? LIMIT 1), '')",
             Some(tag.to_owned()),
         )),
         None => {

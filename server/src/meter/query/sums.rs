@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, Row, params_from_iter, types::Value};
-use tollgate_api::v1::{self, CacheStatus, usage::Source};
+use tollgate_api::v1::{self, usage};
 
 use super::{
     filter::{Conditions, Span, expression},
@@ -23,6 +23,30 @@ pub(super) struct Report {
     fingerprint: u64,
     token: Option<Token>,
     size: usize,
+}
+
+/// One part of what is summed up, with the values of its first two question marks.
+struct Source {
+    sql: String,
+    range: [i64; 2],
+}
+
+/// Columns of the sums of an hour.
+const ROLLUPS: &str = "hour_ms AS create_ms, key_id, team_id, requested_model, provider, target, surface, status,
+    NULL AS tags, calls, hits, source_min, source_max, input_tokens, output_tokens, cache_read, cache_write, reasoning,
+    cost_nanos, saved_nanos, version_min, version_max, estimated FROM rollups";
+/// The same columns of a single record.
+const RECORDS: &str = "create_ms, key_id, team_id, requested_model, provider, target, surface, status,
+    tags, 1 AS calls, cache_status IN (3, 4, 5) AS hits, source AS source_min, source AS source_max, input_tokens,
+    output_tokens, cache_read, cache_write, reasoning, cost_nanos, saved_nanos, price_version AS version_min,
+    price_version AS version_max, estimated FROM records";
+const HOUR_MS: i64 = 3_600_000;
+
+/// Returns the whole hours within a span: the first one's start and the last one's end.
+fn whole_hours(start_ms: i64, end_ms: i64) -> (i64, i64) {
+    let floor = |ms: i64| ms.saturating_sub(ms.rem_euclid(HOUR_MS));
+    let first = floor(start_ms.max(0).saturating_add(HOUR_MS - 1));
+    (first, floor(end_ms))
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -74,7 +98,6 @@ impl Report {
         let span = Span::new(request.start_time.as_ref(), request.end_time.as_ref(), token.as_ref())?;
         let mut conditions = Conditions::visible_to(caller);
         conditions.filter(&request.filters)?;
-        conditions.within(span);
         Ok(Self {
             conditions,
             bucket: Bucket::from_name(&request.bucket)?,
@@ -118,7 +141,12 @@ impl Report {
             names.push(format!("g{at}"));
             values.extend(value.map(Value::from));
         }
-        values.extend_from_slice(self.conditions.values());
+        let mut sources = Vec::new();
+        for source in self.sources() {
+            sources.push(source.sql);
+            values.extend(source.range.into_iter().map(Value::from));
+            values.extend_from_slice(self.conditions.values());
+        }
         let mut after = String::new();
         let keys = names.join(", ");
         if let Some(token) = &self.token {
@@ -126,21 +154,41 @@ impl Report {
             values.push(token.bucket.into());
             values.extend(token.group.iter().cloned().map(Value::from));
         }
-        let hits = [CacheStatus::Hit, CacheStatus::SemanticHit, CacheStatus::Coalesced].map(|hit| hit as i32);
         let sql = format!(
-            "SELECT count(*), sum(status <> 'OK'), sum(cache_status IN ({}, {}, {})), sum(input_tokens),
-                sum(output_tokens), sum(cache_read), sum(cache_write), sum(reasoning), min(source), max(source),
-                sum(cost_nanos), sum(saved_nanos), min(price_version), max(price_version), max(estimated), {keys}
-             FROM (SELECT {}, * FROM records WHERE {}) {after}
+            "SELECT sum(calls), sum(iif(status = 'OK', 0, calls)), sum(hits), sum(input_tokens), sum(output_tokens),
+                sum(cache_read), sum(cache_write), sum(reasoning), min(source_min), max(source_max),
+                sum(cost_nanos), sum(saved_nanos), min(version_min), max(version_max), max(estimated), {keys}
+             FROM (SELECT {}, * FROM ({})) {after}
              GROUP BY {keys} ORDER BY {keys} LIMIT {}",
-            hits[0],
-            hits[1],
-            hits[2],
             inner.join(", "),
-            self.conditions.sql(),
+            sources.join(" UNION ALL "),
             self.size + 1
         );
         (sql, values)
+    }
+
+    /// Returns where the sums come from: whole hours from the rollups, and single records for what is not rolled up
+    /// yet and for the hours that the span cuts. `+` keeps SQLite from the index that would make it look at all.
+    fn sources(&self) -> Vec<Source> {
+        let Span { start_ms, end_ms } = self.span;
+        let source = |select: &str, range: &str, from: i64, until: i64| Source {
+            sql: format!("SELECT {select} WHERE {range} AND {}", self.conditions.sql()),
+            range: [from, until],
+        };
+        let (first, until) = whole_hours(start_ms, end_ms);
+        let tagged = self.names.iter().any(|name| name.starts_with("tag:")) || self.conditions.needs_tags();
+        if tagged || first >= until {
+            return vec![source(RECORDS, "create_ms >= ? AND create_ms < ?", start_ms, end_ms)];
+        }
+        let rolled = "+seq <= (SELECT seq FROM rolled)";
+        let cut = format!("create_ms >= ? AND create_ms < ? AND {rolled}");
+        let fresh = "+create_ms >= ? AND +create_ms < ? AND seq > (SELECT seq FROM rolled)";
+        vec![
+            source(ROLLUPS, "hour_ms >= ? AND hour_ms < ?", first, until),
+            source(RECORDS, fresh, start_ms, end_ms),
+            source(RECORDS, &cut, start_ms, first),
+            source(RECORDS, &cut, until, end_ms),
+        ]
     }
 
     fn read(&self, row: &Row<'_>) -> rusqlite::Result<(i64, Vec<String>, v1::UsageRow)> {
@@ -156,7 +204,7 @@ impl Report {
             cache_read_input_tokens: row.get(5)?,
             cache_write_input_tokens: row.get(6)?,
             reasoning_output_tokens: row.get(7)?,
-            source: source.unwrap_or(Source::Unspecified.into()),
+            source: source.unwrap_or(usage::Source::Unspecified.into()),
             r#final: true,
             cost: read_cost(row)?,
             ..v1::Usage::default()
