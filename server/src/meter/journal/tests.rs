@@ -277,3 +277,64 @@ fn begin_and_settle_take_microseconds() {
     assert_eq!(rows(&ledger, &place.store()).len(), usize::try_from(calls).unwrap());
     println!("with the commit: {:?} a call", start.elapsed() / u32::try_from(calls).unwrap());
 }
+
+/// Names the directory in which the process of `a_process_to_kill` works.
+const CRASH_DIR: &str = "TOLLGATE_TEST_CRASH_DIR";
+
+/// Writes until it is killed, and tells of each call that was settled once it is. Does nothing as a test.
+#[test]
+fn a_process_to_kill() {
+    let Some(dir) = std::env::var_os(CRASH_DIR).map(PathBuf::from) else { return };
+    let ledger = Ledger::open(&dir.join("tollgate.db")).unwrap();
+    let journal = Journal::open(&dir.join("journal"), &ledger, &Catalog::default()).unwrap();
+    let base = u128::from(std::process::id()) << 64;
+    for number in 0.. {
+        // One of three calls never ends.
+        journal.begin(begun(base + number), None).unwrap();
+        if number % 3 > 0 {
+            journal.settle(record(base + number), &ledger).unwrap();
+            println!("settled {}", id(base + number));
+        } else {
+            println!("begun {}", id(base + number));
+        }
+        if number % 500 == 0 {
+            journal.state().rotate_at = 0;
+        }
+    }
+}
+
+#[test]
+fn kill_9_loses_no_call_that_was_acknowledged() {
+    use std::{
+        io::{BufRead as _, BufReader},
+        process::{Command, Stdio},
+    };
+    let place = Place::new();
+    let (mut settled, mut begun) = (HashSet::new(), HashSet::new());
+    for round in 1..=5_usize {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "meter::journal::tests::a_process_to_kill", "--nocapture"])
+            .env(CRASH_DIR, place.dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut note = |line: String| {
+            let word = |name| line.split_once(name).map(|(_, id)| id.to_owned());
+            settled.extend(word("settled "));
+            begun.extend(word("begun "));
+        };
+        lines.by_ref().take(round * 401).map(Result::unwrap).for_each(&mut note);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        lines.map_while(Result::ok).for_each(&mut note);
+    }
+    let (_journal, ledger) = place.open();
+    let rows = rows(&ledger, &place.store());
+    let is_whole = |id: &&String| id.len() == 36;
+    let found: HashMap<_, _> = rows.iter().map(|row| (&row.id, row.recovered)).collect();
+    assert_eq!(found.len(), rows.len(), "none is there twice");
+    assert!(settled.len() > 1_000);
+    assert!(settled.iter().filter(is_whole).all(|id| found.get(id) == Some(&false)));
+    assert!(begun.iter().filter(is_whole).all(|id| found.get(id) == Some(&true)));
+}
