@@ -28,11 +28,15 @@ const RATIO_FREE: usize = 1024 * 1024;
 /// `REQUEST_TOO_LARGE`, or `INVALID_REQUEST` if it is encoded in a way we do not know, broken, or too slow.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Error> {
     let gzipped = is_gzipped(headers)?;
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| usize::try_from(length).map_or(true, |length| length > limit)) {
+    let length = match headers.get(header::CONTENT_LENGTH) {
+        None => 0,
+        // A length that is no number we can hold is too large; hyper refuses what is no number at all.
+        Some(length) => length.to_str().ok().and_then(|length| length.parse().ok()).unwrap_or(usize::MAX),
+    };
+    if length > limit {
         return Err(too_large(limit));
     }
-    let reserve = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(MAX_RESERVE);
+    let reserve = length.min(MAX_RESERVE);
     let body = timeout(MAX_ARRIVAL, collect(body, reserve, limit)).await.map_err(|_| {
         let message = format!("the body did not arrive in {} s", MAX_ARRIVAL.as_secs());
         Error::new(Reason::InvalidRequest, message)
@@ -128,14 +132,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_length_beyond_the_limit_is_refused_before_a_byte_is_read() {
-        let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
         for length in ["11", "99999999999999999999"] {
-            let headers = header(header::CONTENT_LENGTH, length);
-            let read = read(&headers, Body::from("{}"), 10).await;
-            assert_eq!(read.is_err(), length.len() == 2, "{length}");
+            let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+            let error = read(&header(header::CONTENT_LENGTH, length), never, 10).await.unwrap_err();
+            assert_eq!(error.reason(), Reason::RequestTooLarge, "{length}");
         }
-        let error = read(&header(header::CONTENT_LENGTH, "11"), never, 10).await.unwrap_err();
-        assert_eq!(error.reason(), Reason::RequestTooLarge);
     }
 
     #[tokio::test(start_paused = true)]

@@ -197,7 +197,7 @@ fn pieces_of_sound_decode_alone_and_joined() {
         sound(b"abcd"),
         sound(b"ef"),
         sound(b"g"),
-        Event::PartEnd(Box::new(PartEnd::default())),
+        Event::PartEnd(Box::default()),
     ];
     let pieces: Vec<_> =
         deltas(events).iter().map(|delta| delta["audio"]["data"].as_str().unwrap().to_owned()).collect();

@@ -70,5 +70,18 @@ fn only(allowed: &'static str, route: MethodRouter<Edge>) -> MethodRouter<Edge> 
 }
 
 #[cfg(test)]
-#[path = "router_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_unknown_path_is_told_in_the_envelope_without_its_query() {
+        let uri = "/v1/nothing?key=secret";
+        let request = Request::builder().uri(uri).body(axum::body::Body::empty()).unwrap();
+        let response = not_found(request).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.headers()["x-tollgate-reason"], "UNIMPLEMENTED");
+        let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
+        let body = std::str::from_utf8(&body).unwrap();
+        assert!(body.starts_with(r#"{"error":{"message":"there is no `GET /v1/nothing` here""#), "{body}");
+    }
+}
