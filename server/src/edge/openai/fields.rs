@@ -211,8 +211,9 @@ impl<'a> Scan<'a> {
     }
 
     fn check(&self, special_seen: bool) -> Result<(), Error> {
-        for field in self.fields {
-            match (field.kind, self.get(field.name)) {
+        for (field, value) in self.fields.iter().zip(&self.values) {
+            let node = value.filter(|raw| raw.get() != "null").map(|raw| Node::new(field.name, raw));
+            match (field.kind, node) {
                 (Kind::Special, _) if special_seen => {}
                 (Kind::Model | Kind::Special, None) => {
                     return Err(Error::invalid(field.name, format!("`{}` is required", field.name)));

@@ -16,13 +16,13 @@ pub(super) const MAX_SHOWN_KEY: usize = 64;
 /// A well-formed JSON value and where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
-    path: String,
+    path: Cow<'a, str>,
     raw: &'a RawValue,
 }
 
 /// A JSON object whose members are taken one by one; what is left at the end was not known.
 pub(super) struct Object<'a> {
-    path: String,
+    path: Cow<'a, str>,
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl<'a> Node<'a> {
     /// Names a value.
-    pub(super) fn new(path: impl Into<String>, raw: &'a RawValue) -> Self {
+    pub(super) fn new(path: impl Into<Cow<'a, str>>, raw: &'a RawValue) -> Self {
         Self { path: path.into(), raw }
     }
 
@@ -43,7 +43,7 @@ impl<'a> Node<'a> {
 
     /// Makes the error that this value is not what it must be ("must be a string").
     pub(super) fn refuse(&self, must: &str) -> Error {
-        Error::invalid(self.path.clone(), format!("`{}` {must}", self.path))
+        Error::invalid(self.path.as_ref(), format!("`{}` {must}", self.path))
     }
 
     /// Tells which kind of value it is by its first byte: `"`, `{`, `[`, `t`, `f`, `n`, `-` or a digit.
@@ -104,7 +104,7 @@ impl<'a> Node<'a> {
         let elements: Vec<&'a RawValue> =
             serde_json::from_str(self.json()).map_err(|_| self.refuse("must be an array"))?;
         let named = elements.into_iter().enumerate();
-        Ok(named.map(|(at, raw)| Self { path: format!("{}[{at}]", self.path), raw }).collect())
+        Ok(named.map(|(at, raw)| Self { path: format!("{}[{at}]", self.path).into(), raw }).collect())
     }
 
     /// Reads an array of strings.
@@ -124,7 +124,9 @@ impl<'a> Node<'a> {
 
     /// Checks that the value is nested no deeper than parsers take.
     pub(super) fn check_depth(&self) -> Result<(), Error> {
-        if depth(self.json()) <= MAX_DEPTH {
+        // Nearly every value opens too few brackets to be deep, and those are found much faster than depth is.
+        let opened = memchr::memchr2_iter(b'{', b'[', self.json().as_bytes()).take(MAX_DEPTH + 1).count();
+        if opened <= MAX_DEPTH || depth(self.json()) <= MAX_DEPTH {
             return Ok(());
         }
         Err(self.refuse(&format!("is nested deeper than {MAX_DEPTH} levels")))
@@ -139,14 +141,17 @@ impl<'a> Object<'a> {
         if raw.get() == "null" {
             return None;
         }
-        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
-        Some(Node { path, raw })
+        Some(Node { path: self.path_of(key).into(), raw })
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// Takes a member out that must be there.
     pub(super) fn need(&mut self, key: &str) -> Result<Node<'a>, Error> {
         self.take(key).ok_or_else(|| {
-            let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+            let path = self.path_of(key);
             let message = format!("`{path}` is required");
             Error::invalid(path, message)
         })
@@ -190,7 +195,7 @@ impl<'a> Object<'a> {
         let path = self.path;
         self.members.into_iter().map(move |(key, raw)| {
             let shown: String = key.chars().take(MAX_SHOWN_KEY).collect();
-            let node = Node { path: format!("{path}.{shown}"), raw };
+            let node = Node { path: format!("{path}.{shown}").into(), raw };
             (key.into_owned(), node)
         })
     }
