@@ -4,6 +4,8 @@
 //! `tollgate_connections`. Tests: `tests/e2e`, `tests/clients`.
 
 pub mod arrival;
+pub mod fold;
+pub mod openai;
 pub mod status;
 
 use std::{sync::Arc, time::Duration};
