@@ -8,6 +8,8 @@ mod keys;
 mod models;
 pub mod status;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod usage;
 mod validate;
 

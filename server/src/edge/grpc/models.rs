@@ -4,7 +4,13 @@ use tollgate_api::v1::{self, model_service_server::ModelService};
 use tonic::{Request, Response, Status};
 
 use super::{Services, access, status::to_status};
-use crate::{auth, call::Caller, error::Error, pipeline::Pipeline};
+use crate::{
+    auth,
+    call::{Caller, Target},
+    error::Error,
+    meter::ModelFacts,
+    pipeline::Pipeline,
+};
 
 /// Models of a page if the caller does not say, and the most it may ask for.
 const PAGE: (usize, usize) = (100, 1000);
@@ -67,12 +73,64 @@ fn get(pipeline: &Pipeline, caller: &Caller, name: &str) -> Result<v1::Model, Er
     Ok(describe(pipeline, name))
 }
 
-/// Tells what is known of a name. Where it stands for several targets, only what it is called is sure.
+/// Tells what is known of a name. Where it stands for several targets, it promises what all of them can do.
 fn describe(pipeline: &Pipeline, name: &str) -> v1::Model {
-    let mut model = v1::Model { name: name.to_owned(), ..Default::default() };
-    let Ok(plan) = pipeline.routes.plan(name) else { return model };
-    if let [only] = &plan.candidates[..] {
-        model.owned_by = only.target.vendor.to_string();
+    let catalog = pipeline.meter.catalog();
+    let unknown = v1::Model { name: name.to_owned(), ..Default::default() };
+    let Ok(plan) = pipeline.routes.plan(name) else { return unknown };
+    let mut known: Option<v1::Model> = None;
+    for candidate in &plan.candidates {
+        let target = &candidate.target;
+        let Some(facts) = catalog.facts(&target.vendor, &target.model) else { return unknown };
+        let one = of_facts(name, target, facts);
+        known = Some(match known {
+            None => one,
+            Some(model) => common(model, &one),
+        });
+    }
+    known.unwrap_or(unknown)
+}
+
+fn of_facts(name: &str, target: &Target, facts: &ModelFacts) -> v1::Model {
+    let own = target.rates.map(|rates| (Some(rates.input), Some(rates.output)));
+    let (input, output) = own.unwrap_or_else(|| (facts.input_rate(), facts.output_rate()));
+    let price = |(unit, rate): (&str, Option<i64>)| {
+        let nanos_per_million = rate?;
+        Some(v1::Price { unit: unit.to_owned(), currency_code: "USD".to_owned(), nanos_per_million })
+    };
+    v1::Model {
+        name: name.to_owned(),
+        operations: vec![facts.operation.to_string()],
+        input_modalities: facts.input_modalities.iter().map(ToString::to_string).collect(),
+        output_modalities: facts.output_modalities.iter().map(ToString::to_string).collect(),
+        context_tokens: facts.context_tokens.unwrap_or(0),
+        max_output_tokens: facts.max_output_tokens.unwrap_or(0),
+        capabilities: facts.capabilities.iter().map(ToString::to_string).collect(),
+        prices: [("input_tokens", input), ("output_tokens", output)].into_iter().filter_map(price).collect(),
+        owned_by: target.vendor.to_string(),
+        ..Default::default()
+    }
+}
+
+/// Returns what two targets of one name have in common, at the dearer price.
+fn common(mut model: v1::Model, other: &v1::Model) -> v1::Model {
+    model.operations.retain(|word| other.operations.contains(word));
+    model.input_modalities.retain(|word| other.input_modalities.contains(word));
+    model.output_modalities.retain(|word| other.output_modalities.contains(word));
+    model.capabilities.retain(|word| other.capabilities.contains(word));
+    model.context_tokens = model.context_tokens.min(other.context_tokens);
+    model.max_output_tokens = model.max_output_tokens.min(other.max_output_tokens);
+    if model.owned_by != other.owned_by {
+        model.owned_by.clear();
+    }
+    for price in &mut model.prices {
+        let dearer = other.prices.iter().find(|one| one.unit == price.unit).map(|one| one.nanos_per_million);
+        price.nanos_per_million = price.nanos_per_million.max(dearer.unwrap_or(0));
+    }
+    let no_price = model.prices.is_empty() || other.prices.is_empty();
+    if no_price {
+        // One target without a known price: a sum of the others would promise too much.
+        model.prices.clear();
     }
     model
 }

@@ -61,7 +61,7 @@ impl UsageService for Services {
         let caller = access::caller(request.extensions())?;
         let deadline =
             arrival::caller_timeout(request.metadata().as_ref()).map_err(|error| to_status(&error))?;
-        let records = self.edge.pipeline.meter.watch_usage(&caller, request.into_inner());
+        let records = self.edge.pipeline.meter.watch_usage(&caller, request.into_inner()).await;
         let records = records.map_err(|error| to_status(&error))?;
         let draining = self.edge.draining.clone();
         let end = async move {
