@@ -51,10 +51,7 @@ fn read(headers: &HeaderMap, call: &mut Call) -> Result<(), Error> {
         })?;
         set_deadline(call, Duration::from_millis(ms));
     }
-    if let Some(wait) = headers.get("grpc-timeout") {
-        let wait = wait.to_str().ok().and_then(grpc_timeout).ok_or_else(|| {
-            Error::invalid("grpc-timeout", "grpc-timeout must be up to 8 digits and one of H, M, S, m, u, n")
-        })?;
+    if let Some(wait) = caller_timeout(headers)? {
         set_deadline(call, wait);
     }
     for name in ["x-tollgate-request-id", "idempotency-key"] {
@@ -143,6 +140,17 @@ fn grpc_timeout(value: &str) -> Option<Duration> {
         "n" => Some(Duration::from_nanos(amount)),
         _ => None,
     }
+}
+
+/// Returns the caller's `grpc-timeout`, if it sent one.
+///
+/// # Errors
+/// `INVALID_REQUEST` if it is malformed.
+pub fn caller_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+    let Some(wait) = headers.get("grpc-timeout") else { return Ok(None) };
+    wait.to_str().ok().and_then(grpc_timeout).map(Some).ok_or_else(|| {
+        Error::invalid("grpc-timeout", "grpc-timeout must be up to 8 digits and one of H, M, S, m, u, n")
+    })
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Error> {
