@@ -92,9 +92,8 @@ impl Checker<'_> {
     }
 
     fn top(&mut self, config: &Config) {
-        let (listen, ops) = (config.listen.0, config.ops_listen.0);
         self.require(
-            listen != ops || listen.port() == 0,
+            config.listen != config.ops_listen || config.listen.0.ends_with(":0"),
             &[Name("ops_listen")],
             "`listen` and `ops_listen` need different addresses",
         );

@@ -58,8 +58,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: Address(([127, 0, 0, 1], 8080).into()),
-            ops_listen: Address(([127, 0, 0, 1], 9464).into()),
+            listen: Address("127.0.0.1:8080".to_owned()),
+            ops_listen: Address("127.0.0.1:9464".to_owned()),
             admin_key: None,
             store: "sqlite://tollgate.db".to_owned(),
             timeouts: Timeouts::default(),

@@ -18,7 +18,7 @@ use serde::{
 macro_rules! leaf {
     ($(#[$doc:meta])* $name:ident($inner:ty), $expected:literal, $types:tt, $parse:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name(pub $inner);
 
         impl $name {
@@ -68,6 +68,7 @@ macro_rules! leaf {
 
 leaf!(
     /// A span of time.
+    #[derive(Copy)]
     Span(Duration),
     "a duration like `500ms`, `2s`, `15m`, `1h30m` or `7d`",
     "string",
@@ -76,6 +77,7 @@ leaf!(
 
 leaf!(
     /// A number of bytes.
+    #[derive(Copy)]
     Size(usize),
     "a size like `64KiB`, `32MiB`, `32k` (32,000) or a number of bytes",
     ["string", "integer"],
@@ -97,6 +99,7 @@ leaf!(
 
 leaf!(
     /// A count of requests or tokens.
+    #[derive(Copy)]
     Amount(i64),
     "a whole number, not negative, like `60`, `200k`, `10M` or `1G`",
     ["string", "integer"],
@@ -115,6 +118,7 @@ leaf!(
 
 leaf!(
     /// Money, in nano-USD (1e-9 USD).
+    #[derive(Copy)]
     Usd(i64),
     "an amount in USD, not negative and with at most nine decimals, like `0.15` or `20`",
     ["string", "number"],
@@ -123,6 +127,7 @@ leaf!(
 
 leaf!(
     /// A moment.
+    #[derive(Copy)]
     Moment(SystemTime),
     "a date like `2027-01-01` (its start in UTC) or a time like `2027-01-01T12:00:00Z`",
     "string",
@@ -138,10 +143,18 @@ leaf!(
 
 leaf!(
     /// An address to listen on.
-    Address(SocketAddr),
+    Address(String),
     "an address with a port, like `127.0.0.1:8080`, `0.0.0.0:8080` or `[::1]:8080`",
     "string",
-    |text| text.parse().ok()
+    |text| {
+        let is_name = |host: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+            !host.is_empty() && host.bytes().all(plain) && host.contains(|char: char| char.is_ascii_alphabetic())
+        };
+        let (host, port) = text.rsplit_once(':')?;
+        let named = is_name(host) && port.parse::<u16>().is_ok();
+        (named || text.parse::<SocketAddr>().is_ok()).then(|| text.to_owned())
+    }
 );
 
 impl fmt::Display for Span {
@@ -329,6 +342,26 @@ mod tests {
         assert_eq!(Usd::parse("0.0000000001"), None);
         assert_eq!(Usd::parse("-0.15"), None);
         assert_eq!(Usd::parse("9999999999999"), None);
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for good in ["127.0.0.1:8080", "0.0.0.0:0", "[::1]:8080", "localhost:8080", "gate-1.lan:80"] {
+            assert!(Address::parse(good).is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            "8080",
+            ":8080",
+            "localhost",
+            "127.0.0.1",
+            "::1:8080",
+            "300.0.0.1:80",
+            "a:65536",
+            "http://a:1",
+        ] {
+            assert!(Address::parse(bad).is_none(), "{bad}");
+        }
     }
 
     #[test]
