@@ -224,6 +224,8 @@ fn refuse(path: String, must: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn body(input: &str, more: &str) -> String {
@@ -300,5 +302,20 @@ mod tests {
         let request = parse(body.as_bytes()).unwrap();
         assert_eq!(request.dimensions, Some(8));
         assert_eq!(request.provider_options[0].body_json, r#"{"x":{"b":1,"a":2}}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_scan_accepts_the_typed_view_accepts_too(
+            input in r#"[\[\]",0-9a\-]{0,24}"#,
+            more in r#"(,"dimensions":[0-9]{1,6}|,"user":"[a-z]"){0,1}(,"x":\[\]){0,1}"#,
+        ) {
+            let body = body(&input, &more);
+            if let Ok(scanned) = scan(body.as_bytes()) {
+                let request = parse(body.as_bytes()).unwrap();
+                prop_assert!(!request.inputs.is_empty());
+                prop_assert_eq!(&body[scanned.model.clone()], "\"e\"");
+            }
+        }
     }
 }

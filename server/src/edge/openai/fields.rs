@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::de::{self, DeserializeSeed, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::node::{Key, MAX_SHOWN_KEY, Node, first_byte};
+use super::node::{Key, Node, first_byte, shown};
 use crate::error::Error;
 
 /// Longest model name a caller may send, in bytes.
@@ -179,11 +179,6 @@ impl<S> State<'_, '_, S> {
             E::custom("refused")
         })
     }
-}
-
-/// Cuts a key that the caller chose to a length that fits a message.
-fn shown(key: &str) -> String {
-    key.chars().take(MAX_SHOWN_KEY).collect()
 }
 
 /// Checks the nesting of a value; strings and numbers, which prompts mostly are, cost nothing.

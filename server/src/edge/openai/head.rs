@@ -60,8 +60,9 @@ impl Head {
             put(&mut headers, "x-tollgate-provider", &target.provider);
             put(&mut headers, "x-tollgate-model", &target.model);
             put(&mut headers, "x-tollgate-target", &target.name);
+            // Without a target nobody has answered yet, and a number of attempts would be a guess.
+            headers.insert("x-tollgate-attempts", reply.attempt_count.into());
         }
-        headers.insert("x-tollgate-attempts", reply.attempt_count.into());
         put(&mut headers, "x-tollgate-upstream-request-id", &reply.upstream_request_id);
         put(&mut headers, "x-tollgate-warnings", &warnings(&reply.warnings));
         let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -70,6 +70,9 @@ fn only(allowed: &'static str, route: MethodRouter<Edge>) -> MethodRouter<Edge> 
 }
 
 #[cfg(test)]
+mod router_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

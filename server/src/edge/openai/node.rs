@@ -1,6 +1,6 @@
 //! A place in a caller's JSON with its path, so that whatever is wrong there is named (`messages[2].content`).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
@@ -11,7 +11,7 @@ use crate::error::Error;
 const MAX_DEPTH: usize = 126;
 
 /// Longest part of a caller's own key that is shown in a path, in characters.
-pub(super) const MAX_SHOWN_KEY: usize = 64;
+const MAX_SHOWN_KEY: usize = 64;
 
 /// A well-formed JSON value and where it stands.
 #[derive(Clone, Debug)]
@@ -117,9 +117,18 @@ impl<'a> Node<'a> {
         if !self.is_object() {
             return Err(self.refuse("must be an object"));
         }
-        let members = serde_json::from_str::<Members<'a>>(self.json());
-        let Members(members) = members.map_err(|_| self.refuse("must be an object without repeated keys"))?;
-        Ok(Object { path: self.path.clone(), members })
+        let members = serde_json::from_str(self.json());
+        let Members { members, repeated } = members.map_err(|_| self.refuse("must be an object"))?;
+        let object = Object { path: self.path.clone(), members };
+        match repeated {
+            None => Ok(object),
+            // Parsers disagree on which one holds, so what was checked might not be what is used.
+            Some(key) => {
+                let path = object.path_of(&shown(&key));
+                let message = format!("`{path}` stands there twice");
+                Err(Error::invalid(path, message))
+            }
+        }
     }
 
     /// Checks that the value is nested no deeper than parsers take.
@@ -137,7 +146,7 @@ impl<'a> Object<'a> {
     /// Takes a member out; null is absent.
     pub(super) fn take(&mut self, key: &str) -> Option<Node<'a>> {
         let at = self.members.iter().position(|(name, _)| name == key)?;
-        let (_, raw) = self.members.swap_remove(at);
+        let (_, raw) = self.members.remove(at);
         if raw.get() == "null" {
             return None;
         }
@@ -194,11 +203,15 @@ impl<'a> Object<'a> {
     pub(super) fn into_members(self) -> impl Iterator<Item = (String, Node<'a>)> {
         let path = self.path;
         self.members.into_iter().map(move |(key, raw)| {
-            let shown: String = key.chars().take(MAX_SHOWN_KEY).collect();
-            let node = Node { path: format!("{path}.{shown}").into(), raw };
+            let node = Node { path: format!("{path}.{}", shown(&key)).into(), raw };
             (key.into_owned(), node)
         })
     }
+}
+
+/// Cuts a key that the caller chose to a length that fits a message.
+pub(super) fn shown(key: &str) -> String {
+    key.chars().take(MAX_SHOWN_KEY).collect()
 }
 
 /// Returns the first byte of a value, which tells its kind.
@@ -206,7 +219,10 @@ pub(super) fn first_byte(raw: &RawValue) -> u8 {
     raw.get().as_bytes().first().copied().unwrap_or(b'n')
 }
 
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct Members<'a> {
+    members: Vec<(Cow<'a, str>, &'a RawValue)>,
+    repeated: Option<Cow<'a, str>>,
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -221,14 +237,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Members<'a>, A::Error> {
                 let mut members: Vec<(Cow<'a, str>, &'a RawValue)> = Vec::new();
-                let mut seen = std::collections::HashSet::new();
+                let mut seen = HashSet::new();
+                let mut repeated = None;
                 while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
                     if !seen.insert(key.clone()) {
-                        return Err(de::Error::custom("a key stands there twice"));
+                        repeated = Some(key.clone());
                     }
                     members.push((key, map.next_value::<&'de RawValue>()?));
                 }
-                Ok(Members(members))
+                Ok(Members { members, repeated })
             }
         }
 
@@ -314,6 +331,7 @@ mod tests {
 
     #[test]
     fn a_repeated_key_is_refused() {
-        assert!(node(r#"{"a":1,"\u0061":2}"#).object().is_err());
+        let error = node(r#"{"a":1,"\u0061":2}"#).object().err().unwrap();
+        assert_eq!(error.facts().field.as_deref(), Some("x.a"));
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     edge::Limits,
     meter::{Catalog, Meter},
     pipeline::Pipeline,
-    provider::{Answer, Error as Failure, Kind, Named, Outgoing, Provider},
+    provider::{Answer, Error as Failure, Kind, Named, Outgoing, Provider, echo::Echo},
     route::{Alias, AliasTarget, Routes, Timeouts},
 };
 
@@ -112,7 +112,13 @@ fn house() -> House {
         attempts: 1,
         first_token: None,
     };
-    let aliases = [("play".to_owned(), alias("m-1")), ("vendor/*".to_owned(), alias("*"))];
+    let echo = Named { name: "echo".into(), vendor: "echo".into(), adapter: Arc::new(Echo) };
+    let echo = AliasTarget { provider: echo, model: "echo".to_owned() };
+    let aliases = [
+        ("play".to_owned(), alias("m-1")),
+        ("vendor/*".to_owned(), alias("*")),
+        ("echo".to_owned(), Alias { targets: vec![echo], ..alias("") }),
+    ];
     let pipeline = Pipeline {
         auth: Auth::start(dir.path(), &store, keys, None).unwrap(),
         meter: Meter::start(dir.path(), &store, Arc::new(Catalog::default())).unwrap(),
@@ -126,7 +132,6 @@ fn house() -> House {
         limits: Limits { header: 16_384, body: 4096, message: 4096 },
         keep_alive: Duration::from_secs(15),
         draining: CancellationToken::new(),
-        cors: Arc::default(),
     };
     House { router: router(edge), player, _dir: dir }
 }
@@ -362,7 +367,10 @@ async fn models_are_those_the_key_may_call() {
             .collect()
     };
     let (status, list) = house.get(KEY, "/v1/models").await;
-    assert_eq!((status, ids(&list)), (StatusCode::OK, vec!["play".to_owned(), "vendor/*".to_owned()]));
+    assert_eq!(
+        (status, ids(&list)),
+        (StatusCode::OK, vec!["echo".to_owned(), "play".to_owned(), "vendor/*".to_owned()])
+    );
     assert_eq!((&list["object"], &list["data"][0]["owned_by"]), (&json!("list"), &json!("tollgate")));
     assert_eq!(ids(&house.get(NARROW, "/models").await.1), ["play"]);
 
@@ -390,4 +398,30 @@ async fn embeddings_are_raw_bytes_or_base64_as_asked() {
         (response.status(), body_of(response).await["error"]["param"].clone()),
         (StatusCode::BAD_REQUEST, json!("input"))
     );
+}
+
+#[tokio::test]
+async fn the_built_in_provider_answers_whole_streamed_and_with_vectors() {
+    let house = house();
+    let body = r#"{"model":"echo","messages":[{"role":"user","content":"one two three"}]}"#;
+    let whole = body_of(house.post("/v1/chat/completions", body).await).await;
+    assert_eq!(whole["choices"][0]["message"]["content"], "one two three");
+    assert!(whole["usage"]["completion_tokens"].as_i64().unwrap() > 0, "{whole}");
+
+    let streamed = body.replace("]}", r#"],"stream":true}"#);
+    let text = text_of(house.post("/v1/chat/completions", &streamed).await).await;
+    let chunks: Vec<Value> = text
+        .split_terminator("\n\n")
+        .map(|frame| frame.strip_prefix("data: ").unwrap())
+        .filter(|data| *data != "[DONE]")
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    let said: String =
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(said, "one two three");
+    assert!(text.ends_with("data: [DONE]\n\n") && !text.contains("\"usage\""), "{text}");
+
+    let response = house.post("/v1/embeddings", r#"{"model":"echo","input":["a","b"]}"#).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(body_of(response).await["data"].as_array().unwrap().len(), 2);
 }
