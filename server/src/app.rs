@@ -226,6 +226,7 @@ fn edge(
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
+        quota: Arc::default(),
         routes,
         timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
         total: times.total.0,
