@@ -186,7 +186,7 @@ async fn a_stream_that_breaks_off_ends_in_an_error_and_the_record_says_what_was_
         let text = answer.text();
         assert_eq!(answer.status, 200, "{name}");
         assert!(text.starts_with(&delta("one")), "{name}: {text}");
-        assert!(!text.contains("[DONE]"), "{name}: {text}");
+        assert!(!text.contains("data: [DONE]"), "{name}: {text}");
         let last = text.trim_end().rsplit("data: ").next().unwrap();
         let error: serde_json::Value =
             serde_json::from_str(last).unwrap_or_else(|error| panic!("{name}: {error}: {last}"));
