@@ -237,3 +237,6 @@ impl Stream for Metered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
