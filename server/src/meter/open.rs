@@ -250,3 +250,6 @@ impl Stream for Metered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
