@@ -14,7 +14,10 @@ use super::{
     sections::{Key, Model, Provider},
     tree::{Node, Value, shown},
 };
-use crate::{call::Scope, edge::arrival::check_tags, telemetry};
+use crate::{
+    call::{Scope, check_tags},
+    telemetry,
+};
 
 /// Shortest and longest declared key, in bytes.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=512;
