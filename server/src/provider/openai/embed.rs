@@ -111,7 +111,10 @@ fn inputs(body: &mut Object<'_>, request: &EmbedRequest) -> Result<(), Error> {
                     match &part.kind {
                         Some(part::Kind::Text(text)) => joined.push_str(text),
                         _ => {
-                            return Err(unsupported(&format!("inputs[{index}].parts"), "it embeds text only"));
+                            return Err(unsupported(
+                                &format!("inputs[{index}].parts"),
+                                "it embeds text only",
+                            ));
                         }
                     }
                 }

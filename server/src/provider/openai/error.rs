@@ -191,6 +191,8 @@ const CONTENT_POLICY: &[&str] = &[
     "content management policy",
     "flagged by",
     "requires moderation",
+    "content violates",
+    "safety_check",
 ];
 /// The phrases by which callers' libraries know it too.
 const CONTEXT_LENGTH: &[&str] = &[
@@ -203,6 +205,8 @@ const CONTEXT_LENGTH: &[&str] = &[
     "input tokens exceed",
     "too many tokens",
     "max_prompt_tokens",
+    "too_many_prompt_tokens",
+    "prompt too long",
     "reduce the length of the messages",
     "string_above_max_length",
 ];
