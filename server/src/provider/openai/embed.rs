@@ -181,3 +181,57 @@ fn floats(json: &str) -> Option<Vec<f32>> {
     }
     Some(bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(body: &str, inputs: usize) -> Kind {
+        decode(body.as_bytes(), inputs).unwrap_err().kind
+    }
+
+    #[test]
+    fn floats_and_base64_are_read_and_put_in_order() {
+        let base64 = STANDARD.encode([1.5_f32.to_le_bytes(), (-2.0_f32).to_le_bytes()].concat());
+        let body = format!(
+            r#"{{"object":"list","model":"m","data":[{{"index":1,"embedding":[0.5,1]}},{{"index":0,"embedding":"{base64}"}}],
+            "usage":{{"prompt_tokens":7,"total_tokens":7}}}}"#
+        );
+        let answer = decode(body.as_bytes(), 2).unwrap();
+        let dense = |vector: &Option<Vector>| match vector {
+            Some(Vector::Dense(vector)) => vector.values.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(dense(&answer.embeddings[0].vector), [1.5, -2.0]);
+        assert_eq!(dense(&answer.embeddings[1].vector), [0.5, 1.0]);
+        assert_eq!(answer.usage.unwrap().input_tokens, Some(7));
+    }
+
+    #[test]
+    fn missing_double_or_broken_vectors_are_a_bad_response() {
+        let one = r#"{"data":[{"index":0,"embedding":[1]}]}"#;
+        assert_eq!(kind(one, 2), Kind::BadResponse);
+        let double = r#"{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[1]}]}"#;
+        assert_eq!(kind(double, 2), Kind::BadResponse);
+        for broken in
+            [r#"{"data":[{"embedding":"AAA"}]}"#, r#"{"data":[{"embedding":["x"]}]}"#, r#"{"data":[{}]}"#]
+        {
+            assert_eq!(kind(broken, 1), Kind::BadResponse, "{broken}");
+        }
+        assert_eq!(kind("{}", 1), Kind::BadResponse);
+        assert_eq!(
+            kind(r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#, 1),
+            Kind::ContextLength
+        );
+    }
+
+    #[test]
+    fn a_raw_answer_passes_if_it_has_data() {
+        let body = Bytes::from_static(br#"{"model":"m","data":[{"embedding":[1.0e-3,2]}],"usage":{"prompt_tokens":1,"total_tokens":1}}"#);
+        let Item::Raw(raw, seen) = whole(body.clone()).unwrap() else { panic!() };
+        assert_eq!(raw, body);
+        assert!(seen.last && seen.usage.is_some());
+        assert!(whole(Bytes::from_static(br#"{"data":[1,"#)).is_err());
+        assert!(whole(Bytes::from_static(b"{}")).is_err());
+    }
+}

@@ -242,9 +242,12 @@ fn looks_like_key(word: &str) -> bool {
         "sk-", "sk_", "gsk_", "xai-", "pplx-", "csk-", "nvapi-", "hf_", "fw_", "key-", "AIza", "tg_",
         "Bearer",
     ];
-    let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '*' && c != '_');
-    word.contains("***")
-        || PREFIXES.iter().any(|prefix| word.len() > prefix.len() && word.starts_with(prefix))
+    // A key may stand in quotes or in the middle of a broken JSON.
+    let tokens = word.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*')));
+    tokens.into_iter().any(|token| {
+        token.contains("***")
+            || PREFIXES.iter().any(|prefix| token.len() > prefix.len() && token.starts_with(prefix))
+    })
 }
 
 #[cfg(test)]
