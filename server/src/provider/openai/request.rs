@@ -348,7 +348,7 @@ mod tests {
             r#"{"role":"tool","tool_call_id":"c1","content":"42"}]}"#,
         );
         assert_eq!(built.body, expected);
-        assert_eq!(built.warnings[0].code, "thought_dropped");
+        assert_eq!(built.warnings[0].code, "continuity_dropped");
     }
 
     #[test]

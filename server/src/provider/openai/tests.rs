@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use http_body_util::Full;
+use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -12,9 +14,16 @@ use tokio::{
 use tollgate_api::v1::ChatInput;
 use uuid::Uuid;
 
+use super::{
+    express::{Express, whole_chat},
+    response::Decoder,
+};
 use crate::{
     call::{Dialect, Item, Payload, Raw},
-    provider::{Answer, Error, Kind, Outgoing, Settings, build},
+    provider::{
+        Answer, Error, Kind, Outgoing, Settings, build,
+        follow::{Follow, Lane},
+    },
 };
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nx-request-id: req_1\r\nopenai-processing-ms: 7\r\nset-cookie: a=b\r\n\r\n";
@@ -214,4 +223,81 @@ async fn json_or_html_in_place_of_a_stream_is_a_bad_response() {
         let items: Vec<_> = ask(address, &raw_payload()).await.unwrap().items.collect().await;
         assert!(matches!(&items[..], [Err(error)] if error.kind == Kind::BadResponse), "{items:?}");
     }
+}
+
+#[tokio::test]
+async fn a_call_dropped_before_the_answer_begins_stops_the_upstream() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (told, mut heard) = mpsc::channel(2);
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        read_request(&mut socket).await;
+        told.send("request").await.unwrap();
+        let mut rest = [0; 1];
+        assert!(matches!(socket.read(&mut rest).await, Ok(0) | Err(_)));
+        told.send("closed").await.unwrap();
+    });
+    let payload = raw_payload();
+    let call = ask(address, &payload);
+    tokio::select! {
+        _ = call => panic!("the upstream never answers"),
+        word = heard.recv() => assert_eq!(word, Some("request")),
+    }
+    let closed = tokio::time::timeout(Duration::from_secs(5), heard.recv()).await;
+    assert_eq!(closed.unwrap(), Some("closed"));
+}
+
+/// Chunks whose members are of the right and of the wrong types.
+fn odd_chunks() -> impl Strategy<Value = String> {
+    let value = prop::sample::select(vec![
+        "null",
+        "7",
+        "-1",
+        "1e400",
+        "\"x\"",
+        "\"\"",
+        "[]",
+        "{}",
+        "[null]",
+        "[{}]",
+        "true",
+        "[[1]]",
+        "{\"a\":{\"b\":[]}}",
+    ]);
+    let path = prop::sample::select(vec![
+        "{\"choices\":@}",
+        "{\"usage\":@,\"choices\":[]}",
+        "{\"usage\":{\"prompt_tokens\":@,\"prompt_tokens_details\":@}}",
+        "{\"id\":@,\"model\":@,\"error\":@}",
+        "{\"choices\":[{\"index\":@,\"finish_reason\":@}]}",
+        "{\"choices\":[{\"delta\":@}]}",
+        "{\"choices\":[{\"delta\":{\"content\":@,\"reasoning_details\":@}}]}",
+        "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":@,\"id\":@,\"function\":{\"name\":@,\"arguments\":@}}]}}]}",
+        "{\"choices\":[{\"delta\":{\"audio\":@,\"annotations\":@,\"function_call\":@},\"logprobs\":{\"content\":@}}]}",
+        "{\"x\":@,\"x_groq\":{\"usage\":@}}",
+        "[DONE]",
+        "@",
+    ]);
+    let chunk = (path, value).prop_map(|(path, value)| format!("data: {}\n\n", path.replace('@', value)));
+    prop::collection::vec(chunk, 0..8).prop_map(|chunks| chunks.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_answer_makes_a_lane_panic_and_a_failure_is_the_last_item(body in odd_chunks()) {
+        let express = items_of(&body, Express::new(false));
+        let typed = items_of(&body, Decoder::new("mine", &ChatInput::default()));
+        for items in [express, typed] {
+            let failures = items.iter().filter(|item| item.is_err()).count();
+            prop_assert!(failures == 0 || (failures == 1 && items.last().is_some_and(Result::is_err)));
+        }
+        let _ = Decoder::new("mine", &ChatInput::default()).whole(body.as_bytes());
+        let _ = whole_chat(body.into());
+    }
+}
+
+fn items_of(body: &str, lane: impl Lane + 'static) -> Vec<Result<Item, Error>> {
+    let frame = Bytes::copy_from_slice(body.as_bytes());
+    futures_util::FutureExt::now_or_never(Follow::new(Full::new(frame), lane).collect()).unwrap()
 }
