@@ -13,6 +13,8 @@ mod stall;
 pub mod status;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod twins;
 

@@ -6,6 +6,7 @@ mod embed;
 mod health;
 mod keys;
 mod models;
+mod path;
 pub mod status;
 mod stream;
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use tokio::{net::TcpStream, sync::Semaphore};
 use tollgate_api::v1::{
@@ -264,4 +267,32 @@ async fn a_request_in_flight_ends_well_while_the_gateway_drains() {
     }
     assert!(matches!(last, Some(Event::End(_))), "{last:?}");
     tokio::time::timeout(Duration::from_secs(4), gateway.running.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_browser_gets_its_answer_over_grpc_web_and_http_1() {
+    let gateway = Gateway::start(Words::at_once(&["hello"])).await;
+    let message = v1::CompleteRequest { input: Some(input("hi")), options: None }.encode_to_vec();
+    let mut body = vec![0];
+    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend(message);
+    let stream = TcpStream::connect(gateway.running.addr).await.unwrap();
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("/tollgate.v1.ChatService/Complete")
+        .header("host", "localhost")
+        .header("content-type", "application/grpc-web+proto")
+        .header("authorization", "Bearer chat")
+        .body(Full::new(Bytes::from(body)))
+        .unwrap();
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/grpc-web+proto");
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let len = u32::from_be_bytes(body[1..5].try_into().unwrap()) as usize;
+    let answer = v1::CompleteResponse::decode(&body[5..5 + len]).unwrap();
+    assert_eq!(answer.model, "words-1");
+    let trailers = &body[5 + len..];
+    assert_eq!(trailers[0], 0x80, "the trailers are the last frame");
+    assert!(trailers[5..].starts_with(b"grpc-status:0"), "{trailers:?}");
 }
