@@ -9,6 +9,7 @@ pub mod fold;
 pub mod grpc;
 pub mod listen;
 pub mod ops;
+pub mod readers;
 mod stall;
 pub mod status;
 #[cfg(test)]
@@ -59,7 +60,7 @@ pub struct Limits {
     pub message: usize,
 }
 
-/// Returns everything that callers use on one port: gRPC, REST and the JSON twins.
+/// Returns everything that callers use on one port: gRPC, REST and the JSON twins. Must be called within a Tokio runtime.
 ///
 /// # Errors
 /// A message if the descriptors that are built in cannot be read.
