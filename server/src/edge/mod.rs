@@ -8,6 +8,7 @@ mod cors;
 pub mod fold;
 pub mod grpc;
 pub mod listen;
+pub mod openai;
 pub mod ops;
 pub mod readers;
 mod stall;
@@ -66,7 +67,7 @@ pub struct Limits {
 /// A message if the descriptors that are built in cannot be read.
 pub fn app(edge: &Edge) -> Result<Router, String> {
     let app = grpc::router(edge)?
-        // MERGE: .merge(openai::router(edge.clone()))
+        .merge(openai::router(edge.clone()))
         .merge(twins::router(edge))
         .fallback(not_here);
     if edge.cors.is_empty() {
