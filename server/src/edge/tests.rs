@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tower::Service as _;
 
@@ -99,4 +100,28 @@ async fn readiness_goes_off_when_the_gateway_drains_and_liveness_stays() {
     edge.draining.cancel();
     assert_eq!(ask(&ops, request("GET", "/readyz")).await.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(ask(&ops, request("GET", "/livez")).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_json_twins_answer_with_the_contracts_names() {
+    let (edge, _dir) = here();
+    let secret = edge.pipeline.auth.mint_first().unwrap().unwrap();
+    let bearer = format!("Bearer {}", secret.expose_secret());
+    let app = app(&edge).unwrap();
+    let get = |path: &str| request("GET", path).header("authorization", bearer.clone());
+    let query =
+        "/v1/usage?bucket=day&group_by=model,tag:feature&filters[team]=a&start_time=2026-01-01T00:00:00Z";
+    let response = ask(&app, get(query)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(body(response).await, json!({ "rows": [], "next_page_token": "" }));
+    let records = body(ask(&app, get("/v1/usage/records?page_size=10")).await).await;
+    assert_eq!(records["records"], json!([]));
+    assert_eq!(body(ask(&app, get("/v1/quota")).await).await, json!({ "quotas": [] }));
+    assert_eq!(ask(&app, get("/v1/usage/records/nothing")).await.status(), StatusCode::NOT_FOUND);
+    for path in ["/v1/usage?groupby=model", "/v1/usage/records?page_size=1001", "/v1/quota?x=1"] {
+        let response = ask(&app, get(path)).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{path}");
+        let name = path.split(['?', '=']).nth(1).unwrap();
+        assert_eq!(body(response).await["error"]["param"], name, "{path}");
+    }
 }

@@ -25,10 +25,14 @@ use tonic_reflection::pb::v1::{
 use tonic_types::StatusExt as _;
 
 use super::router_with;
-use crate::edge::testing::{Running, Words, edge, known_keys, serve};
+use crate::{
+    edge::testing::{Running, Words, edge, known_keys, serve},
+    pipeline::Pipeline,
+};
 
 struct Gateway {
     running: Running,
+    pipeline: Arc<Pipeline>,
     _dir: tempfile::TempDir,
 }
 
@@ -38,12 +42,20 @@ impl Gateway {
         let edge = edge(dir.path(), words);
         let app = router_with(&edge, Arc::new(known_keys)).unwrap().fallback(super::super::not_here);
         let running = serve(app, edge.draining.clone(), None).await;
-        Self { running, _dir: dir }
+        Self { running, pipeline: edge.pipeline, _dir: dir }
     }
 
     async fn channel(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.running.addr)).unwrap();
         endpoint.connect().await.unwrap()
+    }
+
+    /// Returns the record of the call that a status belongs to.
+    async fn record(&self, status: &Status) -> v1::UsageRecord {
+        let id = status.metadata().get("x-request-id").unwrap().to_str().unwrap().to_owned();
+        let admin = known_keys(with_key("Bearer admin", ()).metadata().as_ref()).unwrap();
+        let request = v1::GetUsageRecordRequest { id };
+        self.pipeline.meter.get_usage_record(&admin, request).await.unwrap().record.unwrap()
     }
 
     async fn chat(&self) -> ChatServiceClient<Channel> {
@@ -133,7 +145,8 @@ async fn a_key_without_the_scope_and_a_model_it_may_not_call_are_refused() {
     let other = v1::ChatInput { model: "other".to_owned(), ..input("hi") };
     let status = client.complete(whole(other)).await.unwrap_err();
     assert_eq!(reason(&status), "ERROR_REASON_MODEL_NOT_ALLOWED");
-    assert!(status.get_error_details().request_info().is_some(), "the refusal is a recorded call");
+    let record = gateway.record(&status).await;
+    assert_eq!((record.requested_model.as_str(), record.status.as_str()), ("other", "PERMISSION_DENIED"));
 }
 
 #[tokio::test]
@@ -164,7 +177,8 @@ async fn a_message_over_the_limit_is_out_of_range_compressed_or_not() {
         (status.code(), reason(&status).as_str()),
         (Code::OutOfRange, "ERROR_REASON_REQUEST_TOO_LARGE")
     );
-    assert!(status.get_error_details().request_info().is_some(), "a broken message of a call is recorded");
+    let record = gateway.record(&status).await;
+    assert_eq!((record.status.as_str(), record.error_reason.as_str()), ("OUT_OF_RANGE", "REQUEST_TOO_LARGE"));
 }
 
 #[tokio::test]
@@ -189,6 +203,8 @@ async fn the_callers_deadline_ends_a_running_stream() {
         (Code::DeadlineExceeded, "ERROR_REASON_CALLER_DEADLINE_EXCEEDED")
     );
     assert!(usage.unwrap().r#final, "what was produced is told before the status");
+    let record = gateway.record(&status).await;
+    assert_eq!((record.status.as_str(), record.delivered_event_count), ("DEADLINE_EXCEEDED", 1));
 }
 
 #[tokio::test]
@@ -295,4 +311,26 @@ async fn a_browser_gets_its_answer_over_grpc_web_and_http_1() {
     let trailers = &body[5 + len..];
     assert_eq!(trailers[0], 0x80, "the trailers are the last frame");
     assert!(trailers[5..].starts_with(b"grpc-status:0"), "{trailers:?}");
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_the_callers_mistake_and_recorded() {
+    let gateway = Gateway::start(Words::at_once(&["x"])).await;
+    let stream = TcpStream::connect(gateway.running.addr).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    // Not protobuf; an unknown compression flag; shorter than it says; nothing at all.
+    for body in [&b"\0\0\0\0\x02\xff\xff"[..], b"\x07\0\0\0\0", b"\0\0\0\0\x09x", b""] {
+        let request = http::Request::post("http://h/tollgate.v1.ChatService/Complete")
+            .header("content-type", "application/grpc")
+            .header("authorization", "Bearer chat")
+            .body(Full::new(Bytes::copy_from_slice(body)))
+            .unwrap();
+        let response = client.send_request(request).await.unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), Code::InvalidArgument, "{body:?}");
+        assert_eq!(gateway.record(&status).await.error_reason, "INVALID_REQUEST", "{body:?}");
+    }
 }
