@@ -6,10 +6,14 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
+use secrecy::ExposeSecret as _;
 use tokio::{net::TcpStream, sync::Semaphore};
-use tollgate_api::v1::{
-    self, chat_service_client::ChatServiceClient, model_service_client::ModelServiceClient,
-    stream_complete_response::Event,
+use tollgate_api::{
+    admin::{self, key_service_client::KeyServiceClient},
+    v1::{
+        self, chat_service_client::ChatServiceClient, model_service_client::ModelServiceClient,
+        stream_complete_response::Event,
+    },
 };
 use tonic::{
     Code, Request, Status,
@@ -333,4 +337,28 @@ async fn bytes_that_are_no_message_are_the_callers_mistake_and_recorded() {
         assert_eq!(status.code(), Code::InvalidArgument, "{body:?}");
         assert_eq!(gateway.record(&status).await.error_reason, "INVALID_REQUEST", "{body:?}");
     }
+}
+
+#[tokio::test]
+async fn an_admin_makes_a_key_that_may_chat_and_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let edge = edge(dir.path(), Words::at_once(&["hello"]));
+    let secret = edge.pipeline.auth.mint_first().unwrap().unwrap();
+    let running = serve(crate::edge::app(&edge).unwrap(), edge.draining.clone(), None).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", running.addr)).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+    let mut keys = KeyServiceClient::new(channel.clone());
+    let key = admin::Key { name: "app".to_owned(), scopes: vec!["chat".to_owned()], ..Default::default() };
+    let make = admin::CreateKeyRequest { key: Some(key), ..Default::default() };
+    let with =
+        |secret: &str| -> tonic::metadata::MetadataValue<_> { format!("Bearer {secret}").parse().unwrap() };
+    let mut request = Request::new(make.clone());
+    request.metadata_mut().insert("authorization", with(secret.expose_secret()));
+    let made = keys.create_key(request).await.unwrap().into_inner();
+    let mut request = whole(input("hi"));
+    request.metadata_mut().insert("authorization", with(&made.secret));
+    ChatServiceClient::new(channel).complete(request).await.unwrap();
+    let mut request = Request::new(make);
+    request.metadata_mut().insert("authorization", with(&made.secret));
+    assert_eq!(reason(&keys.create_key(request).await.unwrap_err()), "ERROR_REASON_SCOPE_DENIED");
 }
