@@ -34,6 +34,7 @@ pub struct ExpectedChoice {
     pub refusal: String,
     pub calls: Vec<(String, String)>,
     pub finish: String,
+    pub failed: bool,
 }
 
 /// Reads every exchange below the folder whose request went to an OpenAI-shaped chat or embeddings endpoint.
@@ -160,6 +161,10 @@ impl Exchange {
             expected.vectors = body["data"].as_array().map_or(0, Vec::len);
             expected.add(&body, "message");
         }
+        let says_nothing = |choice: &ExpectedChoice| *choice == ExpectedChoice::default();
+        // `[DONE]` after a role frame alone is no answer, and a choice may hold an error of its own.
+        expected.failed |= self.streamed && expected.choices.values().all(says_nothing);
+        expected.failed |= expected.choices.values().any(|choice| choice.failed);
         expected
     }
 }
@@ -196,8 +201,11 @@ impl Expected {
 
 impl ExpectedChoice {
     fn add(&mut self, choice: &Value, said: &Value) {
+        self.failed |= !choice["error"].is_null();
         match &said["content"] {
             Value::String(text) => self.text.push_str(text),
+            // Cloudflare answers a JSON schema with the object itself.
+            Value::Object(object) => self.text.push_str(&Value::Object(object.clone()).to_string()),
             Value::Array(parts) => {
                 for part in parts.iter().filter(|part| part["type"] == "text") {
                     self.text.push_str(part["text"].as_str().unwrap_or_default());
@@ -209,7 +217,11 @@ impl ExpectedChoice {
         for call in said["tool_calls"].as_array().into_iter().flatten() {
             self.add_call(call);
         }
-        if let Some(function) = said["function_call"].as_object() {
+        // Snowflake sends an empty one with every answer.
+        if let Some(function) = said["function_call"]
+            .as_object()
+            .filter(|function| function.get("name").is_some_and(|name| name != ""))
+        {
             let name = function.get("name").and_then(Value::as_str).unwrap_or_default();
             let input = function.get("arguments").and_then(Value::as_str).unwrap_or_default();
             if self.calls.is_empty() {

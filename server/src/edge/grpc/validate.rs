@@ -68,9 +68,8 @@ pub(super) fn embed(request: &v1::EmbedRequest) -> Result<(), Error> {
         let path = Path::roots("inputs", index);
         match &input.kind {
             None => return Err(path.wrong("must hold text, token_ids or parts")),
-            Some(embed_input::Kind::Text(text)) => {
-                path.field("text").require(!text.is_empty(), "must not be empty")?;
-            }
+            // Vendors embed the empty text too.
+            Some(embed_input::Kind::Text(_)) => {}
             Some(embed_input::Kind::TokenIds(tokens)) => {
                 let valid = !tokens.ids.is_empty() && tokens.ids.iter().all(|id| *id >= 0);
                 path.field("token_ids").require(valid, "must hold at least one id, none of them negative")?;
@@ -179,7 +178,6 @@ fn part(path: &Path<'_>, part: &v1::Part, role: v1::Role) -> Result<(), Error> {
         }
         Kind::ToolResult(result) => {
             let path = path.field("tool_result");
-            path.field("tool_call_id").given(&result.tool_call_id)?;
             for (index, one) in result.parts.iter().enumerate() {
                 let path = path.item("parts", index);
                 match &one.kind {

@@ -71,7 +71,8 @@ fn message(node: &Node<'_>, calls: &mut FunctionCalls) -> Result<Message, Error>
         "user" => (Role::User, parts),
         "assistant" => (Role::Assistant, assistant(&mut object, parts, calls)?),
         "tool" => {
-            let id = object.need("tool_call_id")?.text()?;
+            // Some clients leave it out where there was one call only.
+            let id = object.text_or_empty("tool_call_id")?;
             (Role::Tool, vec![result(id, parts)])
         }
         "function" if name.is_empty() => {
@@ -180,18 +181,22 @@ fn breakpoint(node: &Node<'_>) -> Result<Option<CacheBreakpoint>, Error> {
 }
 
 fn image(node: &Node<'_>) -> Result<Media, Error> {
+    // Mistral's spelling, which other vendors take too: the URL itself.
+    if node.is_string() {
+        return image_at(node);
+    }
     let mut image = node.object()?;
     let detail = image.text_or_empty("detail")?;
-    let url = image.need("url")?;
+    Ok(Media { detail, ..image_at(&image.need("url")?)? })
+}
+
+fn image_at(url: &Node<'_>) -> Result<Media, Error> {
     let address = url.text()?;
-    let media = match address.get(..5) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("data:") => data_url(&url, &address[5..])?,
-        _ if address.is_empty() || address.chars().any(char::is_control) => {
-            return Err(url.refuse("must be a URL"));
-        }
-        _ => Media { source: Some(media::Source::Uri(address)), ..Default::default() },
-    };
-    Ok(Media { detail, ..media })
+    match address.get(..5) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("data:") => data_url(url, &address[5..]),
+        _ if address.is_empty() || address.chars().any(char::is_control) => Err(url.refuse("must be a URL")),
+        _ => Ok(Media { source: Some(media::Source::Uri(address)), ..Default::default() }),
+    }
 }
 
 fn sound(node: &Node<'_>) -> Result<Media, Error> {

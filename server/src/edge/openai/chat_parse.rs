@@ -182,7 +182,7 @@ fn tools(body: &mut Object<'_>) -> Result<Vec<Tool>, Error> {
 
 fn tool(node: &Node<'_>) -> Result<tool::Kind, Error> {
     let mut object = node.object()?;
-    let kind = object.need("type")?.text()?;
+    let kind = object.text("type")?.unwrap_or_else(|| "function".to_owned());
     match kind.as_str() {
         "function" => Ok(tool::Kind::Function(function(&object.need("function")?)?)),
         "custom" => Ok(tool::Kind::Custom(custom(&object.need("custom")?)?)),
@@ -268,6 +268,8 @@ fn tool_name(node: &Node<'_>) -> Result<String, Error> {
     let kind = object.need("type")?;
     match kind.text()?.as_str() {
         known @ ("function" | "custom") => object.need(known)?.object()?.need("name")?.text(),
+        // Anthropic's spelling, which compatible vendors take too.
+        "tool" => object.need("name")?.text(),
         _ => Err(kind.refuse("must be one of function, custom, allowed_tools")),
     }
 }
@@ -276,7 +278,8 @@ fn mode(node: &Node<'_>) -> Result<Mode, Error> {
     match node.text()?.as_str() {
         "auto" => Ok(Mode::Auto),
         "none" => Ok(Mode::None),
-        "required" => Ok(Mode::Required),
+        // `any` is Mistral's and Anthropic's word for it.
+        "required" | "any" => Ok(Mode::Required),
         _ => Err(node.refuse("must be one of none, auto, required")),
     }
 }

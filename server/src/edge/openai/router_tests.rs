@@ -129,7 +129,6 @@ fn house() -> House {
         commit_after: Duration::from_secs(5),
     };
     let edge = Edge {
-        cors: Arc::default(),
         pipeline: Arc::new(pipeline),
         limits: Limits { header: 16_384, body: 4096, message: 4096 },
         keep_alive: Duration::from_secs(15),

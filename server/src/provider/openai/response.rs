@@ -95,12 +95,16 @@ impl Decoder {
     /// # Errors
     /// The error that the body tells, or `BadResponse` if it is no answer.
     pub fn whole(mut self, body: &[u8]) -> Result<Vec<Item>, Error> {
-        let chunk: Chunk<'_> = serde_json::from_slice(body).map_err(|_| not_json(body))?;
+        let mut chunk: Chunk<'_> = serde_json::from_slice(body).map_err(|_| not_json(body))?;
         if says_something(chunk.error) {
             return Err(error::of_payload(body));
         }
         if chunk.choices.as_ref().is_none_or(Vec::is_empty) {
             return Err(Error::new(Kind::BadResponse, "the answer is a JSON object without `choices`"));
+        }
+        // Perplexity has an empty `delta` beside the `message` of a whole answer.
+        for choice in chunk.choices.iter_mut().flatten().filter(|choice| choice.message.is_some()) {
+            choice.delta = None;
         }
         let mut out = VecDeque::new();
         self.chunk(&chunk, body, &mut out)?;
