@@ -1,0 +1,211 @@
+//! `tollctl keys update`: reads the key, applies what is given, and writes it under its etag.
+
+use clap::Args;
+use jiff::Timestamp;
+use prost_types::FieldMask;
+use tollgate_client::api::admin::{Key, Limit, UpdateKeyRequest};
+
+use super::{
+    Context, amount,
+    failure::Failure,
+    keys,
+    pairs::{self, Pair},
+    time::{self, When},
+};
+
+/// Arguments of `keys update`.
+#[derive(Args, Default)]
+pub(crate) struct UpdateArgs {
+    /// Id of the key
+    id: String,
+    /// New name
+    #[arg(long)]
+    name: Option<String>,
+    /// Scopes, in place of all that it has
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
+    scope: Vec<String>,
+    /// Scope to add
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
+    add_scope: Vec<String>,
+    /// Scope to remove
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
+    remove_scope: Vec<String>,
+    /// Models, in place of all that it has
+    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    model: Vec<String>,
+    /// Model to add
+    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    add_model: Vec<String>,
+    /// Model to remove
+    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    remove_model: Vec<String>,
+    /// Limits, in place of all that it has
+    #[arg(long, value_name = "LIMIT", value_parser = amount::parse_limit)]
+    limit: Vec<Limit>,
+    /// Limit to add, or to set anew: requests/minute=60
+    #[arg(long, value_name = "LIMIT", value_parser = amount::parse_limit)]
+    add_limit: Vec<Limit>,
+    /// Limit to remove: requests/minute
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    remove_limit: Vec<(String, String)>,
+    /// Tags, in place of all that it has
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pairs::parse_pair)]
+    tag: Vec<Pair>,
+    /// Tag to add, or to set anew
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pairs::parse_pair)]
+    add_tag: Vec<Pair>,
+    /// Tag to remove
+    #[arg(long, value_name = "NAME")]
+    remove_tag: Vec<String>,
+    /// When it stops working: 30d, 2027-01-01, never
+    #[arg(long, value_name = "TIME")]
+    expires: Option<When>,
+    /// Block the key for now
+    #[arg(long, conflicts_with = "enable")]
+    disable: bool,
+    /// Let a blocked key work again
+    #[arg(long)]
+    enable: bool,
+}
+
+fn parse_name(text: &str) -> Result<(String, String), String> {
+    let (metric, window) = amount::parse_limit_name(text)?;
+    let metric = if metric == "usd" { "cost_nanos" } else { metric };
+    Ok((metric.to_owned(), window.to_owned()))
+}
+
+/// Runs the command.
+pub(crate) async fn run(context: &mut Context, args: UpdateArgs) -> Result<(), Failure> {
+    if args.apply(&mut Key::default(), Timestamp::UNIX_EPOCH).is_empty() {
+        return Err(Failure::Usage("nothing to change: see tollctl keys update --help".to_owned()));
+    }
+    // The etag that comes with the key makes sure that nobody else's change is overwritten.
+    let mut key = context.client.keys().get(args.id.as_str()).await?;
+    let paths = args.apply(&mut key, Timestamp::now());
+    let update_mask = Some(FieldMask { paths: paths.into_iter().map(str::to_owned).collect() });
+    let updated = context.client.keys().update(UpdateKeyRequest { key: Some(key), update_mask }).await?;
+    keys::show(&mut context.out, context.json, &updated)
+}
+
+impl UpdateArgs {
+    /// Applies what is given to a key, and returns the paths of the fields that it is about.
+    fn apply(&self, key: &mut Key, now: Timestamp) -> Vec<&'static str> {
+        let mut paths = Vec::new();
+        if let Some(name) = &self.name {
+            key.name.clone_from(name);
+            paths.push("name");
+        }
+        if change(&mut key.scopes, &self.scope, &self.add_scope, &self.remove_scope) {
+            paths.push("scopes");
+        }
+        if change(&mut key.allowed_models, &self.model, &self.add_model, &self.remove_model) {
+            paths.push("allowed_models");
+        }
+        if self.apply_limits(key) {
+            paths.push("limits");
+        }
+        if self.apply_tags(key) {
+            paths.push("default_tags");
+        }
+        if let Some(when) = self.expires {
+            key.expire_time = when.after(now).map(time::to_proto);
+            paths.push("expire_time");
+        }
+        if self.disable || self.enable {
+            key.disabled = self.disable;
+            paths.push("disabled");
+        }
+        paths
+    }
+
+    fn apply_limits(&self, key: &mut Key) -> bool {
+        if self.limit.is_empty() && self.add_limit.is_empty() && self.remove_limit.is_empty() {
+            return false;
+        }
+        if !self.limit.is_empty() {
+            key.limits.clone_from(&self.limit);
+        }
+        let is = |limit: &Limit, metric: &str, window: &str| limit.metric == metric && limit.window == window;
+        for (metric, window) in &self.remove_limit {
+            key.limits.retain(|limit| !is(limit, metric, window));
+        }
+        for added in &self.add_limit {
+            key.limits.retain(|limit| !is(limit, &added.metric, &added.window));
+            key.limits.push(added.clone());
+        }
+        true
+    }
+
+    fn apply_tags(&self, key: &mut Key) -> bool {
+        if self.tag.is_empty() && self.add_tag.is_empty() && self.remove_tag.is_empty() {
+            return false;
+        }
+        if !self.tag.is_empty() {
+            key.default_tags = pairs::to_map(self.tag.clone());
+        }
+        key.default_tags.retain(|name, _| !self.remove_tag.contains(name));
+        key.default_tags.extend(self.add_tag.iter().cloned());
+        true
+    }
+}
+
+/// Replaces, removes and adds; returns whether anything was given.
+fn change(values: &mut Vec<String>, all: &[String], add: &[String], remove: &[String]) -> bool {
+    if !all.is_empty() {
+        *values = all.to_vec();
+    }
+    values.retain(|value| !remove.contains(value));
+    for added in add {
+        if !values.contains(added) {
+            values.push(added.clone());
+        }
+    }
+    !(all.is_empty() && add.is_empty() && remove.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Key {
+        Key {
+            scopes: vec!["chat".into(), "usage".into()],
+            limits: vec![amount::parse_limit("requests/minute=60").unwrap()],
+            default_tags: [("a".to_owned(), "1".to_owned())].into(),
+            ..Key::default()
+        }
+    }
+
+    #[test]
+    fn only_what_is_given_is_in_the_mask() {
+        let args = UpdateArgs { name: Some("new".into()), enable: true, ..UpdateArgs::default() };
+        let mut key = key();
+        assert_eq!(args.apply(&mut key, Timestamp::UNIX_EPOCH), ["name", "disabled"]);
+        assert!(UpdateArgs::default().apply(&mut key, Timestamp::UNIX_EPOCH).is_empty());
+    }
+
+    #[test]
+    fn lists_are_added_to_and_removed_from() {
+        let args = UpdateArgs {
+            add_scope: vec!["embed".into(), "chat".into()],
+            remove_scope: vec!["usage".into()],
+            add_limit: vec![amount::parse_limit("requests/minute=90").unwrap()],
+            remove_tag: vec!["a".into()],
+            add_tag: vec![("b".into(), "2".into())],
+            ..UpdateArgs::default()
+        };
+        let mut key = key();
+        assert_eq!(args.apply(&mut key, Timestamp::UNIX_EPOCH), ["scopes", "limits", "default_tags"]);
+        assert_eq!(key.scopes, ["chat", "embed"]);
+        assert_eq!((key.limits.len(), key.limits[0].amount), (1, 90));
+        assert_eq!(pairs::show(&key.default_tags), "b=2");
+    }
+
+    #[test]
+    fn never_clears_the_time_and_keeps_it_in_the_mask() {
+        let args = UpdateArgs { expires: Some(When::Unbounded), ..UpdateArgs::default() };
+        let mut key = Key { expire_time: Some(Default::default()), ..key() };
+        assert_eq!(args.apply(&mut key, Timestamp::UNIX_EPOCH), ["expire_time"]);
+        assert_eq!(key.expire_time, None);
+    }
+}
