@@ -30,6 +30,7 @@ providers:
   fake: {{ dialect: openai, base_url: "http://127.0.0.1:{upstream}/v1", api_key: sk-upstream-secret }}
 models:
   "fake/*": {{ targets: [{{ provider: fake, model: "*" }}], retry: {{ attempts: 3, backoff: 10ms }} }}
+  "soak/*": {{ targets: [{{ provider: fake, model: "*" }}], retry: {{ attempts: 1 }} }}
   "once/*": {{ targets: [{{ provider: fake, model: "*" }}], retry: {{ attempts: 1 }} }}
   vendor/model-with/slashes: {{ targets: [{{ provider: fake, model: slashes }}] }}
   priced: {{ targets: [{{ provider: fake, model: priced }}], price: {{ input_per_million: 2, output_per_million: 8 }} }}
