@@ -92,7 +92,7 @@ export async function house() {
     `providers:
   fake: { dialect: openai, base_url: "http://127.0.0.1:${upstream.address().port}/v1", api_key: sk-upstream }
 models:
-  "fake/*": { targets: [{ provider: fake, model: "*" }], retry: { attempts: 2, backoff: 10ms } }
+  "fake/*": { targets: [{ provider: fake, model: "*" }], retry: { attempts: 2 } }
 keys:
   - { name: node, key: ${KEY} }
 `,

@@ -29,7 +29,7 @@ timeouts: {{ connect: 1s, first_token: 5s, idle: 5s, total: 60s, grace: 2s }}
 providers:
   fake: {{ dialect: openai, base_url: "http://127.0.0.1:{upstream}/v1", api_key: sk-upstream-secret }}
 models:
-  "fake/*": {{ targets: [{{ provider: fake, model: "*" }}], retry: {{ attempts: 3, backoff: 10ms }} }}
+  "fake/*": {{ targets: [{{ provider: fake, model: "*" }}], retry: {{ attempts: 3 }} }}
   "soak/*": {{ targets: [{{ provider: fake, model: "*" }}], retry: {{ attempts: 1 }} }}
   "once/*": {{ targets: [{{ provider: fake, model: "*" }}], retry: {{ attempts: 1 }} }}
   vendor/model-with/slashes: {{ targets: [{{ provider: fake, model: slashes }}] }}
