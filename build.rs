@@ -21,6 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut prost = tonic_prost_build::Config::new();
     // Zero-copy slices of the network buffer instead of a copy per field.
     prost.bytes(["."]);
+    // These hold a key; `proto/lib.rs` prints them without it.
+    prost.skip_debug([".tollgate.admin.v1.CreateKeyResponse", ".tollgate.admin.v1.RotateKeyResponse"]);
     tonic_prost_build::configure()
         .build_transport(false)
         // The rare, large events are boxed so that a text delta stays small on the hot path.

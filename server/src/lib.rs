@@ -3,6 +3,7 @@
 //! Directions: `main -> app -> {edge, pipeline, config} -> rooms -> {call, error, telemetry} -> tollgate-api`. Rooms do
 //! not import each other; `pipeline.rs` joins them.
 
+pub mod app;
 pub mod auth;
 pub mod call;
 pub mod config;

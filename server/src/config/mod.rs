@@ -1,1 +1,104 @@
-//! stub
+//! The configuration: one strict YAML file, read whole or refused whole, with every mistake told at its place.
+//!
+//! Place in the path: none; `app` turns a `Config` into rooms. The way of a file: `tree` (YAML to nodes with places,
+//! `${NAME}` replaced) → `decode` (nodes to `sections` with serde) → `check` (names, ranges). Metrics: none. Tests:
+//! here and in each file.
+
+mod check;
+mod decode;
+mod limits;
+mod problem;
+mod sections;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod values;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+pub use limits::{Budget, Limits, Window, to_contract};
+pub use problem::{Place, Problem, Problems};
+pub use sections::{
+    Config, Key, LimitsIn, LogFormat, Model, Price, Provider, Retry, Target, Telemetry, Timeouts, Tls,
+};
+pub use values::{Address, Amount, Moment, Secret, Size, Span, Usd};
+
+/// Name of the built-in provider and of its alias.
+pub const ECHO: &str = "echo";
+
+/// What a configuration may refer to that is not in the file.
+pub struct Surroundings<'s> {
+    /// The environment.
+    pub env: &'s dyn Fn(&str) -> Option<String>,
+    /// Dialects that a provider may speak.
+    pub dialects: Vec<&'s str>,
+    /// Providers that the environment names; they count if the file has no `providers`.
+    pub discovered: Vec<String>,
+}
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: &Path, around: &Surroundings<'_>) -> Result<Config, Problems> {
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(yaml) => parse(&file, &yaml, around),
+        Err(error) => {
+            let place = Place { line: 1, column: 1 };
+            let list = vec![Problem::at(place, format!("the file cannot be read: {error}"))];
+            Err(Problems { file, list })
+        }
+    }
+}
+
+/// Reads and checks a file's text; `file` is its name for messages.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(file: &str, yaml: &str, around: &Surroundings<'_>) -> Result<Config, Problems> {
+    let mut list = Vec::new();
+    let mut failed = Vec::new();
+    let mut root = tree::parse(yaml, &mut list);
+    tree::substitute(&mut root, around.env, &mut failed);
+    let providers: BTreeSet<String> =
+        root.entry("providers").iter().flat_map(|(_, names)| names.names()).map(str::to_owned).collect();
+    let config: Config = decode::read(&mut root, failed, &mut list);
+    check::check(&config, &root, &providers, around, &mut list);
+    if list.is_empty() {
+        return Ok(config);
+    }
+    list.sort();
+    list.dedup();
+    Err(Problems { file: file.to_owned(), list })
+}
+
+/// Returns the JSON Schema of the file, as `tollgate schema` prints it.
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(Config);
+    format!("{:#}\n", schema.to_value())
+}
+
+impl Config {
+    /// Returns the database file. A relative path lies in the data directory.
+    ///
+    /// # Errors
+    /// What to write instead; the value itself may hold a password and is not in it.
+    pub fn store_path(&self, data_dir: &Path) -> Result<PathBuf, &'static str> {
+        if self.store.starts_with("postgres://") || self.store.starts_with("postgresql://") {
+            return Err("PostgreSQL is not in this version; write `sqlite://tollgate.db`");
+        }
+        match self.store.strip_prefix("sqlite://") {
+            Some(path) if !path.is_empty() => Ok(data_dir.join(path)),
+            _ => Err("not a store; write `sqlite://` and a path, like `sqlite://tollgate.db`"),
+        }
+    }
+
+    /// Returns the configuration as JSON, as `/config` shows it: defaults filled in, secrets left out.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}

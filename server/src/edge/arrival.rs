@@ -11,16 +11,9 @@ use tollgate_api::v1;
 use uuid::Uuid;
 
 use crate::{
-    call::{Asked, Call, Caller, Deadline, Operation, Surface},
+    call::{Asked, Call, Caller, Deadline, Operation, Surface, check_request_id, check_tags},
     error::Error,
 };
-
-/// Most tags a call may carry.
-const MAX_TAGS: usize = 16;
-/// Longest value of a tag, in bytes.
-const MAX_TAG_VALUE: usize = 256;
-/// Longest idempotency key.
-const MAX_REQUEST_ID: usize = 64;
 
 /// Starts a call from its headers. What is wrong in them is an error beside the call, so that it is recorded too.
 pub fn call(
@@ -58,10 +51,7 @@ fn read(headers: &HeaderMap, call: &mut Call) -> Result<(), Error> {
         })?;
         set_deadline(call, Duration::from_millis(ms));
     }
-    if let Some(wait) = headers.get("grpc-timeout") {
-        let wait = wait.to_str().ok().and_then(grpc_timeout).ok_or_else(|| {
-            Error::invalid("grpc-timeout", "grpc-timeout must be up to 8 digits and one of H, M, S, m, u, n")
-        })?;
+    if let Some(wait) = caller_timeout(headers)? {
         set_deadline(call, wait);
     }
     for name in ["x-tollgate-request-id", "idempotency-key"] {
@@ -119,35 +109,6 @@ pub fn take_options(call: &mut Call, options: Option<v1::CallOptions>) -> Result
     Ok(())
 }
 
-/// Checks tags by the contract's rules, for calls and for a key's defaults.
-///
-/// # Errors
-/// `INVALID_REQUEST` naming the field.
-pub fn check_tags(field: &str, tags: &BTreeMap<String, String>) -> Result<(), Error> {
-    if tags.len() > MAX_TAGS {
-        return Err(Error::invalid(field, format!("at most {MAX_TAGS} tags, not {}", tags.len())));
-    }
-    for (key, value) in tags {
-        let mut bytes = key.bytes();
-        let starts_well = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
-        let goes_on_well =
-            bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte));
-        if !(starts_well && goes_on_well && key.len() <= 64) {
-            let shown: String = key.escape_default().take(80).collect();
-            return Err(Error::invalid(
-                field,
-                format!("the tag `{shown}` must match [a-z][a-z0-9_.-]{{0,63}}"),
-            ));
-        }
-        if value.len() > MAX_TAG_VALUE || value.chars().any(char::is_control) {
-            let message =
-                format!("the value of tag `{key}` must be at most {MAX_TAG_VALUE} bytes of printable text");
-            return Err(Error::invalid(field, message));
-        }
-    }
-    Ok(())
-}
-
 fn merge_tags(call: &mut Call, field: &str, tags: BTreeMap<String, String>) -> Result<(), Error> {
     if tags.is_empty() {
         return Ok(());
@@ -155,13 +116,6 @@ fn merge_tags(call: &mut Call, field: &str, tags: BTreeMap<String, String>) -> R
     check_tags(field, &tags)?;
     call.tags.extend(tags);
     check_tags(field, &call.tags)
-}
-
-fn check_request_id(field: &str, id: &str) -> Result<(), Error> {
-    if id.len() <= MAX_REQUEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Ok(());
-    }
-    Err(Error::invalid(field, format!("{field} must be at most {MAX_REQUEST_ID} printable ASCII characters")))
 }
 
 fn set_deadline(call: &mut Call, wait: Duration) {
@@ -186,6 +140,17 @@ fn grpc_timeout(value: &str) -> Option<Duration> {
         "n" => Some(Duration::from_nanos(amount)),
         _ => None,
     }
+}
+
+/// Returns the caller's `grpc-timeout`, if it sent one.
+///
+/// # Errors
+/// `INVALID_REQUEST` if it is malformed.
+pub fn caller_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+    let Some(wait) = headers.get("grpc-timeout") else { return Ok(None) };
+    wait.to_str().ok().and_then(grpc_timeout).map(Some).ok_or_else(|| {
+        Error::invalid("grpc-timeout", "grpc-timeout must be up to 8 digits and one of H, M, S, m, u, n")
+    })
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Error> {
@@ -223,15 +188,6 @@ mod tests {
         for bad in ["", "m", "5", "5x", "-5m", "123456789m", "5µ"] {
             assert_eq!(grpc_timeout(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn tags_are_checked_by_the_contracts_rules() {
-        let tags = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
-        assert!(check_tags("t", &tags("feature.x-1", "a b")).is_ok());
-        assert!(check_tags("t", &tags("Feature", "x")).is_err());
-        assert!(check_tags("t", &tags("ok", "line\nbreak")).is_err());
-        assert!(check_tags("t", &tags("ok", &"x".repeat(257))).is_err());
     }
 
     #[test]

@@ -4,13 +4,33 @@
 //! `tollgate_connections`. Tests: `tests/e2e`, `tests/clients`.
 
 pub mod arrival;
+mod cors;
+pub mod fold;
+pub mod grpc;
+pub mod listen;
+pub mod openai;
+pub mod ops;
+mod stall;
 pub mod status;
+#[cfg(test)]
+mod testing;
+mod tls;
+mod twins;
 
 use std::{sync::Arc, time::Duration};
 
+use axum::{
+    Router,
+    extract::Request,
+    middleware::from_fn_with_state,
+    response::{IntoResponse as _, Response},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::pipeline::Pipeline;
+use crate::{
+    error::{Error, Reason},
+    pipeline::Pipeline,
+};
 
 /// What every surface shares. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +43,8 @@ pub struct Edge {
     pub keep_alive: Duration,
     /// Cancelled when the process drains: long watches end, readiness goes off.
     pub draining: CancellationToken,
+    /// Origins whose scripts may call us from a browser (`cors`), as `https://host[:port]`. Empty: none.
+    pub cors: Arc<[String]>,
 }
 
 /// Largest sizes accepted from callers, in bytes (`limits_in`).
@@ -34,4 +56,28 @@ pub struct Limits {
     pub body: usize,
     /// A gRPC message, after decompression.
     pub message: usize,
+}
+
+/// Returns everything that callers use on one port: gRPC, REST and the JSON twins.
+///
+/// # Errors
+/// A message if the descriptors that are built in cannot be read.
+pub fn app(edge: &Edge) -> Result<Router, String> {
+    let app = grpc::router(edge)?
+        .merge(openai::router(edge.clone()))
+        .merge(twins::router(edge))
+        .fallback(not_here);
+    if edge.cors.is_empty() {
+        return Ok(app);
+    }
+    Ok(app.layer(from_fn_with_state(edge.cors.clone(), cors::allow)))
+}
+
+async fn not_here(request: Request) -> Response {
+    if grpc::is_grpc(request.headers()) {
+        return grpc::unknown_rpc();
+    }
+    let path: String = request.uri().path().chars().take(200).collect();
+    let message = format!("there is no {} {path} here", request.method());
+    twins::Refused(Error::new(Reason::Unimplemented, message)).into_response()
 }

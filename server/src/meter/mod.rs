@@ -14,6 +14,8 @@ mod price;
 mod query;
 mod record;
 mod tally;
+#[cfg(test)]
+mod testing;
 
 use std::{path::Path, sync::Arc};
 
@@ -43,7 +45,7 @@ impl Meter {
     /// A message for the operator that names the path and what to do.
     pub fn start(data_dir: &Path, store: &Path, catalog: Arc<Catalog>) -> Result<Arc<Self>, String> {
         let ledger = Ledger::open(store)?;
-        let journal = Journal::open(&data_dir.join("journal"), &ledger)?;
+        let journal = Journal::open(&data_dir.join("journal"), &ledger, &catalog)?;
         Ok(Arc::new(Self { journal, ledger, catalog }))
     }
 
@@ -57,7 +59,8 @@ impl Meter {
     /// # Errors
     /// `STORE_UNAVAILABLE`: a call that cannot be accounted for is not made.
     pub fn dispatching(&self, call: &Call) -> Result<(), Error> {
-        self.journal.begin(&record::begun(call)).map_err(|error| store_unavailable(&error))
+        let target = call.attempts.last().map(|attempt| &*attempt.target);
+        self.journal.begin(record::begun(call), target).map_err(|error| store_unavailable(&error))
     }
 
     /// Returns the ledger, for reading.
@@ -76,9 +79,7 @@ impl Meter {
     }
 
     fn settle(&self, record: v1::UsageRecord) -> Result<(), Error> {
-        self.journal.settle(&record).map_err(|error| store_unavailable(&error))?;
-        self.ledger.append(record);
-        Ok(())
+        self.journal.settle(record, &self.ledger).map_err(|error| store_unavailable(&error))
     }
 }
 

@@ -1,1 +1,142 @@
-//! stub
+//! Answers to who used what: sums, lists, one record, and a stream of new ones. A key sees what it may, no more.
+
+mod filter;
+mod page;
+mod sums;
+mod watch;
+
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+use prost::Message as _;
+use rusqlite::{OptionalExtension as _, Row, params_from_iter};
+use tollgate_api::v1;
+use uuid::Uuid;
+
+use self::{
+    filter::{Conditions, Span},
+    page::Token,
+};
+use super::{Meter, ledger::reader::unreadable};
+use crate::{
+    call::Caller,
+    error::{Error, Reason},
+};
+
+impl Meter {
+    /// Sums usage over a span of time, by bucket and group.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` with the field, `STORE_UNAVAILABLE`.
+    pub async fn query_usage(
+        &self,
+        caller: &Caller,
+        request: v1::QueryUsageRequest,
+    ) -> Result<v1::QueryUsageResponse, Error> {
+        let report = sums::Report::new(caller, &request)?;
+        self.ledger.up_to_date().await?.run(move |connection| report.run(connection)).await
+    }
+
+    /// Lists records, newest first.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` with the field, `STORE_UNAVAILABLE`.
+    pub async fn list_usage_records(
+        &self,
+        caller: &Caller,
+        request: v1::ListUsageRecordsRequest,
+    ) -> Result<v1::ListUsageRecordsResponse, Error> {
+        let fingerprint = page::fingerprint(caller, &request.filters, &[]);
+        let token = Token::read(&request.page_token, fingerprint, 0)?;
+        let span = Span::new(request.start_time.as_ref(), request.end_time.as_ref(), token.as_ref())?;
+        let mut conditions = Conditions::visible_to(caller);
+        conditions.filter(&request.filters)?;
+        conditions.within(span);
+        if let Some(token) = &token {
+            conditions.add("(create_ms, seq) < (?, ?)", [token.bucket.into(), token.seq.into()]);
+        }
+        let size = page::size(request.page_size)?;
+        let sql = format!(
+            "SELECT record, create_ms, seq FROM records WHERE {} ORDER BY create_ms DESC, seq DESC LIMIT {}",
+            conditions.sql(),
+            size + 1
+        );
+        let reads = self.ledger.up_to_date().await?;
+        let mut found = reads
+            .run(move |connection| {
+                let mut statement = connection.prepare(&sql).map_err(|error| unreadable(&error))?;
+                let rows = statement.query_map(params_from_iter(conditions.values()), |row| {
+                    Ok((read_record(row)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+                });
+                rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| unreadable(&error))
+            })
+            .await?;
+        let more = found.len() > size;
+        found.truncate(size);
+        let next_page_token = match found.last() {
+            Some((_, bucket, seq)) if more => {
+                Token { fingerprint, bucket: *bucket, seq: *seq, ..Token::of(span) }.write()
+            }
+            _ => String::new(),
+        };
+        let records = found.into_iter().map(|(record, ..)| record).collect();
+        Ok(v1::ListUsageRecordsResponse { records, next_page_token })
+    }
+
+    /// Returns the record of one call.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is none or the caller may not see it, `INVALID_REQUEST`, `STORE_UNAVAILABLE`.
+    pub async fn get_usage_record(
+        &self,
+        caller: &Caller,
+        request: v1::GetUsageRecordRequest,
+    ) -> Result<v1::GetUsageRecordResponse, Error> {
+        if request.id.is_empty() {
+            return Err(Error::invalid("id", "the id of the call is missing"));
+        }
+        let unknown = || Error::new(Reason::NotFound, "there is no record with this id");
+        let id = Uuid::parse_str(&request.id).map_err(|_| unknown())?;
+        let mut conditions = Conditions::visible_to(caller);
+        conditions.add("id = ?", [id.as_bytes().to_vec().into()]);
+        let sql = format!("SELECT record FROM records WHERE {}", conditions.sql());
+        let reads = self.ledger.up_to_date().await?;
+        let record = reads
+            .run(move |connection| {
+                connection
+                    .query_row(&sql, params_from_iter(conditions.values()), read_record)
+                    .optional()
+                    .map_err(|error| unreadable(&error))
+            })
+            .await?;
+        record.map(|record| v1::GetUsageRecordResponse { record: Some(record) }).ok_or_else(unknown)
+    }
+
+    /// Sends each record as it is committed, after those since `from_time` if that is given. Ends when the stream is
+    /// dropped or the ledger closes. It reads from the store at the reader's own pace: nothing is lost, nothing comes
+    /// twice, and a slow reader costs nobody memory.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` with the field, `STORE_UNAVAILABLE`; the latter in the stream too.
+    pub async fn watch_usage(
+        &self,
+        caller: &Caller,
+        request: v1::WatchUsageRequest,
+    ) -> Result<BoxStream<'static, Result<v1::WatchUsageResponse, Error>>, Error> {
+        let from_ms = filter::millis("from_time", request.from_time.as_ref())?;
+        let mut conditions = Conditions::visible_to(caller);
+        conditions.filter(&request.filters)?;
+        watch::start(self.ledger.up_to_date().await?, Arc::new(conditions), from_ms).await
+    }
+}
+
+/// Reads the record from the first column.
+fn read_record(row: &Row<'_>) -> rusqlite::Result<v1::UsageRecord> {
+    let bytes = row.get_ref(0)?.as_blob()?;
+    v1::UsageRecord::decode(bytes).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(error))
+    })
+}
+
+#[cfg(test)]
+mod tests;

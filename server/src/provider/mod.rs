@@ -4,15 +4,27 @@
 //! Place in the path: the last room; `route` calls it once per attempt. Config: `providers`. Metrics:
 //! `tollgate_upstream_*`, written by `meter`. Tests: `tests/e2e/upstream.rs`, `tests/wire`.
 
+pub mod echo;
+pub mod follow;
+pub mod http;
+pub mod openai;
+pub mod registry;
+mod retry_after;
+pub mod sse;
+pub mod vendors;
+
 use std::{sync::Arc, time::Duration};
 
+use ::http::HeaderMap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::HeaderMap;
 use tollgate_api::v1;
 use uuid::Uuid;
 
 use crate::call::{Items, Payload};
+
+pub use registry::{Settings, build, dialects};
+pub use vendors::from_environment;
 
 /// A vendor's adapter. Dropping the future or the items it returns ends the upstream call at once.
 pub trait Provider: Send + Sync + 'static {

@@ -9,4 +9,4 @@ mod guarded;
 mod plan;
 
 pub use attempt::{Dispatched, Timeouts, dispatch};
-pub use plan::{Alias, Candidate, Plan, Routes};
+pub use plan::{Alias, AliasTarget, Candidate, Plan, Routes};

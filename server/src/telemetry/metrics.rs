@@ -1,8 +1,165 @@
-//! stub
+//! Every metric, once: its name, what it counts, its labels and their bounds.
+//!
+//! Labels never hold key ids, end users or tags. Names that callers can make up are bounded: a model is a label only
+//! if a target was found for it, and beyond a number of them all others are `_other`.
+
+mod calls;
+mod table;
+
+use std::{
+    sync::{LazyLock, OnceLock},
+    thread,
+    time::Duration,
+};
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tollgate_api::v1;
-/// Counts.
-pub fn call_opened() {}
-/// Counts.
-pub fn call_closed() {}
-/// Counts.
-pub fn call_settled(_record: &v1::UsageRecord) {}
+
+use calls::Calls;
+
+/// Calls that ended, by `surface`, `operation`, `model` (the alias), `target`, `provider` and `outcome`, which is `ok`
+/// or the reason in lower case.
+pub const REQUESTS: &str = "tollgate_requests_total";
+/// Seconds from a call's arrival to its end, by `operation`, `model` and `target`.
+pub const REQUEST_DURATION: &str = "tollgate_request_duration_seconds";
+/// Seconds from a streamed call's arrival to its first content, by `operation`, `model` and `target`.
+pub const TIME_TO_FIRST_TOKEN: &str = "tollgate_time_to_first_token_seconds";
+/// Seconds of a call that were not spent waiting for an upstream, by `operation`, `model` and `target`.
+pub const GATEWAY_OVERHEAD: &str = "tollgate_gateway_overhead_seconds";
+/// Upstream calls, by `target` and `outcome`: `ok`, `retryable`, `fatal`, `timeout`, `cancelled`.
+pub const UPSTREAM_ATTEMPTS: &str = "tollgate_upstream_attempts_total";
+/// Seconds of upstream calls, by `target` and `outcome`.
+pub const UPSTREAM_DURATION: &str = "tollgate_upstream_attempts_duration_seconds";
+/// Tokens, by `kind` (`input`, `output`, and their parts `cache_read`, `cache_write`, `reasoning`), `model`,
+/// `provider` and `team`.
+pub const TOKENS: &str = "tollgate_tokens_total";
+/// Cost in USD of calls whose price is known, by `model`, `provider` and `team`.
+pub const COST: &str = "tollgate_cost_usd_total";
+/// USD that were not spent because an answer came from the cache, by `model`, `provider` and `team`.
+pub const COST_SAVED: &str = "tollgate_cost_saved_usd_total";
+/// Calls that ended without a price, by `model`, `provider` and `team`.
+pub const UNPRICED: &str = "tollgate_unpriced_requests_total";
+/// Calls that are running.
+pub const INFLIGHT: &str = "tollgate_inflight_requests";
+/// Streams that ended early, by `by`: `client`, `upstream`, `deadline`.
+pub const STREAM_ABORTS: &str = "tollgate_stream_aborts_total";
+/// Calls refused before anybody knew who called, by `reason`.
+pub const AUTH_FAILURES: &str = "tollgate_auth_failures_total";
+/// Always 1, by `version` and `commit`.
+pub const BUILD_INFO: &str = "tollgate_build_info";
+
+/// Seconds between two foldings of fresh histogram samples, which pile up until then.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// OpenTelemetry's for `gen_ai.server.request.duration`, doubled on to ten minutes for long streams.
+const DURATION_BUCKETS: [f64; 17] = [
+    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68,
+    655.36,
+];
+/// OpenTelemetry's for `gen_ai.server.time_to_first_token`, with more for models that think first.
+const FIRST_TOKEN_BUCKETS: [f64; 19] = [
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0,
+    120.0,
+];
+/// From ten microseconds to ten seconds.
+const OVERHEAD_BUCKETS: [f64; 14] =
+    [1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.05, 0.25, 1.0, 10.0];
+
+static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+static CALLS: LazyLock<Calls> = LazyLock::new(Calls::default);
+
+/// Starts measuring, for the whole process. Until then nothing is counted; doing it again changes nothing.
+///
+/// # Errors
+/// A message if something else in the process measures already.
+pub fn install() -> Result<(), String> {
+    HANDLE.get_or_init(start).as_ref().map(|_| ()).map_err(Clone::clone)
+}
+
+fn start() -> Result<PrometheusHandle, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot start metrics: {error}");
+    let handle = builder().and_then(PrometheusBuilder::install_recorder).map_err(|error| failed(&error))?;
+    describe();
+    let commit = option_env!("TOLLGATE_COMMIT").unwrap_or("unknown");
+    metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "commit" => commit).set(1.0);
+    let upkeep = handle.clone();
+    let work = move || {
+        loop {
+            thread::sleep(UPKEEP);
+            upkeep.run_upkeep();
+        }
+    };
+    thread::Builder::new().name("metrics".to_owned()).spawn(work).map_err(|error| failed(&error))?;
+    Ok(handle)
+}
+
+/// Returns all metrics as Prometheus text; empty before `install`.
+pub fn render() -> String {
+    let Some(Ok(handle)) = HANDLE.get() else { return String::new() };
+    let mut text = handle.render();
+    CALLS.render_costs(&mut text);
+    text
+}
+
+/// Counts a call in.
+pub fn call_opened() {
+    if is_installed() {
+        CALLS.opened();
+    }
+}
+
+/// Counts a call out.
+pub fn call_closed() {
+    if is_installed() {
+        CALLS.closed();
+    }
+}
+
+/// Counts what a call came to.
+pub fn call_settled(record: &v1::UsageRecord) {
+    if is_installed() {
+        CALLS.settled(record);
+    }
+}
+
+/// Counts a call that was refused before anybody knew who called. `reason` is one of a few fixed words.
+pub fn auth_failed(reason: &str) {
+    if is_installed() {
+        CALLS.auth_failed(reason);
+    }
+}
+
+/// Handles made earlier would count nowhere for ever.
+fn is_installed() -> bool {
+    matches!(HANDLE.get(), Some(Ok(_)))
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    let buckets = |builder: PrometheusBuilder, name: &str, bounds: &[f64]| {
+        builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)
+    };
+    let builder = buckets(PrometheusBuilder::new(), REQUEST_DURATION, &DURATION_BUCKETS)?;
+    let builder = buckets(builder, UPSTREAM_DURATION, &DURATION_BUCKETS)?;
+    let builder = buckets(builder, TIME_TO_FIRST_TOKEN, &FIRST_TOKEN_BUCKETS)?;
+    buckets(builder, GATEWAY_OVERHEAD, &OVERHEAD_BUCKETS)
+}
+
+fn describe() {
+    metrics::describe_counter!(REQUESTS, "Calls that ended, by outcome.");
+    metrics::describe_histogram!(REQUEST_DURATION, "Seconds from a call's arrival to its end.");
+    metrics::describe_histogram!(TIME_TO_FIRST_TOKEN, "Seconds from a call's arrival to its first content.");
+    metrics::describe_histogram!(GATEWAY_OVERHEAD, "Seconds of a call not spent waiting for an upstream.");
+    metrics::describe_counter!(UPSTREAM_ATTEMPTS, "Upstream calls, by outcome.");
+    metrics::describe_histogram!(UPSTREAM_DURATION, "Seconds of upstream calls.");
+    metrics::describe_counter!(
+        TOKENS,
+        "Tokens; cache_read, cache_write and reasoning are parts of the others."
+    );
+    metrics::describe_counter!(UNPRICED, "Calls that ended without a known price.");
+    metrics::describe_gauge!(INFLIGHT, "Calls that are running.");
+    metrics::describe_counter!(STREAM_ABORTS, "Streams that ended early, by who ended them.");
+    metrics::describe_counter!(AUTH_FAILURES, "Calls refused before anybody knew who called.");
+    metrics::describe_gauge!(BUILD_INFO, "Always 1; tells the version.");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,319 @@
+//! The composition root: config -> stores, rooms, pipeline, edges; then serving and draining.
+
+mod greeting;
+mod routing;
+
+use std::{
+    fs::{DirBuilder, File},
+    future::Future,
+    io::Write as _,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use secrecy::SecretString;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::{Auth, DeclaredKey},
+    config::{self, Config, Problems, Surroundings},
+    edge::{
+        self, Edge,
+        listen::{Listener, Tls},
+    },
+    meter::{Catalog, Meter},
+    pipeline::Pipeline,
+    provider::{self, Settings},
+    route::{Routes, Timeouts},
+    telemetry,
+};
+pub use greeting::Greeting;
+pub use routing::resolve;
+
+/// Silence after which a stream gets a keep-alive comment.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long the operators' connections may go on when everything else has ended.
+const OPERATORS_GRACE: Duration = Duration::from_millis(500);
+
+/// What a process is started with.
+pub struct Options {
+    /// The configuration, with the command line's overrides in it.
+    pub config: Config,
+    /// Providers that the environment names.
+    pub found: Vec<Settings>,
+    /// Where data lies.
+    pub data_dir: PathBuf,
+    /// When the process was started.
+    pub started: Instant,
+}
+
+/// Why a process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(String),
+    /// Something around it is: a port in use, a directory that cannot be written.
+    #[error("{0}")]
+    Start(String),
+}
+
+/// Reads the configuration, or takes the defaults if there is no file, and looks for providers in the environment.
+///
+/// # Errors
+/// Everything that is wrong with the file.
+pub fn load(file: Option<&Path>) -> Result<(Config, Vec<Settings>), Problems> {
+    let env = |name: &str| std::env::var(name).ok();
+    let found = provider::from_environment(&env);
+    let Some(file) = file else { return Ok((Config::default(), found)) };
+    let around = Surroundings {
+        env: &env,
+        dialects: provider::dialects().collect(),
+        discovered: found.iter().map(|settings| settings.name.clone()).collect(),
+    };
+    Ok((config::load(file, &around)?, found))
+}
+
+/// Runs the gateway until it is told to stop, and ends when what was running has ended or the grace is over.
+///
+/// # Errors
+/// Why it cannot start. Once it has started it does not fail.
+pub async fn run(options: Options) -> Result<(), Failure> {
+    // First of all, so that a signal while starting is not lost.
+    let mut signals = Signals::listen().map_err(Failure::Start)?;
+    let gateway = tokio::select! {
+        gateway = Gateway::start(options) => gateway?,
+        () = signals.stop() => return Ok(()),
+    };
+    let draining = gateway.draining.clone();
+    let mut serving = Box::pin(gateway.serve());
+    tokio::select! {
+        () = &mut serving => return Ok(()),
+        () = signals.stop() => {}
+    }
+    tracing::info!("draining: readiness is off, running calls may end; a second signal stops at once");
+    draining.cancel();
+    tokio::select! {
+        () = &mut serving => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        // What is journaled is safe without further ado; what runs is settled as recovered at the next start.
+        () = signals.stop() => Err(Failure::Start("stopped at once by a second signal".to_owned())),
+    }
+}
+
+/// Everything that was built, ready to serve.
+struct Gateway {
+    edge: Edge,
+    auth: Arc<Auth>,
+    callers: Listener,
+    operators: Listener,
+    config_json: Arc<str>,
+    app: axum::Router,
+    grace: Duration,
+    draining: CancellationToken,
+}
+
+impl Gateway {
+    async fn start(options: Options) -> Result<Self, Failure> {
+        let Options { config, found, data_dir, started } = options;
+        let found_names: Vec<String> = match config.providers {
+            Some(_) => Vec::new(),
+            None => found.iter().map(|settings| settings.name.clone()).collect(),
+        };
+        let routes = Routes::new(resolve(&config, found).map_err(Failure::Config)?);
+        let mut aliases: Vec<String> = routes.names().map(str::to_owned).collect();
+        aliases.sort_unstable();
+        let draining = CancellationToken::new();
+        // Ports first: a second process by mistake must not touch the first one's data.
+        let (callers, operators) = bind(&config).await.map_err(Failure::Start)?;
+        let (auth, meter) = open(&config, &data_dir)?;
+        let minted = auth.mint_first().map_err(Failure::Start)?;
+        let edge = edge(&config, routes, &auth, &meter, &draining);
+        let gateway = Self {
+            app: edge::app(&edge).map_err(Failure::Start)?,
+            edge,
+            auth,
+            config_json: config.to_json().into(),
+            grace: config.timeouts.grace.0,
+            draining,
+            callers,
+            operators,
+        };
+        let greeting = Greeting {
+            callers: gateway.callers.local_addr(),
+            operators: gateway.operators.local_addr(),
+            tls: config.tls.is_some(),
+            data_dir: &data_dir,
+            found: &found_names,
+            aliases: &aliases,
+            minted: minted.as_ref(),
+            took: started.elapsed(),
+        };
+        print(&greeting.text());
+        Ok(gateway)
+    }
+
+    /// Serves both ports until `draining` is cancelled and what runs has ended, then writes what is not written.
+    async fn serve(self) {
+        let closed = CancellationToken::new();
+        let operators = self.operators.serve(
+            edge::ops::app(&self.edge, self.config_json),
+            self.edge.limits,
+            closed.clone(),
+            OPERATORS_GRACE,
+        );
+        // The operators' port outlives the callers', so that probes can see the draining.
+        let callers = async {
+            self.callers.serve(self.app, self.edge.limits, self.draining, self.grace).await;
+            self.edge.pipeline.meter.flush().await;
+            self.auth.flush().await;
+            closed.cancel();
+        };
+        tokio::join!(callers, operators);
+    }
+}
+
+async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
+    let tls = config.tls.as_ref().map(|tls| Tls {
+        cert: tls.cert.clone(),
+        key: tls.key.clone(),
+        client_ca: tls.client_ca.clone(),
+    });
+    let callers = Listener::bind(&config.listen.0, tls.as_ref()).await?;
+    let operators = Listener::bind(&config.ops_listen.0, None).await?;
+    Ok((callers, operators))
+}
+
+/// Opens what is kept on disk.
+fn open(config: &Config, data_dir: &Path) -> Result<(Arc<Auth>, Arc<Meter>), Failure> {
+    make_data_dir(data_dir).map_err(Failure::Start)?;
+    let store = config.store_path(data_dir).map_err(|message| Failure::Config(message.to_owned()))?;
+    telemetry::metrics::install().map_err(Failure::Start)?;
+    let catalog = Arc::new(Catalog::embedded());
+    let meter = Meter::start(data_dir, &store, catalog).map_err(Failure::Start)?;
+    let admin_key = config.admin_key.as_ref().and_then(config::Secret::filled).cloned();
+    let auth = Auth::start(data_dir, &store, declared_keys(config), admin_key).map_err(Failure::Start)?;
+    Ok((auth, meter))
+}
+
+fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
+    let declared = |key: &config::Key| DeclaredKey {
+        name: key.name.clone(),
+        key: key.key.filled().cloned().unwrap_or_else(|| SecretString::from("")),
+        team: key.team.clone(),
+        scopes: key.scopes.clone(),
+        models: key.models.clone(),
+        tags: key.tags.clone(),
+        limits: config::to_contract(&key.limits, key.budget.as_ref()),
+        expires: key.expires.map(|moment| moment.0),
+    };
+    config.keys.iter().map(declared).collect()
+}
+
+fn edge(
+    config: &Config,
+    routes: Routes,
+    auth: &Arc<Auth>,
+    meter: &Arc<Meter>,
+    draining: &CancellationToken,
+) -> Edge {
+    let times = &config.timeouts;
+    let pipeline = Pipeline {
+        auth: auth.clone(),
+        meter: meter.clone(),
+        routes,
+        timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
+        total: times.total.0,
+        commit_after: times.commit_after.0,
+    };
+    let sizes = &config.limits_in;
+    Edge {
+        pipeline: Arc::new(pipeline),
+        limits: edge::Limits { header: sizes.header.0, body: sizes.body.0, message: sizes.message.0 },
+        keep_alive: KEEP_ALIVE,
+        draining: draining.clone(),
+        cors: config.cors.clone().into(),
+    }
+}
+
+/// Makes the data directory, for this user only, and makes sure that it can be written.
+fn make_data_dir(dir: &Path) -> Result<(), String> {
+    let explain = |error: std::io::Error| {
+        let dir = dir.display();
+        format!(
+            "the data directory `{dir}` cannot be written: {error}; make it writable for this user or name another with --data-dir"
+        )
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(explain)?;
+    let probe = dir.join(format!(".probe-{}", std::process::id()));
+    File::create(&probe).and_then(|_| std::fs::remove_file(&probe)).map_err(explain)
+}
+
+fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    // Nobody may be reading, which is no reason not to serve.
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// The signals a process listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("signals cannot be listened to: {error}"));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns when the process is told to stop.
+    fn stop(&mut self) -> impl Future<Output = ()> {
+        async {
+            loop {
+                tokio::select! {
+                    _ = self.terminate.recv() => return,
+                    _ = self.interrupt.recv() => return,
+                    _ = self.hang_up.recv() => {
+                        tracing::warn!("SIGHUP: this version reads its configuration at the start only; restart it");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_data_directory_is_made_for_this_user_only() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("a/b");
+        make_data_dir(&dir).unwrap();
+        assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_data_directory_that_cannot_be_says_what_to_do() {
+        let parent = tempfile::tempdir().unwrap();
+        let file = parent.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let message = make_data_dir(&file.join("data")).unwrap_err();
+        assert!(message.contains("file/data") && message.contains("--data-dir"), "{message}");
+    }
+}

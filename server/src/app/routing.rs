@@ -1,0 +1,202 @@
+//! Which providers there are and which aliases lead to them: from the file, else from the environment.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    call::Rates,
+    config::{self, Config, ECHO},
+    provider::{self, Named, Settings},
+    route::{Alias, AliasTarget},
+};
+
+/// Builds the providers and resolves the aliases. `found` are the providers that the environment names; they count
+/// if the file has none of its own.
+///
+/// # Errors
+/// A message that names the provider and what to correct.
+pub fn resolve(config: &Config, found: Vec<Settings>) -> Result<Vec<(String, Alias)>, String> {
+    let mut settings = match &config.providers {
+        Some(providers) => providers.iter().map(|(name, provider)| from_file(name, provider)).collect(),
+        None => found,
+    };
+    let first = first_real(&settings);
+    let has_echo = config.echo && settings.iter().all(|settings| settings.name != ECHO);
+    if has_echo {
+        settings.push(echo());
+    }
+    let mut providers = BTreeMap::new();
+    for mut one in settings {
+        one.connect_timeout = config.timeouts.connect.0;
+        providers.insert(one.name.clone(), provider::build(one)?);
+    }
+    let mut aliases = BTreeMap::new();
+    match &config.models {
+        Some(models) => {
+            for (name, model) in models {
+                aliases.insert(name.clone(), alias(name, model, &providers)?);
+            }
+        }
+        None => pass_through(&mut aliases, &providers, first.as_deref()),
+    }
+    if let (true, Some(provider)) = (has_echo, providers.get(ECHO)) {
+        for name in [ECHO, "echo-*"] {
+            aliases.entry(name.to_owned()).or_insert_with(|| plain(provider, name));
+        }
+    }
+    Ok(aliases.into_iter().collect())
+}
+
+fn from_file(name: &str, provider: &config::Provider) -> Settings {
+    Settings {
+        name: name.to_owned(),
+        dialect: provider.dialect.clone(),
+        base_url: provider.base_url.clone(),
+        api_key: provider.api_key.as_ref().and_then(config::Secret::filled).cloned(),
+        ..echo()
+    }
+}
+
+fn echo() -> Settings {
+    Settings {
+        name: ECHO.to_owned(),
+        dialect: ECHO.to_owned(),
+        base_url: None,
+        api_key: None,
+        connect_timeout: config::Timeouts::default().connect.0,
+    }
+}
+
+/// Returns the provider that names without an alias go to: `openai` if it is there, else the first.
+fn first_real(settings: &[Settings]) -> Option<String> {
+    let mut real = settings.iter().filter(|settings| settings.dialect != ECHO);
+    let first = real.clone().next();
+    real.find(|settings| settings.name == "openai").or(first).map(|settings| settings.name.clone())
+}
+
+/// Adds `<provider>/*` for each provider, and `*` for the first.
+fn pass_through(
+    aliases: &mut BTreeMap<String, Alias>,
+    providers: &BTreeMap<String, Named>,
+    first: Option<&str>,
+) {
+    for (name, provider) in providers.iter().filter(|(name, _)| *name != ECHO) {
+        aliases.insert(format!("{name}/*"), plain(provider, "*"));
+    }
+    if let Some(provider) = first.and_then(|name| providers.get(name)) {
+        aliases.insert("*".to_owned(), plain(provider, "*"));
+    }
+}
+
+/// Makes an alias with one target and the defaults for everything else.
+fn plain(provider: &Named, model: &str) -> Alias {
+    Alias {
+        targets: vec![AliasTarget { provider: provider.clone(), model: model.to_owned() }],
+        rates: None,
+        attempts: attempts(&config::Retry::default()),
+        first_token: None,
+    }
+}
+
+fn alias(name: &str, model: &config::Model, providers: &BTreeMap<String, Named>) -> Result<Alias, String> {
+    let target = |target: &config::Target| {
+        let provider = providers.get(&target.provider);
+        let provider =
+            provider.ok_or_else(|| format!("alias `{name}`: there is no provider `{}`", target.provider))?;
+        Ok(AliasTarget { provider: provider.clone(), model: target.model.clone() })
+    };
+    Ok(Alias {
+        targets: model.targets.iter().map(target).collect::<Result<_, String>>()?,
+        rates: model.price.as_ref().map(rates),
+        attempts: attempts(&model.retry),
+        first_token: model.first_token.map(|span| span.0),
+    })
+}
+
+fn attempts(retry: &config::Retry) -> usize {
+    usize::try_from(retry.attempts).unwrap_or(usize::MAX)
+}
+
+fn rates(price: &config::Price) -> Rates {
+    Rates {
+        input: price.input_per_million.0,
+        output: price.output_per_million.0,
+        cache_read: price.cache_read_per_million.map(|usd| usd.0),
+        cache_write: price.cache_write_per_million.map(|usd| usd.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Surroundings, route::Routes};
+
+    fn found(names: &[&str]) -> Vec<Settings> {
+        let settings = |name: &&str| Settings {
+            name: (*name).to_owned(),
+            dialect: "openai".to_owned(),
+            base_url: Some("http://127.0.0.1:9/v1".to_owned()),
+            ..echo()
+        };
+        names.iter().map(settings).collect()
+    }
+
+    fn routes(yaml: &str, environment: &[&str]) -> Routes {
+        let around = Surroundings {
+            env: &|_| None,
+            dialects: vec!["openai", ECHO],
+            discovered: environment.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let config = config::parse("t.yaml", yaml, &around).unwrap();
+        Routes::new(resolve(&config, found(environment)).unwrap())
+    }
+
+    fn names(routes: &Routes) -> Vec<&str> {
+        let mut names: Vec<&str> = routes.names().collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn target(routes: &Routes, model: &str) -> String {
+        routes
+            .plan(model)
+            .map_or_else(|error| error.to_string(), |plan| plan.candidates[0].target.name.to_string())
+    }
+
+    #[tokio::test]
+    async fn nothing_at_all_still_has_echo() {
+        let routes = routes("", &[]);
+        assert_eq!(names(&routes), ["echo", "echo-*"]);
+        assert_eq!(target(&routes, "echo"), "echo/echo");
+        assert_eq!(target(&routes, "echo-slow"), "echo/echo-slow");
+    }
+
+    #[tokio::test]
+    async fn names_without_an_alias_go_to_openai_if_it_is_found() {
+        let routes = routes("", &["groq", "openai"]);
+        assert_eq!(names(&routes), ["*", "echo", "echo-*", "groq/*", "openai/*"]);
+        assert_eq!(target(&routes, "gpt-4o"), "openai/gpt-4o");
+        assert_eq!(target(&routes, "groq/llama"), "groq/llama");
+    }
+
+    #[tokio::test]
+    async fn a_file_with_models_has_these_and_echo() {
+        let yaml = "providers: { p: { dialect: openai, base_url: 'http://127.0.0.1:9/v1' } }\nmodels: { m: { targets: [{ provider: p, model: x }], price: { input_per_million: 0.15 } } }\n";
+        let declared = routes(yaml, &["openai"]);
+        assert_eq!(names(&declared), ["echo", "echo-*", "m"]);
+        let plan = declared.plan("m").unwrap();
+        assert_eq!(plan.attempts, 3);
+        let rates = plan.candidates[0].target.rates.unwrap();
+        assert_eq!((rates.input, rates.output, rates.cache_read), (150_000_000, 0, None));
+        assert_eq!(names(&routes(&format!("{yaml}echo: false\n"), &[])), ["m"]);
+    }
+
+    #[tokio::test]
+    async fn what_the_file_calls_echo_wins() {
+        let yaml = "providers: { echo: { dialect: openai, base_url: 'http://127.0.0.1:9/v1' } }\nmodels: { m: { targets: [{ provider: echo, model: x }] } }\n";
+        assert_eq!(names(&routes(yaml, &[])), ["m"]);
+        let yaml = "models: { echo: { targets: [{ provider: openai, model: x }] } }\n";
+        let routes = routes(yaml, &["openai"]);
+        assert_eq!(target(&routes, "echo"), "openai/x");
+        assert_eq!(target(&routes, "echo-2"), "echo/echo-2");
+    }
+}

@@ -1,0 +1,165 @@
+//! Rules for the fields of a key, with the path of the field that breaks one.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use tollgate_api::admin;
+
+use super::{
+    key,
+    record::{from_micros, to_micros},
+};
+use crate::{
+    call::{self, Scope, Scopes},
+    error::Error,
+};
+
+const MAX_NAME: usize = 128;
+const MAX_MODELS: usize = 256;
+const MAX_MODEL: usize = 256;
+const MAX_LIMITS: usize = 32;
+/// The last second that a protobuf timestamp can hold: 9999-12-31T23:59:59Z.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+const METRICS: [&str; 6] =
+    ["requests", "input_tokens", "output_tokens", "tokens", "concurrent", "cost_nanos"];
+const WINDOWS: [&str; 6] = ["second", "minute", "hour", "day", "month", "total"];
+
+/// Checks a name for people.
+///
+/// # Errors
+/// `INVALID_REQUEST`: empty, too long, unprintable, or a key pasted into the wrong field.
+pub(super) fn name(field: &str, name: &str) -> Result<(), Error> {
+    if name.trim().is_empty() {
+        return Err(Error::invalid(field, format!("{field} is required")));
+    }
+    if key::public_id(name).is_some() {
+        return Err(Error::invalid(field, format!("{field} looks like a key; names are not secret")));
+    }
+    short_text(field, name)
+}
+
+/// Checks the id of a team, which may be empty.
+///
+/// # Errors
+/// `INVALID_REQUEST`: too long or unprintable.
+pub(super) fn team(field: &str, team_id: &str) -> Result<(), Error> {
+    short_text(field, team_id)
+}
+
+fn short_text(field: &str, text: &str) -> Result<(), Error> {
+    if text.chars().count() <= MAX_NAME && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("{field} must be at most {MAX_NAME} printable characters")))
+}
+
+/// Reads scopes.
+///
+/// # Errors
+/// `INVALID_REQUEST` naming the unknown scope and the nearest valid one.
+pub(super) fn scopes(field: &str, names: &[String]) -> Result<Scopes, Error> {
+    let known = Scope::ALL.map(Scope::as_str);
+    let read = names.iter().enumerate().map(|(i, name)| {
+        Scope::from_name(name).ok_or_else(|| unknown(&format!("{field}[{i}]"), "scope", name, &known))
+    });
+    read.collect()
+}
+
+/// Checks patterns of models.
+///
+/// # Errors
+/// `INVALID_REQUEST` naming the pattern by its place.
+pub(super) fn models(field: &str, globs: &[String]) -> Result<(), Error> {
+    if globs.len() > MAX_MODELS {
+        return Err(Error::invalid(field, format!("{field} may have at most {MAX_MODELS} patterns")));
+    }
+    for (i, glob) in globs.iter().enumerate() {
+        if glob.is_empty() || glob.len() > MAX_MODEL || glob.chars().any(char::is_control) {
+            let message = format!("a model pattern must be 1 to {MAX_MODEL} bytes of printable text");
+            return Err(Error::invalid(format!("{field}[{i}]"), message));
+        }
+    }
+    Ok(())
+}
+
+/// Checks limits.
+///
+/// # Errors
+/// `INVALID_REQUEST` naming the field of the limit by its place.
+pub(super) fn limits(field: &str, limits: &[admin::Limit]) -> Result<(), Error> {
+    if limits.len() > MAX_LIMITS {
+        return Err(Error::invalid(field, format!("{field} may have at most {MAX_LIMITS} limits")));
+    }
+    for (i, limit) in limits.iter().enumerate() {
+        let at = format!("{field}[{i}]");
+        if !METRICS.contains(&limit.metric.as_str()) {
+            return Err(unknown(&format!("{at}.metric"), "metric", &limit.metric, &METRICS));
+        }
+        if limit.metric == "concurrent" {
+            if !limit.window.is_empty() {
+                return Err(Error::invalid(format!("{at}.window"), "a limit on `concurrent` has no window"));
+            }
+        } else if !WINDOWS.contains(&limit.window.as_str()) {
+            return Err(unknown(&format!("{at}.window"), "window", &limit.window, &WINDOWS));
+        }
+        if limit.amount < 0 {
+            return Err(Error::invalid(format!("{at}.amount"), "the amount of a limit must not be negative"));
+        }
+        let same = |other: &admin::Limit| other.metric == limit.metric && other.window == limit.window;
+        if limits.iter().take(i).any(same) {
+            let message = format!("there are two limits on `{}` per `{}`", limit.metric, limit.window);
+            return Err(Error::invalid(at, message));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the default tags.
+///
+/// # Errors
+/// `INVALID_REQUEST` as for the tags of a call.
+pub(super) fn tags(
+    field: &str,
+    tags: impl IntoIterator<Item = (String, String)>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let tags = tags.into_iter().collect();
+    call::check_tags(field, &tags)?;
+    Ok(tags)
+}
+
+/// Reads a point of time, to the microsecond.
+///
+/// # Errors
+/// `INVALID_REQUEST`: not a valid timestamp.
+pub(super) fn time(field: &str, time: &prost_types::Timestamp) -> Result<SystemTime, Error> {
+    let valid = (0..=LAST_SECOND).contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos);
+    let at = valid.then(|| SystemTime::try_from(*time).ok()).flatten();
+    at.map(|at| from_micros(to_micros(at)))
+        .ok_or_else(|| Error::invalid(field, format!("{field} must be a time between 1970 and 9999")))
+}
+
+/// Checks that a time at which a key ends has not come yet.
+///
+/// # Errors
+/// `INVALID_REQUEST`.
+pub(super) fn in_future(field: &str, at: SystemTime, now: SystemTime) -> Result<(), Error> {
+    if at > now { Ok(()) } else { Err(Error::invalid(field, format!("{field} must lie in the future"))) }
+}
+
+/// Makes the error for a word that is none of the known ones.
+pub(super) fn unknown(field: &str, what: &str, word: &str, known: &[&str]) -> Error {
+    let shown: String = word.escape_default().take(40).collect();
+    let distance = |known: &&&str| strsim::damerau_levenshtein(word, known);
+    // Long words are near to nothing, and measuring them costs the square of their length.
+    let near = if word.len() <= 64 { known } else { &[] };
+    let nearest = near.iter().min_by_key(distance).filter(|known| distance(known) <= 3);
+    let hint = nearest.map_or_else(
+        || format!("it must be one of {}", known.join(", ")),
+        |nearest| format!("did you mean `{nearest}`?"),
+    );
+    let error = Error::invalid(field, format!("unknown {what} `{shown}`: {hint}"));
+    match nearest {
+        Some(nearest) => error.with("nearest", *nearest),
+        None => error,
+    }
+}

@@ -1,0 +1,280 @@
+//! The sections of the file. Their doc comments are the reference for users and become the JSON Schema.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    limits::{Budget, Limits},
+    values::{Address, Moment, Secret, Size, Span, Usd},
+};
+
+/// Configuration of Tollgate. Strict: an unknown key is an error. In every text, `${NAME}` is replaced from the
+/// environment (unset is an error), `${NAME:-default}` has a default, and `$${` stands for `${`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address for everything callers use: REST, SSE and gRPC. `--listen` and `TOLLGATE_LISTEN` win over it. Default
+    /// `127.0.0.1:8080`, reachable from this machine only; `0.0.0.0:8080` opens it to the network.
+    pub listen: Address,
+    /// Address for operators: `/metrics`, `/livez`, `/readyz`, `/config`. It asks for no key: keep it private.
+    /// `--ops-listen` and `TOLLGATE_OPS_LISTEN` win over it. Default `127.0.0.1:9464`.
+    pub ops_listen: Address,
+    /// Key that may call `tollgate.admin.v1` and see everyone's usage, beside keys with the scope `admin`. Empty or
+    /// absent: none. Example `${TOLLGATE_ADMIN_KEY:-}`.
+    #[serde(skip_serializing)]
+    pub admin_key: Option<Secret>,
+    /// Where keys and usage records are kept: `sqlite://` and a path; a relative path lies in the data directory.
+    /// Default `sqlite://tollgate.db`.
+    pub store: String,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// Sizes that callers may send; larger is refused with 413 or OUT_OF_RANGE.
+    pub limits_in: LimitsIn,
+    /// TLS on `listen`. Absent: plain text.
+    pub tls: Option<Tls>,
+    /// Origins of web pages that may call from a browser, like `https://app.example.com`, or `"*"` for any. Default:
+    /// none.
+    pub cors: Vec<String>,
+    /// Who answers: providers by the name that `models` uses. Absent: those that the environment names
+    /// (`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`, …).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub providers: Option<BTreeMap<String, Provider>>,
+    /// What callers may ask for: aliases and their targets. A name may hold one `*`; an exact name wins over a
+    /// pattern, a longer pattern over a shorter. Absent: `<provider>/*` for each provider, and `*` for the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<BTreeMap<String, Model>>,
+    /// Keys that callers use, beside those made at run time. If there is none at all, one is made and printed at the
+    /// first start.
+    pub keys: Vec<Key>,
+    /// What is logged.
+    pub telemetry: Telemetry,
+    /// Whether there are a built-in provider and a model `echo`, which answer with the prompt and cost nothing.
+    /// Default `true`.
+    pub echo: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Address("127.0.0.1:8080".to_owned()),
+            ops_listen: Address("127.0.0.1:9464".to_owned()),
+            admin_key: None,
+            store: "sqlite://tollgate.db".to_owned(),
+            timeouts: Timeouts::default(),
+            limits_in: LimitsIn::default(),
+            tls: None,
+            cors: Vec::new(),
+            providers: None,
+            models: None,
+            keys: Vec::new(),
+            telemetry: Telemetry::default(),
+            echo: true,
+        }
+    }
+}
+
+/// How long things may take. What a caller asks for can shorten these, never lengthen them.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// Making a connection to a provider, TLS included. Default `1s`.
+    pub connect: Span,
+    /// From sending a request to a provider until the first content of its answer. Default `120s`.
+    pub first_token: Span,
+    /// Between two pieces of a provider's answer. Default `60s`.
+    pub idle: Span,
+    /// A whole call, all attempts included. Default `15m`.
+    pub total: Span,
+    /// How long the response's headers wait for the first content, so that an early failure is a real status.
+    /// Afterwards they go out with keep-alive comments. Default `30s`.
+    pub commit_after: Span,
+    /// How long running calls may go on after SIGTERM. Default `30s`.
+    pub grace: Span,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = |seconds| Span(Duration::from_secs(seconds));
+        Self {
+            connect: seconds(1),
+            first_token: seconds(120),
+            idle: seconds(60),
+            total: seconds(15 * 60),
+            commit_after: seconds(30),
+            grace: seconds(30),
+        }
+    }
+}
+
+/// Sizes that callers may send.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsIn {
+    /// All headers of a request together, in bytes. Default `32KiB`.
+    pub header: Size,
+    /// The body of a REST request, in bytes after decompression. Default `32MiB`.
+    pub body: Size,
+    /// A gRPC message, in bytes after decompression. Default `32MiB`.
+    pub message: Size,
+}
+
+impl Default for LimitsIn {
+    fn default() -> Self {
+        Self { header: Size(32 << 10), body: Size(32 << 20), message: Size(32 << 20) }
+    }
+}
+
+/// TLS for callers.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// File with the certificate chain, PEM. Example `/etc/tollgate/tls.crt`.
+    pub cert: PathBuf,
+    /// File with the private key, PEM. Example `/etc/tollgate/tls.key`.
+    pub key: PathBuf,
+    /// File with the authorities, PEM, one of which must have signed the certificate that every caller then has to
+    /// show. Absent: callers need none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A provider.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// The wire it speaks: `openai` (and everything compatible) or the name of another dialect.
+    pub dialect: String,
+    /// Where it is, as its own SDK takes it: with `/v1` for OpenAI and compatible servers, the root for others. Example
+    /// `http://127.0.0.1:8000/v1`. Default: the vendor's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Its credential. Empty or absent: none is sent. Example `${OPENAI_API_KEY}` or `file:/run/secrets/openai`.
+    #[serde(default, skip_serializing)]
+    pub api_key: Option<Secret>,
+}
+
+/// An alias: what callers ask for.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Where calls go: the first, and when it fails before any content, the next. At least one.
+    pub targets: Vec<Target>,
+    /// Overrides `timeouts.first_token` for this alias. Example `3s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token: Option<Span>,
+    /// Prices that override the catalog's. Example `{ input_per_million: 0.15, output_per_million: 0.60 }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+    /// When to try again.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+/// One place where calls may go.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Name of an entry of `providers`.
+    pub provider: String,
+    /// The provider's own name of the model. A `*` in it stands for what the alias's `*` matched.
+    pub model: String,
+}
+
+/// Prices in USD per million tokens, kept exactly to the nano-USD.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Input tokens. Example `0.15`.
+    pub input_per_million: Usd,
+    /// Output tokens, reasoning included. Default `0`, as for embeddings. Example `0.60`.
+    #[serde(default = "free")]
+    pub output_per_million: Usd,
+    /// Input tokens read from the provider's cache. Default: as `input_per_million`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_read_per_million: Option<Usd>,
+    /// Input tokens written to the provider's cache. Default: as `input_per_million`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_per_million: Option<Usd>,
+}
+
+fn free() -> Usd {
+    Usd(0)
+}
+
+/// When to try again.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Calls to providers that one call may cause, over all its targets; 1 to 10. Default `3`.
+    #[schemars(range(min = 1, max = 10))]
+    pub attempts: u32,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 3 }
+    }
+}
+
+/// A declared key.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Name for people, unique among the keys. Example `search-prod`.
+    pub name: String,
+    /// What the caller sends, at least 32 characters without spaces: `tg_` and so on, or any other. Example
+    /// `${SEARCH_KEY}` or `file:/run/secrets/search`.
+    #[serde(skip_serializing)]
+    pub key: Secret,
+    /// Team whose usage the key counts to. Default: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub team: String,
+    /// What the key may do: `chat`, `embed`, `models`, `usage`, `usage:team`, `route:pin`, `admin`. Default
+    /// `[chat, embed, models, usage]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
+    /// Models the key may ask for: names, or patterns with `*`. Default: all. Example `["chat-*", embeddings]`.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// Tags of every call of this key, for sums and filters of usage. Example `{ service: search }`.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Rates and concurrency. Example `{ requests_per_minute: 60, tokens_per_day: 10M, concurrent: 8 }`.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Money the key may spend. Example `{ usd: 20, per: day }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// When the key stops working: a date (its start in UTC) or an RFC 3339 time. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Moment>,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Least important lines that are logged: `error`, `warn`, `info`, `debug`, `trace`, or directives per module.
+    /// Default `info`. Example `info,tollgate_server::route=debug`.
+    pub log: String,
+    /// Form of the lines on standard error. Default `text`.
+    pub log_format: LogFormat,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { log: "info".to_owned(), log_format: LogFormat::Text }
+    }
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,127 @@
+//! `ChatService`: completions, whole or as a stream.
+
+use futures_util::future::BoxFuture;
+use tollgate_api::v1::{self, chat_service_server::ChatService};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{
+    Services, Told, access,
+    status::{to_call_status, to_status},
+    stream::{Messages, Shape},
+    validate,
+};
+use crate::{
+    call::{Asked, Payload, Reply, Request as Wanted},
+    edge::{arrival, fold::fold},
+    error::{Error, Reason},
+    meter::Open,
+};
+
+#[tonic::async_trait]
+impl ChatService for Services {
+    type StreamCompleteStream = Messages;
+
+    async fn complete(
+        &self,
+        request: Request<v1::CompleteRequest>,
+    ) -> Result<Response<v1::CompleteResponse>, Status> {
+        let open = access::opened(request.extensions())?;
+        let message = request.into_inner();
+        let id = open.call.id.to_string();
+        let (open, input) = begin(open, message.input, message.options, Ok(()))?;
+        let told = |error: Error| to_call_status(&error, &id);
+        let mut reply = self.run(open, input).await.map_err(told)?;
+        let items = std::mem::replace(&mut reply.items, Box::pin(futures_util::stream::empty()));
+        let mut response = Response::new(fold(items).await.map_err(told)?);
+        tell(&id, &reply, &mut response);
+        Ok(response)
+    }
+
+    async fn stream_complete(
+        &self,
+        request: Request<v1::StreamCompleteRequest>,
+    ) -> Result<Response<Messages>, Status> {
+        let open = access::opened(request.extensions())?;
+        let message = request.into_inner();
+        let id = open.call.id.to_string();
+        let shape = Shape::new(message.stream);
+        let wanted = shape.clone().map(|_| ());
+        let (open, input) = begin(open, message.input, message.options, wanted)?;
+        let told = |error: Error| to_call_status(&error, &id);
+        let mut reply = self.run(open, input).await.map_err(told)?;
+        let items = std::mem::replace(&mut reply.items, Box::pin(futures_util::stream::empty()));
+        let messages = Messages::new(items, id.clone(), shape.map_err(told)?);
+        let mut response = Response::new(messages);
+        tell(&id, &reply, &mut response);
+        // Ten-byte messages do not get smaller, and their sizes tell secrets.
+        response.disable_compression();
+        Ok(response)
+    }
+
+    async fn count_tokens(
+        &self,
+        _: Request<v1::CountTokensRequest>,
+    ) -> Result<Response<v1::CountTokensResponse>, Status> {
+        Err(to_status(&Error::new(Reason::Unimplemented, "this server does not count tokens yet")))
+    }
+
+    async fn explain_route(
+        &self,
+        _: Request<v1::ExplainRouteRequest>,
+    ) -> Result<Response<v1::ExplainRouteResponse>, Status> {
+        Err(to_status(&Error::new(Reason::Unimplemented, "this server does not explain routes yet")))
+    }
+}
+
+impl Services {
+    /// Sends a checked call on its way; boxed because the handler's future would hold all of it otherwise.
+    fn run(&self, open: Open, input: v1::ChatInput) -> BoxFuture<'static, Result<Reply, Error>> {
+        let pipeline = self.edge.pipeline.clone();
+        Box::pin(async move { pipeline.run(open, Wanted::Chat(Payload::typed(input))).await })
+    }
+}
+
+/// Checks a call's message and fills in what the rooms need to know of it. A refusal is recorded.
+fn begin(
+    mut open: Open,
+    input: Option<v1::ChatInput>,
+    options: Option<v1::CallOptions>,
+    wanted: Result<(), Error>,
+) -> Result<(Open, v1::ChatInput), Status> {
+    let id = open.call.id;
+    let Some(input) = input else {
+        return Err(refuse(open, id, &Error::invalid("input", "input is required")));
+    };
+    let streamed = open.call.asked.streamed;
+    open.call.asked = asked(&input, streamed);
+    let checked = validate::options(options.as_ref())
+        .and_then(|()| arrival::take_options(&mut open.call, options))
+        .and(wanted)
+        .and_then(|()| validate::chat(&input));
+    match checked {
+        Ok(()) => Ok((open, input)),
+        Err(error) => Err(refuse(open, id, &error)),
+    }
+}
+
+fn refuse(open: Open, id: Uuid, error: &Error) -> Status {
+    to_call_status(&open.refuse(error.clone()), &id.to_string())
+}
+
+fn asked(input: &v1::ChatInput, streamed: bool) -> Asked {
+    Asked {
+        model: input.model.chars().take(validate::MAX_MODEL).collect(),
+        streamed,
+        usage_wanted: true,
+        max_output_tokens: input.max_output_tokens,
+        input_bytes: validate::text_bytes(input),
+        end_user_id: input.end_user_id.chars().take(256).collect(),
+    }
+}
+
+fn tell<T>(id: &str, reply: &Reply, response: &mut Response<T>) {
+    let target = reply.target.as_deref();
+    let upstream_request_id = &reply.upstream_request_id;
+    Told { id, target, attempts: reply.attempt_count, upstream_request_id }.write(response);
+}

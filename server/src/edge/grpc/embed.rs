@@ -1,0 +1,55 @@
+//! `EmbedService`: vectors for texts.
+
+use futures_util::StreamExt as _;
+use tollgate_api::v1::{self, embed_service_server::EmbedService};
+use tonic::{Request, Response, Status};
+
+use super::{Services, Told, access, status::to_call_status, validate};
+use crate::{
+    call::{Asked, Item, Payload, Request as Wanted},
+    edge::arrival,
+    error::{Error, Reason},
+};
+
+#[tonic::async_trait]
+impl EmbedService for Services {
+    async fn embed(&self, request: Request<v1::EmbedRequest>) -> Result<Response<v1::EmbedResponse>, Status> {
+        let mut open = access::opened(request.extensions())?;
+        let mut message = request.into_inner();
+        let id = open.call.id.to_string();
+        let told = |error: Error| to_call_status(&error, &id);
+        let options = message.options.take();
+        open.call.asked = asked(&message);
+        let checked = validate::options(options.as_ref())
+            .and_then(|()| arrival::take_options(&mut open.call, options))
+            .and_then(|()| validate::embed(&message));
+        if let Err(error) = checked {
+            return Err(told(open.refuse(error)));
+        }
+        let pipeline = self.edge.pipeline.clone();
+        let mut reply =
+            Box::pin(pipeline.run(open, Wanted::Embed(Payload::typed(message)))).await.map_err(told)?;
+        let mut answer = None;
+        while let Some(item) = reply.items.next().await {
+            if let Item::Embeddings(vectors) = item.map_err(told)? {
+                answer = Some(*vectors);
+            }
+        }
+        let missing = || told(Error::new(Reason::UpstreamBadResponse, "the answer holds no embeddings"));
+        let mut response = Response::new(answer.ok_or_else(missing)?);
+        let target = reply.target.as_deref();
+        let upstream_request_id = &reply.upstream_request_id;
+        Told { id: &id, target, attempts: reply.attempt_count, upstream_request_id }.write(&mut response);
+        Ok(response)
+    }
+}
+
+fn asked(message: &v1::EmbedRequest) -> Asked {
+    Asked {
+        model: message.model.chars().take(validate::MAX_MODEL).collect(),
+        usage_wanted: true,
+        input_bytes: validate::embed_bytes(message),
+        end_user_id: message.end_user_id.chars().take(256).collect(),
+        ..Asked::default()
+    }
+}

@@ -1,0 +1,267 @@
+//! The gRPC services over real sockets.
+
+use std::{sync::Arc, time::Duration};
+
+use prost::Message as _;
+use tokio::{net::TcpStream, sync::Semaphore};
+use tollgate_api::v1::{
+    self, chat_service_client::ChatServiceClient, model_service_client::ModelServiceClient,
+    stream_complete_response::Event,
+};
+use tonic::{
+    Code, Request, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+use tonic_types::StatusExt as _;
+
+use super::router_with;
+use crate::edge::testing::{Running, Words, edge, known_keys, serve};
+
+struct Gateway {
+    running: Running,
+    _dir: tempfile::TempDir,
+}
+
+impl Gateway {
+    async fn start(words: Words) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let edge = edge(dir.path(), words);
+        let app = router_with(&edge, Arc::new(known_keys)).unwrap().fallback(super::super::not_here);
+        let running = serve(app, edge.draining.clone(), None).await;
+        Self { running, _dir: dir }
+    }
+
+    async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.running.addr)).unwrap();
+        endpoint.connect().await.unwrap()
+    }
+
+    async fn chat(&self) -> ChatServiceClient<Channel> {
+        ChatServiceClient::new(self.channel().await)
+    }
+}
+
+fn with_key<T>(key: &'static str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", key.parse().unwrap());
+    request
+}
+
+fn input(text: &str) -> v1::ChatInput {
+    let part = v1::Part { kind: Some(v1::part::Kind::Text(text.to_owned())), ..Default::default() };
+    let message = v1::Message { role: v1::Role::User.into(), parts: vec![part], name: String::new() };
+    v1::ChatInput { model: "words".to_owned(), messages: vec![message], ..Default::default() }
+}
+
+fn whole(input: v1::ChatInput) -> Request<v1::CompleteRequest> {
+    with_key("Bearer chat", v1::CompleteRequest { input: Some(input), options: None })
+}
+
+fn streamed(input: v1::ChatInput) -> Request<v1::StreamCompleteRequest> {
+    with_key("Bearer chat", v1::StreamCompleteRequest { input: Some(input), ..Default::default() })
+}
+
+fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_the_folded_stream_and_says_who_served_it() {
+    let gateway = Gateway::start(Words::at_once(&["hello", " world"])).await;
+    let response = gateway.chat().await.complete(whole(input("hi"))).await.unwrap();
+    let header = |name: &str| response.metadata().get(name).unwrap().to_str().unwrap().to_owned();
+    assert_eq!(header("x-tollgate-target"), "fake/words-1");
+    assert_eq!(header("x-tollgate-attempts"), "1");
+    assert_eq!(header("x-request-id"), response.get_ref().id);
+    let answer = response.into_inner();
+    let part = answer.choices[0].message.clone().unwrap().parts.remove(0);
+    assert_eq!(part.kind, Some(v1::part::Kind::Text("hello world".to_owned())));
+    assert_eq!(answer.route.unwrap().requested_model, "words");
+    assert_eq!(answer.usage.unwrap().output_tokens, Some(2));
+}
+
+#[tokio::test]
+async fn a_stream_brings_each_word_before_the_provider_has_the_next() {
+    let permits = Arc::new(Semaphore::new(1));
+    let gateway = Gateway::start(Words::by_permit(&["one", "two"], &permits)).await;
+    let mut stream = gateway.chat().await.stream_complete(streamed(input("hi"))).await.unwrap().into_inner();
+    let mut texts = Vec::new();
+    let mut last = None;
+    while let Some(message) = stream.message().await.unwrap() {
+        if let Some(Event::Text(delta)) = &message.event {
+            texts.push(delta.text.clone());
+            permits.add_permits(1);
+        }
+        last = message.event;
+    }
+    assert_eq!(texts, ["one", "two"]);
+    assert!(matches!(last, Some(Event::End(_))), "{last:?}");
+}
+
+#[tokio::test]
+async fn a_call_without_a_key_is_refused_with_details() {
+    let gateway = Gateway::start(Words::at_once(&["x"])).await;
+    let request = v1::CompleteRequest { input: Some(input("hi")), options: None };
+    let status = gateway.chat().await.complete(request).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unauthenticated, "ERROR_REASON_API_KEY_MISSING")
+    );
+    assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "-1");
+}
+
+#[tokio::test]
+async fn a_key_without_the_scope_and_a_model_it_may_not_call_are_refused() {
+    let gateway = Gateway::start(Words::at_once(&["x"])).await;
+    let mut client = gateway.chat().await;
+    let request = with_key("Bearer admin", v1::CompleteRequest { input: Some(input("hi")), options: None });
+    let status = client.complete(request).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::PermissionDenied, "ERROR_REASON_SCOPE_DENIED")
+    );
+    let other = v1::ChatInput { model: "other".to_owned(), ..input("hi") };
+    let status = client.complete(whole(other)).await.unwrap_err();
+    assert_eq!(reason(&status), "ERROR_REASON_MODEL_NOT_ALLOWED");
+    assert!(status.get_error_details().request_info().is_some(), "the refusal is a recorded call");
+}
+
+#[tokio::test]
+async fn a_wrong_field_is_named_by_its_path() {
+    let gateway = Gateway::start(Words::at_once(&["x"])).await;
+    let wrong = v1::ChatInput {
+        sampling: Some(v1::Sampling { temperature: Some(f64::NAN), ..Default::default() }),
+        ..input("hi")
+    };
+    let status = gateway.chat().await.stream_complete(streamed(wrong)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let details = status.get_error_details();
+    assert_eq!(details.bad_request().unwrap().field_violations[0].field, "input.sampling.temperature");
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_out_of_range_compressed_or_not() {
+    let gateway = Gateway::start(Words::at_once(&["x"])).await;
+    let large = "x".repeat(100 * 1024);
+    let status = gateway.chat().await.complete(whole(input(&large))).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::OutOfRange, "ERROR_REASON_REQUEST_TOO_LARGE")
+    );
+    let mut packed = gateway.chat().await.send_compressed(tonic::codec::CompressionEncoding::Gzip);
+    let status = packed.complete(whole(input(&large))).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::OutOfRange, "ERROR_REASON_REQUEST_TOO_LARGE")
+    );
+    assert!(status.get_error_details().request_info().is_some(), "a broken message of a call is recorded");
+}
+
+#[tokio::test]
+async fn the_callers_deadline_ends_a_running_stream() {
+    let permits = Arc::new(Semaphore::new(1));
+    let gateway = Gateway::start(Words::by_permit(&["one", "never"], &permits)).await;
+    let mut request = streamed(input("hi"));
+    request.metadata_mut().insert("grpc-timeout", "200m".parse().unwrap());
+    let mut stream = gateway.chat().await.stream_complete(request).await.unwrap().into_inner();
+    let mut usage = None;
+    let status = loop {
+        match stream.message().await {
+            Ok(message) => match message.expect("the stream has no good end").event {
+                Some(Event::Usage(told)) => usage = Some(told),
+                event => assert!(!matches!(event, Some(Event::End(_)))),
+            },
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::DeadlineExceeded, "ERROR_REASON_CALLER_DEADLINE_EXCEEDED")
+    );
+    assert!(usage.unwrap().r#final, "what was produced is told before the status");
+}
+
+#[tokio::test]
+async fn models_are_those_the_key_may_call() {
+    let gateway = Gateway::start(Words::at_once(&["x"])).await;
+    let mut client = ModelServiceClient::new(gateway.channel().await);
+    let listed = client.list_models(with_key("Bearer chat", v1::ListModelsRequest::default())).await.unwrap();
+    let names: Vec<String> = listed.into_inner().models.into_iter().map(|model| model.name).collect();
+    assert_eq!(names, ["words"]);
+    let name = "nothing".to_owned();
+    let status = client.get_model(with_key("Bearer chat", v1::GetModelRequest { name })).await.unwrap_err();
+    assert_eq!(reason(&status), "ERROR_REASON_MODEL_NOT_ALLOWED");
+}
+
+#[tokio::test]
+async fn health_is_public_and_turns_off_when_the_gateway_drains() {
+    let gateway = Gateway::start(Words::at_once(&["x"])).await;
+    let mut client = HealthClient::new(gateway.channel().await);
+    let service = "tollgate.v1.ChatService".to_owned();
+    let now = client.check(HealthCheckRequest { service: service.clone() }).await.unwrap();
+    assert_eq!(now.into_inner().status(), ServingStatus::Serving);
+    let unknown = client.check(HealthCheckRequest { service: "nobody.Knows".to_owned() }).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    let mut watch = client.watch(HealthCheckRequest { service }).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    gateway.running.draining.cancel();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+}
+
+#[tokio::test]
+async fn reflection_lists_every_service() {
+    let gateway = Gateway::start(Words::at_once(&["x"])).await;
+    let mut client = ServerReflectionClient::new(gateway.channel().await);
+    let ask = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = client.server_reflection_info(tokio_stream::iter([ask])).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+    let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
+    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    for service in super::SERVICES {
+        assert!(names.iter().any(|name| name == service), "{service} is missing in {names:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_rpc_is_unimplemented() {
+    let gateway = Gateway::start(Words::at_once(&["x"])).await;
+    for origin in ["http://h/tollgate.v1.ChatService", "http://h/nobody"] {
+        let mut client = ChatServiceClient::with_origin(gateway.channel().await, origin.parse().unwrap());
+        let status = client.complete(whole(input("hi"))).await.unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::Unimplemented, "ERROR_REASON_UNIMPLEMENTED"),
+            "{origin}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_in_flight_ends_well_while_the_gateway_drains() {
+    let permits = Arc::new(Semaphore::new(1));
+    let gateway = Gateway::start(Words::by_permit(&["one", "two"], &permits)).await;
+    let mut stream = gateway.chat().await.stream_complete(streamed(input("hi"))).await.unwrap().into_inner();
+    let first = stream.message().await.unwrap().unwrap();
+    assert!(first.encoded_len() > 0);
+    gateway.running.draining.cancel();
+    while TcpStream::connect(gateway.running.addr).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    permits.add_permits(1);
+    let mut last = None;
+    while let Some(message) = stream.message().await.unwrap() {
+        last = message.event;
+    }
+    assert!(matches!(last, Some(Event::End(_))), "{last:?}");
+    tokio::time::timeout(Duration::from_secs(4), gateway.running.served).await.unwrap().unwrap();
+}

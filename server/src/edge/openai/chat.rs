@@ -1,0 +1,107 @@
+//! `POST /v1/chat/completions`.
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, stream};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
+
+use super::{
+    body,
+    chat_chunks::Chunks,
+    chat_parse, chat_request, chat_response, error,
+    head::{Head, put_cost},
+    sse::Sse,
+};
+use crate::{
+    call::{self, Item, Operation, Payload, Reply, Surface},
+    edge::{Edge, arrival, fold},
+    error::{Error, Reason},
+};
+
+/// Answers a chat request, whole or as a stream.
+pub(super) async fn complete(State(edge): State<Edge>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut head = Head::of(&parts);
+    match answer(&edge, &parts, body, &mut head).await {
+        Ok(response) => response,
+        Err(failed) => error::respond(&head, &failed),
+    }
+}
+
+async fn answer(edge: &Edge, request: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {
+    let caller = edge.pipeline.authenticate(&request.headers, request.uri.query())?;
+    let (call, read) = arrival::call(&request.headers, caller, Surface::OpenAiChat, Operation::Chat);
+    head.id = call.id;
+    let mut open = edge.pipeline.open(call);
+    if let Err(failed) = read {
+        return Err(open.refuse(failed));
+    }
+    let body = match body::read(&request.headers, body, edge.limits.body).await {
+        Ok(body) => body,
+        Err(failed) => {
+            head.close = true;
+            return Err(open.refuse(failed));
+        }
+    };
+    let mut scanned = match chat_request::scan(&body) {
+        Ok(scanned) => scanned,
+        Err(failed) => return Err(open.refuse(failed)),
+    };
+    open.call.asked = std::mem::take(&mut scanned.asked);
+    let (streamed, usage_wanted) = (open.call.asked.streamed, open.call.asked.usage_wanted);
+    let payload = Payload::raw(scanned.into_raw(body), chat_parse::parse);
+    let reply = edge.pipeline.run(open, call::Request::Chat(payload)).await?;
+    if streamed {
+        return Ok(streaming(edge, head, reply, usage_wanted));
+    }
+    let headers = head.of_reply(&reply);
+    whole(headers, reply).await
+}
+
+fn streaming(edge: &Edge, head: &Head, reply: Reply, usage_wanted: bool) -> Response {
+    let mut headers = head.of_reply(&reply);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    let chunks = Chunks::new(reply.id, usage_wanted);
+    let mut response = Response::new(Body::from_stream(Sse::new(reply.items, chunks, edge.keep_alive)));
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Collects an answer: an upstream's own bytes as they came, or the events folded.
+async fn whole(mut headers: HeaderMap, mut reply: Reply) -> Result<Response, Error> {
+    let body = match reply.items.next().await {
+        Some(Ok(Item::Raw(bytes, _))) => raw(bytes, &mut reply).await?,
+        Some(first) => {
+            let items = stream::iter([first]).chain(reply.items);
+            chat_response::write(&fold::fold(Box::pin(items)).await?)?.into()
+        }
+        None => return Err(Error::new(Reason::StreamInterrupted, "the answer ended before it began")),
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    put_cost(&mut headers, reply.settled.get());
+    let mut response = Response::new(Body::from(body));
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+/// Joins the rest of an upstream's own body to its first piece. The end is awaited: there the call is settled.
+pub(super) async fn raw(first: Bytes, reply: &mut Reply) -> Result<Bytes, Error> {
+    let mut more = BytesMut::new();
+    while let Some(item) = reply.items.next().await {
+        if let Item::Raw(bytes, _) = item? {
+            more.extend_from_slice(&bytes);
+        }
+    }
+    if more.is_empty() {
+        return Ok(first);
+    }
+    let mut all = BytesMut::from(first);
+    all.unsplit(more);
+    Ok(all.freeze())
+}

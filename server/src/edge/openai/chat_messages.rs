@@ -1,0 +1,251 @@
+//! JSON messages and their content parts to `v1::Message`.
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use tollgate_api::v1::{
+    CacheBreakpoint, Extension, Media, Message, Part, Role, Thought, ToolCall, ToolResult, media, part,
+    tool_call,
+};
+
+use super::node::{Node, Object};
+use crate::error::Error;
+
+/// Callers forget padding as often as they write it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Reads a conversation.
+///
+/// # Errors
+/// `INVALID_REQUEST` with the path of what does not fit.
+pub(super) fn parse(node: &Node<'_>) -> Result<Vec<Message>, Error> {
+    let mut calls = FunctionCalls::default();
+    node.elements()?.iter().map(|node| message(node, &mut calls)).collect()
+}
+
+/// Reads a content: a string or an array of parts.
+///
+/// # Errors
+/// `INVALID_REQUEST` with the path of what does not fit.
+pub(super) fn content(node: &Node<'_>) -> Result<Vec<Part>, Error> {
+    if node.is_string() {
+        return Ok(vec![of(part::Kind::Text(node.text()?))]);
+    }
+    if !node.is_array() {
+        return Err(node.refuse("must be a string, an array or null"));
+    }
+    node.elements()?.iter().map(part).collect()
+}
+
+/// The legacy calls of functions, which had no ids: a result answers the last call of its name.
+#[derive(Default)]
+struct FunctionCalls {
+    made: Vec<(String, String)>,
+}
+
+impl FunctionCalls {
+    fn call(&mut self, name: &str) -> String {
+        let id = format!("call_{}", self.made.len());
+        self.made.push((name.to_owned(), id.clone()));
+        id
+    }
+
+    fn answered(&self, name: &str) -> String {
+        let call = self.made.iter().rev().find(|(made, _)| made == name);
+        call.map_or_else(|| format!("call_{name}"), |(_, id)| id.clone())
+    }
+}
+
+fn message(node: &Node<'_>, calls: &mut FunctionCalls) -> Result<Message, Error> {
+    let mut object = node.object()?;
+    let role = object.need("role")?;
+    let name = object.text_or_empty("name")?;
+    let parts = object.take("content").map(|node| content(&node)).transpose()?.unwrap_or_default();
+    let (role, parts) = match role.text()?.as_str() {
+        "system" => (Role::System, parts),
+        "developer" => (Role::Developer, parts),
+        "user" => (Role::User, parts),
+        "assistant" => (Role::Assistant, assistant(&mut object, parts, calls)?),
+        "tool" => {
+            let id = object.need("tool_call_id")?.text()?;
+            (Role::Tool, vec![result(id, parts)])
+        }
+        "function" if name.is_empty() => {
+            return Err(object.need("name").err().unwrap_or_else(|| node.refuse("needs a name")));
+        }
+        "function" => {
+            let id = calls.answered(&name);
+            return Ok(Message {
+                role: Role::Tool.into(),
+                parts: vec![result(id, parts)],
+                name: String::new(),
+            });
+        }
+        _ => return Err(role.refuse("is not a known role")),
+    };
+    Ok(Message { role: role.into(), parts, name })
+}
+
+fn result(tool_call_id: String, parts: Vec<Part>) -> Part {
+    let result = ToolResult { tool_call_id, parts, is_error: false };
+    of(part::Kind::ToolResult(Box::new(result)))
+}
+
+/// Puts an assistant's message together in the order in which models speak: thought, content, refusal, calls.
+fn assistant(
+    object: &mut Object<'_>,
+    content: Vec<Part>,
+    calls: &mut FunctionCalls,
+) -> Result<Vec<Part>, Error> {
+    let mut parts = Vec::with_capacity(content.len() + 1);
+    if let Some(text) = object.text("reasoning_content")?.filter(|text| !text.is_empty()) {
+        parts.push(of(part::Kind::Thought(Thought { text, ..Default::default() })));
+    }
+    parts.extend(content);
+    if let Some(refusal) = object.text("refusal")? {
+        parts.push(of(part::Kind::Refusal(refusal)));
+    }
+    if let Some(audio) = object.take("audio") {
+        let id = audio.object()?.need("id")?.text()?;
+        let sound = Media { source: Some(media::Source::FileId(id)), ..Default::default() };
+        parts.push(of(part::Kind::Media(Box::new(sound))));
+    }
+    if let Some(list) = object.take("tool_calls") {
+        for node in list.elements()? {
+            parts.push(of(part::Kind::ToolCall(tool_call(&node)?)));
+        }
+    }
+    if let Some(call) = object.take("function_call") {
+        let mut call = call.object()?;
+        let name = call.need("name")?.text()?;
+        let id = calls.call(&name);
+        let input = tool_call::Input::ArgumentsJson(call.text_or_empty("arguments")?);
+        let call = ToolCall { id, name, input: Some(input), executed_upstream: false };
+        parts.push(of(part::Kind::ToolCall(call)));
+    }
+    Ok(parts)
+}
+
+fn tool_call(node: &Node<'_>) -> Result<ToolCall, Error> {
+    let mut object = node.object()?;
+    let id = object.need("id")?.text()?;
+    let kind = object.take("type");
+    let (name, input) = match kind.as_ref().map(Node::text).transpose()?.as_deref() {
+        // Many clients leave the type of a function call out.
+        None | Some("function") => {
+            let mut function = object.need("function")?.object()?;
+            let arguments = function.text_or_empty("arguments")?;
+            (function.need("name")?.text()?, tool_call::Input::ArgumentsJson(arguments))
+        }
+        Some("custom") => {
+            let mut custom = object.need("custom")?.object()?;
+            (custom.need("name")?.text()?, tool_call::Input::Text(custom.text_or_empty("input")?))
+        }
+        Some(_) => {
+            return Err(kind.unwrap_or_else(|| node.clone()).refuse("must be `function` or `custom`"));
+        }
+    };
+    Ok(ToolCall { id, name, input: Some(input), executed_upstream: false })
+}
+
+fn part(node: &Node<'_>) -> Result<Part, Error> {
+    let mut object = node.object()?;
+    let kind = object.need("type")?.text()?;
+    let cache_breakpoint =
+        object.take("prompt_cache_breakpoint").map(|node| breakpoint(&node)).transpose()?.flatten();
+    let kind = match kind.as_str() {
+        "text" => part::Kind::Text(object.need("text")?.text()?),
+        "refusal" => part::Kind::Refusal(object.need("refusal")?.text()?),
+        "image_url" => part::Kind::Media(Box::new(image(&object.need("image_url")?)?)),
+        "input_audio" => part::Kind::Media(Box::new(sound(&object.need("input_audio")?)?)),
+        "file" => part::Kind::Media(Box::new(file(&object.need("file")?)?)),
+        _ => part::Kind::Extension(Extension {
+            provider: String::new(),
+            r#type: kind,
+            json: node.json().to_owned(),
+        }),
+    };
+    Ok(Part { cache_breakpoint, ..of(kind) })
+}
+
+fn breakpoint(node: &Node<'_>) -> Result<Option<CacheBreakpoint>, Error> {
+    if node.is_object() {
+        return Ok(Some(CacheBreakpoint { ttl: node.object()?.text_or_empty("ttl")? }));
+    }
+    Ok(node.flag()?.then(CacheBreakpoint::default))
+}
+
+fn image(node: &Node<'_>) -> Result<Media, Error> {
+    let mut image = node.object()?;
+    let detail = image.text_or_empty("detail")?;
+    let url = image.need("url")?;
+    let address = url.text()?;
+    let media = match address.get(..5) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("data:") => data_url(&url, &address[5..])?,
+        _ if address.is_empty() || address.chars().any(char::is_control) => {
+            return Err(url.refuse("must be a URL"));
+        }
+        _ => Media { source: Some(media::Source::Uri(address)), ..Default::default() },
+    };
+    Ok(Media { detail, ..media })
+}
+
+fn sound(node: &Node<'_>) -> Result<Media, Error> {
+    let mut sound = node.object()?;
+    let format = sound.need("format")?.text()?;
+    let data = sound.need("data")?;
+    let bytes = decode(&data, &data.text()?)?;
+    let mime_type = match format.as_str() {
+        "mp3" => "audio/mpeg".to_owned(),
+        _ => format!("audio/{format}"),
+    };
+    Ok(Media { mime_type, source: Some(media::Source::Data(bytes.into())), ..Default::default() })
+}
+
+fn file(node: &Node<'_>) -> Result<Media, Error> {
+    let mut file = node.object()?;
+    let filename = file.text_or_empty("filename")?;
+    if let Some(id) = file.text("file_id")? {
+        return Ok(Media { filename, source: Some(media::Source::FileId(id)), ..Default::default() });
+    }
+    let data = file.need("file_data")?;
+    let text = data.text()?;
+    let media = match text.strip_prefix("data:") {
+        Some(rest) => data_url(&data, rest)?,
+        // Without a data URL nobody says what it is; documents are PDF here unless the name says otherwise.
+        None => Media {
+            mime_type: if filename.ends_with(".txt") { "text/plain" } else { "application/pdf" }.to_owned(),
+            source: Some(media::Source::Data(decode(&data, &text)?.into())),
+            ..Default::default()
+        },
+    };
+    Ok(Media { filename, ..media })
+}
+
+/// Reads what follows `data:`.
+fn data_url(node: &Node<'_>, rest: &str) -> Result<Media, Error> {
+    let Some((head, data)) = rest.split_once(',') else {
+        return Err(node.refuse("is a data URL without a comma"));
+    };
+    let Some(head) = head.strip_suffix(";base64") else {
+        return Err(node.refuse("is a data URL that is not base64"));
+    };
+    let mime_type = head.split(';').next().filter(|mime| !mime.is_empty()).unwrap_or("text/plain");
+    Ok(Media {
+        mime_type: mime_type.to_owned(),
+        source: Some(media::Source::Data(decode(node, data)?.into())),
+        ..Default::default()
+    })
+}
+
+fn decode(node: &Node<'_>, data: &str) -> Result<Vec<u8>, Error> {
+    BASE64.decode(data).map_err(|_| node.refuse("is not valid base64"))
+}
+
+fn of(kind: part::Kind) -> Part {
+    Part { kind: Some(kind), ..Default::default() }
+}

@@ -1,0 +1,90 @@
+//! The OpenAI-compatible REST surface: chat completions, embeddings, models.
+//!
+//! Place in the path: first and last of calls by `POST /v1/chat/completions` and `/v1/embeddings`. Config:
+//! `limits_in.body`. Metrics: none of its own, `surface` labels tell it. Tests: in each file, `tests/e2e/openai.rs`.
+
+mod body;
+mod chat;
+mod chat_chunks;
+mod chat_messages;
+mod chat_parse;
+mod chat_request;
+mod chat_response;
+mod embeddings;
+mod embeddings_request;
+mod embeddings_response;
+mod error;
+mod fields;
+mod head;
+mod models;
+mod node;
+mod shapes;
+mod sse;
+
+use axum::{
+    Router,
+    extract::Request,
+    response::Response,
+    routing::{MethodRouter, get, post},
+};
+use http::{HeaderValue, StatusCode, header};
+
+use super::Edge;
+use crate::error::{Error, Reason};
+
+/// Longest part of an unknown path that is told back, in characters.
+const MAX_SHOWN_PATH: usize = 200;
+
+/// Builds the routes of this surface, each with and without `/v1`.
+pub fn router(edge: Edge) -> Router {
+    let mut router = Router::new();
+    for prefix in ["", "/v1"] {
+        router = router
+            .route(&format!("{prefix}/chat/completions"), only("POST", post(chat::complete)))
+            .route(&format!("{prefix}/embeddings"), only("POST", post(embeddings::embed)))
+            .route(&format!("{prefix}/models"), only("GET,HEAD", get(models::list)))
+            .route(&format!("{prefix}/models/{{*id}}"), only("GET,HEAD", get(models::get)));
+    }
+    router.with_state(edge)
+}
+
+/// Answers a path that nobody serves.
+pub async fn not_found(request: Request) -> Response {
+    let (request, _) = request.into_parts();
+    let path: String = request.uri.path().chars().take(MAX_SHOWN_PATH).collect();
+    let message = format!("there is no `{} {path}` here", request.method);
+    error::respond(&head::Head::of(&request), &Error::new(Reason::Unimplemented, message))
+}
+
+/// Answers other methods of a known path in our own words.
+fn only(allowed: &'static str, route: MethodRouter<Edge>) -> MethodRouter<Edge> {
+    route.fallback(move |request: Request| async move {
+        let (request, _) = request.into_parts();
+        let message = format!("this path takes {allowed}, not {}", request.method);
+        let head = head::Head::of(&request);
+        let mut response = error::respond(&head, &Error::new(Reason::Unimplemented, message));
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        response
+    })
+}
+
+#[cfg(test)]
+mod router_tests;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_unknown_path_is_told_in_the_envelope_without_its_query() {
+        let uri = "/v1/nothing?key=secret";
+        let request = Request::builder().uri(uri).body(axum::body::Body::empty()).unwrap();
+        let response = not_found(request).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.headers()["x-tollgate-reason"], "UNIMPLEMENTED");
+        let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
+        let body = std::str::from_utf8(&body).unwrap();
+        assert!(body.starts_with(r#"{"error":{"message":"there is no `GET /v1/nothing` here""#), "{body}");
+    }
+}

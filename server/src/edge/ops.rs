@@ -1,0 +1,34 @@
+//! What operators see: metrics, probes and the configuration, on a port of their own.
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State, response::IntoResponse, routing::get};
+use http::{StatusCode, header::CONTENT_TYPE};
+use tokio_util::sync::CancellationToken;
+
+use super::Edge;
+use crate::telemetry;
+
+/// Returns the operators' routes. `config_json` is shown as it is, so it must hold no secrets.
+pub fn app(edge: &Edge, config_json: Arc<str>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready).with_state(edge.draining.clone()))
+        .route("/config", get(config).with_state(config_json))
+}
+
+async fn metrics() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::metrics::render())
+}
+
+async fn ready(State(draining): State<CancellationToken>) -> impl IntoResponse {
+    if draining.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    (StatusCode::OK, "ready\n")
+}
+
+async fn config(State(config_json): State<Arc<str>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], config_json.to_string())
+}

@@ -1,0 +1,102 @@
+//! What the entries of a journal amount to. Plain state: entries in, records out; no files, no clock of its own.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::SystemTime,
+};
+
+use tollgate_api::v1::{self, usage::Source};
+use uuid::Uuid;
+
+use super::{
+    Progress,
+    entry::{self, Begun, Entry},
+};
+use crate::{
+    edge::status::grpc_code_name,
+    error::{Reason, short_name},
+    meter::{Catalog, record},
+};
+
+/// The state after some entries.
+#[derive(Default)]
+pub(super) struct Replay {
+    open: HashMap<Uuid, (Box<Begun>, Progress)>,
+    settled: HashSet<Uuid>,
+    rows: Vec<v1::UsageRecord>,
+}
+
+impl Replay {
+    /// Takes a segment up to its end or its first torn or corrupt entry. Returns the bytes that were left over.
+    pub(super) fn segment(&mut self, mut bytes: &[u8]) -> usize {
+        while let Some((entry, rest)) = entry::read(bytes) {
+            self.apply(entry);
+            bytes = rest;
+        }
+        bytes.len()
+    }
+
+    fn apply(&mut self, entry: Entry) {
+        match entry {
+            Entry::Begin(id, begun) => {
+                if !self.settled.contains(&id) {
+                    // Progress outlives a further attempt: what was handed on stays handed on.
+                    let progress =
+                        self.open.get(&id).map_or_else(Progress::default, |(_, progress)| *progress);
+                    self.open.insert(id, (begun, progress));
+                }
+            }
+            Entry::Checkpoint(id, progress) => {
+                if let Some((_, last)) = self.open.get_mut(&id) {
+                    *last = progress;
+                }
+            }
+            Entry::Settle(id, record) => {
+                self.open.remove(&id);
+                if self.settled.insert(id) {
+                    self.rows.push(*record);
+                }
+            }
+        }
+    }
+
+    /// Takes the records that were settled since the last time, in the order of their settlement.
+    pub(super) fn take_settled(&mut self) -> Vec<v1::UsageRecord> {
+        std::mem::take(&mut self.rows)
+    }
+
+    /// Ends the calls that nobody ended, oldest first.
+    pub(super) fn cut_off(self, catalog: &Catalog, now: SystemTime) -> Vec<v1::UsageRecord> {
+        let mut open: Vec<_> = self.open.into_iter().collect();
+        open.sort_by_key(|(id, _)| *id);
+        open.into_iter()
+            .filter_map(|(_, (begun, progress))| recovered(*begun, progress, catalog, now))
+            .collect()
+    }
+}
+
+/// Makes the record of a call that a crash cut off: its end is the restart, its counts those of the last checkpoint.
+fn recovered(
+    begun: Begun,
+    progress: Progress,
+    catalog: &Catalog,
+    now: SystemTime,
+) -> Option<v1::UsageRecord> {
+    let target = begun.target();
+    let mut record = begun.record?;
+    record.create_time = Some(now.into());
+    record.recovered = true;
+    grpc_code_name(Some(Reason::StreamInterrupted)).clone_into(&mut record.status);
+    short_name(Reason::StreamInterrupted).clone_into(&mut record.error_reason);
+    record.delivered_event_count = progress.content_events;
+    if let Some(running) = record.attempts.last_mut().filter(|attempt| attempt.outcome.is_empty()) {
+        "cancelled".clone_into(&mut running.outcome);
+    }
+    let usage = record.usage.get_or_insert_default();
+    usage.set_source(Source::Estimated);
+    usage.output_tokens = Some(progress.output_tokens);
+    usage.r#final = true;
+    let model = record.model.clone();
+    record.unpriced = target.is_some_and(|target| !record::price(usage, &target, &model, catalog));
+    Some(record)
+}

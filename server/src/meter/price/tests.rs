@@ -1,0 +1,176 @@
+//! Tests of prices: exact amounts on rows of the shipped catalog.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn target(vendor: &str, model: &str, rates: Option<Rates>) -> Target {
+    Target {
+        name: format!("{vendor}/{model}").into(),
+        provider: vendor.into(),
+        model: model.into(),
+        vendor: vendor.into(),
+        rates,
+    }
+}
+
+fn usage(input: i64, output: i64) -> v1::Usage {
+    let mut usage =
+        v1::Usage { input_tokens: Some(input), output_tokens: Some(output), ..v1::Usage::default() };
+    usage.set_source(Source::Provider);
+    usage
+}
+
+fn nanos(vendor: &str, model: &str, usage: &v1::Usage) -> Option<i64> {
+    Catalog::embedded().cost(&target(vendor, model, None), "", usage).map(|cost| cost.amount_nanos)
+}
+
+fn audio(tokens: i64, cache_read_tokens: i64) -> v1::ModalityTokens {
+    v1::ModalityTokens { modality: "audio".to_owned(), tokens, cache_read_tokens }
+}
+
+#[test]
+fn the_catalog_parses_and_no_price_is_negative() {
+    let table = Table::parse(EMBEDDED).unwrap();
+    assert!(!table.version.is_empty());
+    let mut rows = 0;
+    for facts in table.models.values().flat_map(HashMap::values) {
+        rows += 1;
+        for prices in std::iter::once(&facts.prices).chain(facts.tiers.iter().map(|tier| &tier.prices)) {
+            let every = [prices.input, prices.output, prices.cache_read, prices.cache_write];
+            let more = [prices.input_audio, prices.output_audio, prices.input_image, prices.cache_write_1h];
+            assert!(every.iter().chain(&more).flatten().all(|rate| *rate >= 0), "{facts:?}");
+        }
+    }
+    assert!(rows > 1_000, "{rows}");
+}
+
+#[test]
+fn a_token_of_a_cheap_model_is_exact() {
+    assert_eq!(nanos("openai", "gpt-4o-mini", &usage(1, 0)), Some(150));
+    assert_eq!(nanos("openai", "gpt-4o-mini", &usage(1_000, 500)), Some(150_000 + 300_000));
+    assert_eq!(nanos("openai", "text-embedding-3-small", &usage(1, 0)), Some(20));
+    let version = Catalog::embedded().cost(&target("openai", "gpt-4o", None), "", &usage(1, 1)).unwrap();
+    assert_eq!(version.price_version, Catalog::embedded().version());
+    assert_eq!(version.currency_code, "USD");
+    assert!(!version.estimated);
+}
+
+#[test]
+fn cached_tokens_are_part_of_the_input_and_paid_once() {
+    let mut cached = usage(1_000, 0);
+    cached.cache_read_input_tokens = Some(600);
+    assert_eq!(nanos("openai", "gpt-4o-mini", &cached), Some(400 * 150 + 600 * 75));
+    let mut written = usage(1_000, 0);
+    written.cache_read_input_tokens = Some(100);
+    written.cache_write_input_tokens = Some(300);
+    written.cache_write_by_ttl.insert("1h".to_owned(), 200);
+    let expected = 600 * 3_000 + 100 * 300 + 100 * 3_750 + 200 * 6_000;
+    assert_eq!(nanos("anthropic", "claude-sonnet-4-5", &written), Some(expected));
+}
+
+#[test]
+fn audio_tokens_have_their_own_price_cached_ones_too() {
+    let mut spoken = usage(1_000, 100);
+    spoken.cache_read_input_tokens = Some(300);
+    spoken.input_by_modality = vec![audio(400, 100)];
+    spoken.output_by_modality = vec![audio(80, 0)];
+    // gemini-2.5-flash: 300 text, 1000 audio, 30 cached text, 100 cached audio, 2500 output.
+    let expected = 400 * 300 + 300 * 1_000 + 200 * 30 + 100 * 100 + 100 * 2_500;
+    assert_eq!(nanos("gemini", "gemini-2.5-flash", &spoken), Some(expected));
+    spoken.cache_read_input_tokens = None;
+    spoken.input_by_modality = vec![audio(400, 0)];
+    let expected = 600 * 2_500 + 400 * 32_000 + 20 * 10_000 + 80 * 64_000;
+    assert_eq!(nanos("openai", "gpt-audio", &spoken), Some(expected));
+}
+
+#[test]
+fn a_long_prompt_is_priced_as_a_whole_by_its_tier() {
+    assert_eq!(nanos("gemini", "gemini-2.5-pro", &usage(200_000, 1)), Some(200_000 * 1_250 + 10_000));
+    assert_eq!(nanos("gemini", "gemini-2.5-pro", &usage(200_001, 1)), Some(200_001 * 2_500 + 15_000));
+}
+
+#[test]
+fn an_unknown_price_is_none_and_echo_is_zero() {
+    assert_eq!(nanos("openai", "no-such-model", &usage(1, 1)), None);
+    assert_eq!(nanos("nobody", "gpt-4o-mini", &usage(1, 1)), None);
+    assert_eq!(nanos("openai", "gpt-4o-mini", &v1::Usage::default()), None, "nothing was counted");
+    assert!(Catalog::default().cost(&target("openai", "gpt-4o-mini", None), "", &usage(1, 1)).is_none());
+    let cost = Catalog::default().cost(&target("echo", "echo", None), "", &usage(5, 5)).unwrap();
+    assert_eq!((cost.amount_nanos, &*cost.price_version), (0, "echo"));
+}
+
+#[test]
+fn configured_rates_hold_and_round_half_up() {
+    let rates = Rates { input: 500_000, output: 1, cache_read: Some(0), cache_write: None };
+    let price = |usage: &v1::Usage| {
+        let cost = Catalog::embedded().cost(&target("openai", "gpt-4o", Some(rates)), "", usage).unwrap();
+        assert_eq!(cost.price_version, "config");
+        cost.amount_nanos
+    };
+    assert_eq!(price(&usage(1, 0)), 1, "half a nano rounds up");
+    assert_eq!(price(&usage(0, 499_999)), 0);
+    assert_eq!(price(&usage(2, 0)), 1);
+    let mut cached = usage(10, 0);
+    cached.cache_read_input_tokens = Some(10);
+    assert_eq!(price(&cached), 0);
+}
+
+#[test]
+fn the_upstreams_word_and_dated_names_find_a_price() {
+    let catalog = Catalog::embedded();
+    let deployment = target("azure", "my-deployment", None);
+    assert!(catalog.cost(&deployment, "", &usage(1, 1)).is_none());
+    assert_eq!(catalog.cost(&deployment, "gpt-4o-mini", &usage(1, 0)).unwrap().amount_nanos, 150);
+    assert_eq!(nanos("openai", "gpt-4o-mini-2031-01-31", &usage(1, 0)), Some(150));
+    assert_eq!(nanos("anthropic", "claude-sonnet-4-5-20310131", &usage(1, 0)), Some(3_000));
+    assert_eq!(undated("gpt-4o-2024-08-06"), Some("gpt-4o"));
+    assert_eq!(undated("claude-haiku-4-5@20251001"), Some("claude-haiku-4-5"));
+    for name in ["", "gpt-4o", "2024-08-06", "-2024-08-06", "gpt-4-0613", "é2024-08-06", "@20240101"] {
+        assert!(undated(name).is_none_or(str::is_empty), "{name}");
+    }
+}
+
+#[test]
+fn estimates_are_flagged_and_cache_hits_save() {
+    let catalog = Catalog::embedded();
+    let mini = target("openai", "gpt-4o-mini", None);
+    let mut counted = usage(10, 0);
+    counted.set_source(Source::Estimated);
+    assert!(catalog.cost(&mini, "", &counted).unwrap().estimated);
+    counted.set_source(Source::Cache);
+    let cost = catalog.cost(&mini, "", &counted).unwrap();
+    assert_eq!((cost.amount_nanos, cost.saved_nanos), (0, 1_500));
+}
+
+#[test]
+fn facts_tell_sizes_and_abilities() {
+    let catalog = Catalog::embedded();
+    let facts = catalog.facts("openai", "gpt-4o-mini").unwrap();
+    assert_eq!((facts.context_tokens, facts.max_output_tokens), (Some(128_000), Some(16_384)));
+    assert_eq!((facts.input_rate(), facts.output_rate()), (Some(150_000_000), Some(600_000_000)));
+    assert!(facts.capabilities.iter().any(|word| word == "tools"));
+    assert_eq!(facts.operation, "chat");
+    assert!(catalog.facts("openai", "").is_none());
+}
+
+proptest! {
+    #[test]
+    fn no_count_makes_it_panic_or_go_negative(
+        input in any::<Option<i64>>(), output in any::<Option<i64>>(), read in any::<Option<i64>>(),
+        write in any::<Option<i64>>(), part in any::<i64>(), part_read in any::<i64>(), reasoning in any::<Option<i64>>(),
+    ) {
+        let usage = v1::Usage {
+            input_tokens: input, output_tokens: output, cache_read_input_tokens: read,
+            cache_write_input_tokens: write, reasoning_output_tokens: reasoning,
+            input_by_modality: vec![audio(part, part_read), audio(part, part_read)],
+            output_by_modality: vec![audio(part, 0)],
+            ..v1::Usage::default()
+        };
+        for (vendor, model) in [("gemini", "gemini-2.5-flash"), ("openai", "gpt-audio"), ("anthropic", "claude-sonnet-4-5")] {
+            if let Some(amount) = nanos(vendor, model, &usage) {
+                prop_assert!(amount >= 0);
+            }
+        }
+    }
+}

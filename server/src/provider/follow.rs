@@ -1,0 +1,131 @@
+//! Drives one streamed answer: body frames to whole events to items, with the connection's fate at the end.
+
+use std::{
+    collections::VecDeque,
+    error::Error as StdError,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body::Body;
+
+use super::{
+    Error, Kind, http,
+    sse::{Block, Splitter},
+};
+use crate::call::Item;
+
+/// What a dialect makes of whole events.
+pub trait Lane: Send + Unpin {
+    /// Takes one or more whole events.
+    ///
+    /// # Errors
+    /// The failure that the events tell, or are. The items before it are still handed on.
+    fn block(&mut self, block: &Block, out: &mut VecDeque<Item>) -> Result<(), Error>;
+
+    /// Takes the clean end of the body, which may or may not be the end of the answer.
+    ///
+    /// # Errors
+    /// If the answer is not complete.
+    fn end(&mut self, out: &mut VecDeque<Item>) -> Result<(), Error>;
+
+    /// Appends what should still be told when the answer has failed.
+    fn broken(&mut self, _out: &mut VecDeque<Item>) {}
+
+    /// Tells whether the answer's own end has been seen.
+    fn is_complete(&self) -> bool;
+}
+
+/// The items of a streamed answer. Dropping it before its end closes the connection.
+pub struct Follow<B, L> {
+    body: Option<B>,
+    splitter: Splitter,
+    lane: L,
+    ready: VecDeque<Item>,
+    failed: Option<Error>,
+}
+
+impl<B, L> Follow<B, L> {
+    /// Starts to read the body.
+    pub fn new(body: B, lane: L) -> Self {
+        Self { body: Some(body), splitter: Splitter::default(), lane, ready: VecDeque::new(), failed: None }
+    }
+}
+
+impl<B, L> Follow<B, L>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    L: Lane,
+{
+    fn frame(&mut self, data: Bytes) -> Result<(), Error> {
+        let blocks = self
+            .splitter
+            .push(data)
+            .map_err(|too_large| Error::new(Kind::BadResponse, too_large.to_string()))?;
+        for block in blocks {
+            self.lane.block(&block, &mut self.ready)?;
+            if self.lane.is_complete() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self) -> Result<(), Error> {
+        if let Some(block) = self.splitter.finish()
+            && self.lane.block(&block, &mut self.ready).is_err()
+        {
+            return Err(Error::new(Kind::Unavailable, "the answer ended in the middle of an event"));
+        }
+        if self.lane.is_complete() { Ok(()) } else { self.lane.end(&mut self.ready) }
+    }
+}
+
+impl<B, L> Stream for Follow<B, L>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    L: Lane,
+{
+    type Item = Result<Item, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(item) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(item)));
+            }
+            if let Some(error) = this.failed.take() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            let Some(body) = this.body.as_mut() else { return Poll::Ready(None) };
+            let outcome = match Pin::new(body).poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => this.frame(data),
+                    Err(_trailers) => Ok(()),
+                },
+                Poll::Ready(Some(Err(error))) => Err(http::cut(error.into().as_ref())),
+                Poll::Ready(None) => {
+                    this.body = None;
+                    this.ended()
+                }
+            };
+            match outcome {
+                Err(error) => {
+                    this.lane.broken(&mut this.ready);
+                    this.failed = Some(error);
+                    this.body = None;
+                }
+                Ok(()) if this.lane.is_complete() => {
+                    if let Some(body) = this.body.take() {
+                        http::drain(body);
+                    }
+                }
+                Ok(()) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! What an OpenAI-style failure means: status and body to a kind, whatever shape the vendor gives its errors.
+
+use std::{fmt::Write as _, time::SystemTime};
+
+use ::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::provider::{Error, Kind, retry_after::retry_after};
+
+const MAX_MESSAGE_BYTES: usize = 1024;
+
+/// What an error says of itself, in one shape for all vendors.
+#[derive(Debug, Default)]
+struct Said {
+    message: String,
+    r#type: String,
+    code: String,
+    field: Option<String>,
+    /// The status that the error names inside its body.
+    status: Option<u16>,
+}
+
+/// Classifies an answer whose status is not a success.
+pub(super) fn of_response(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Error {
+    let said = match serde_json::from_slice::<Value>(&body) {
+        Ok(json) => read(&json),
+        Err(_) => Said { message: plain_text(headers, &body), ..Said::default() },
+    };
+    let kind = match kind_of(status.as_u16(), &said) {
+        Kind::RateLimited { .. } => {
+            Kind::RateLimited { retry_after: retry_after(headers, SystemTime::now()) }
+        }
+        kind => kind,
+    };
+    let mut error = to_error(kind, said, status.as_u16());
+    error.http_status = status.as_u16();
+    // A refusal of the credential may echo a part of it.
+    error.body = (kind != Kind::Denied && !body.is_empty()).then_some(body);
+    error
+}
+
+/// Classifies an error that came inside a 200: in a stream, or as the whole answer.
+pub(super) fn of_payload(json: &[u8]) -> Error {
+    let said = serde_json::from_slice::<Value>(json).map(|json| read(&json)).unwrap_or_default();
+    let status = said.status.unwrap_or_else(|| status_of_words(&said));
+    to_error(kind_of(status, &said), said, status)
+}
+
+fn to_error(kind: Kind, said: Said, status: u16) -> Error {
+    let mut message = clean(&said.message);
+    if message.is_empty() {
+        message = format!("HTTP {status} without a message");
+    }
+    let mut error = Error::new(kind, message);
+    error.upstream_type = clean(&said.r#type);
+    error.upstream_code = clean(&said.code);
+    error.field = said.field.map(|field| clean(&field));
+    error
+}
+
+/// Reads every shape seen: OpenAI's envelope, Azure's, `{"error": text}`, `{"detail": …}`, `{"message": …}`, a list.
+fn read(json: &Value) -> Said {
+    let json = match json {
+        Value::Array(list) => list.first().unwrap_or(&Value::Null),
+        other => other,
+    };
+    let error = error_of(json);
+    let inner = if error.is_object() { error } else { json };
+    let mut said = Said {
+        message: text(&inner["message"]),
+        r#type: text(&inner["type"]),
+        code: text(&inner["code"]),
+        field: Some(text(&inner["param"])).filter(|field| !field.is_empty()),
+        status: [&inner["status_code"], &inner["code"], &inner["status"], &json["status"]]
+            .into_iter()
+            .find_map(status_in),
+    };
+    if said.message.is_empty() {
+        said.message = [error, &json["detail"], &json["errors"], &json["title"]]
+            .into_iter()
+            .find_map(words)
+            .unwrap_or_default();
+    }
+    // OpenRouter: the text that matters is the one of the provider behind it.
+    if let Some(raw) = inner["metadata"]["raw"].as_str() {
+        let _ = write!(said.message, ": {raw}");
+    }
+    // Azure: the filter's own code stands one level below.
+    if let Some(code) = inner["innererror"]["code"].as_str() {
+        let _ = write!(said.r#type, " {code}");
+    }
+    said
+}
+
+fn error_of(json: &Value) -> &Value {
+    if !json["error"].is_null() {
+        return &json["error"];
+    }
+    // OpenRouter puts it on the choice when the provider behind it fails.
+    match json["choices"].as_array() {
+        Some(choices) => {
+            choices.iter().map(|choice| &choice["error"]).find(|e| !e.is_null()).unwrap_or(&Value::Null)
+        }
+        None => &Value::Null,
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn words(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Array(list) => list.iter().find_map(words),
+        Value::Object(_) => ["message", "msg", "detail"].iter().find_map(|name| words(&value[*name])),
+        _ => None,
+    }
+}
+
+fn status_in(value: &Value) -> Option<u16> {
+    let number = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
+    u16::try_from(number).ok().filter(|status| (400..600).contains(status))
+}
+
+/// An error in a stream has no status: its words stand for one. Unknown ones are the upstream's own trouble.
+fn status_of_words(said: &Said) -> u16 {
+    let words = format!("{} {}", said.r#type, said.code).to_ascii_lowercase();
+    for (word, status) in [
+        ("rate_limit", 429),
+        ("too_many_requests", 429),
+        ("insufficient_quota", 429),
+        ("authentication", 401),
+        ("invalid_api_key", 401),
+        ("permission", 403),
+        ("billing", 402),
+        ("timeout", 504),
+        ("overloaded", 529),
+        ("server_error", 500),
+        ("not_found", 404),
+        ("invalid", 400),
+        ("bad_request", 400),
+        ("context_length", 400),
+        ("content_", 400),
+    ] {
+        if words.contains(word) {
+            return status;
+        }
+    }
+    502
+}
+
+fn kind_of(status: u16, said: &Said) -> Kind {
+    let words = format!("{} {}", said.r#type, said.code).to_ascii_lowercase();
+    let message = said.message.to_ascii_lowercase();
+    let has = |list: &[&str]| list.iter().any(|word| words.contains(word) || message.contains(word));
+    match status {
+        401 | 402 => Kind::Denied,
+        403 if has(CONTENT_POLICY) => Kind::ContentPolicy,
+        403 => Kind::Denied,
+        429 if has(NO_CREDIT) => Kind::Denied,
+        429 => Kind::RateLimited { retry_after: None },
+        408 | 504 => Kind::Timeout,
+        500..=599 => Kind::Unavailable,
+        _ if has(CONTEXT_LENGTH) => Kind::ContextLength,
+        _ if has(CONTENT_POLICY) => Kind::ContentPolicy,
+        _ if has(BAD_KEY) || has(NO_CREDIT) => Kind::Denied,
+        _ => Kind::Invalid,
+    }
+}
+
+const NO_CREDIT: &[&str] = &[
+    "insufficient_quota",
+    "billing_hard_limit",
+    "billing_not_active",
+    "exceeded your current quota",
+    "credit balance",
+    "insufficient balance",
+    "insufficient credits",
+];
+const BAD_KEY: &[&str] = &["invalid_api_key", "incorrect api key", "invalid api key", "api key not valid"];
+const CONTENT_POLICY: &[&str] = &[
+    "content_policy",
+    "content_filter",
+    "responsibleaipolicyviolation",
+    "content management policy",
+    "flagged by",
+    "requires moderation",
+];
+/// The phrases by which callers' libraries know it too.
+const CONTEXT_LENGTH: &[&str] = &[
+    "context_length_exceeded",
+    "context length",
+    "context window",
+    "maximum context",
+    "prompt is too long",
+    "input is too long",
+    "input tokens exceed",
+    "too many tokens",
+    "max_prompt_tokens",
+    "reduce the length of the messages",
+    "string_above_max_length",
+];
+
+fn plain_text(headers: &HeaderMap, body: &[u8]) -> String {
+    let html = headers
+        .get(::http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    if html || body.trim_ascii_start().starts_with(b"<") {
+        return "an HTML page instead of an API error".to_owned();
+    }
+    String::from_utf8_lossy(&body[..body.len().min(4 * MAX_MESSAGE_BYTES)]).into_owned()
+}
+
+/// Removes control characters and what looks like a key, and cuts to 1 KiB.
+pub(super) fn clean(text: &str) -> String {
+    let mut cleaned = String::with_capacity(text.len().min(MAX_MESSAGE_BYTES));
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        if !cleaned.is_empty() {
+            cleaned.push(' ');
+        }
+        cleaned.push_str(if looks_like_key(word) { "[redacted]" } else { word });
+        if cleaned.len() > MAX_MESSAGE_BYTES {
+            cleaned.truncate(cleaned.floor_char_boundary(MAX_MESSAGE_BYTES));
+            break;
+        }
+    }
+    cleaned
+}
+
+fn looks_like_key(word: &str) -> bool {
+    const PREFIXES: &[&str] = &[
+        "sk-", "sk_", "gsk_", "xai-", "pplx-", "csk-", "nvapi-", "hf_", "fw_", "key-", "AIza", "tg_",
+        "Bearer",
+    ];
+    let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '*' && c != '_');
+    word.contains("***")
+        || PREFIXES.iter().any(|prefix| word.len() > prefix.len() && word.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn classified(status: u16, body: &'static str) -> Error {
+        of_response(
+            StatusCode::from_u16(status).unwrap(),
+            &HeaderMap::new(),
+            Bytes::from_static(body.as_bytes()),
+        )
+    }
+
+    #[test]
+    fn the_kind_follows_status_and_words() {
+        let cases: &[(u16, &str, Kind)] = &[
+            (
+                429,
+                r#"{"error":{"message":"slow down","type":"tokens","code":"rate_limit_exceeded"}}"#,
+                Kind::RateLimited { retry_after: None },
+            ),
+            (
+                429,
+                r#"{"error":{"message":"pay","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+                Kind::Denied,
+            ),
+            (401, r#"{"detail":"Invalid API Key"}"#, Kind::Denied),
+            (
+                403,
+                r#"{"error":{"message":"You are not allowed to sample from this model","code":null}}"#,
+                Kind::Denied,
+            ),
+            (400, r#"{"code":"invalid-argument","error":"Incorrect API key provided."}"#, Kind::Denied),
+            (
+                400,
+                r#"{"error":{"message":"too long","code":"context_length_exceeded"}}"#,
+                Kind::ContextLength,
+            ),
+            (
+                400,
+                r#"{"object":"error","message":"This model's maximum context length is 8192 tokens"}"#,
+                Kind::ContextLength,
+            ),
+            (
+                400,
+                r#"{"error":{"message":"no","code":"content_filter","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
+                Kind::ContentPolicy,
+            ),
+            (408, "", Kind::Timeout),
+            (504, "<html>gateway</html>", Kind::Timeout),
+            (404, r#"{"error":{"message":"no such model","code":"model_not_found"}}"#, Kind::Invalid),
+            (413, "too large", Kind::Invalid),
+            (500, "{}", Kind::Unavailable),
+            (529, "overloaded", Kind::Unavailable),
+        ];
+        for (status, body, kind) in cases {
+            assert_eq!(classified(*status, body).kind, *kind, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn type_code_param_and_body_are_kept() {
+        let body = r#"{"error":{"message":"bad\u0000 value\n","type":"invalid_request_error","code":400,"param":"n"}}"#;
+        let error = classified(400, body);
+        assert_eq!(error.message, "bad value");
+        assert_eq!(
+            (error.upstream_type.as_str(), error.upstream_code.as_str()),
+            ("invalid_request_error", "400")
+        );
+        assert_eq!(error.field.as_deref(), Some("n"));
+        assert_eq!(error.body.as_deref(), Some(body.as_bytes()));
+        assert_eq!(error.http_status, 400);
+    }
+
+    #[test]
+    fn a_refused_credential_keeps_neither_body_nor_key() {
+        let error =
+            classified(401, r#"{"error":{"message":"Incorrect API key provided: sk-ab***yz. See docs"}}"#);
+        assert_eq!(error.message, "Incorrect API key provided: [redacted] See docs");
+        assert_eq!(error.body, None);
+    }
+
+    #[test]
+    fn the_hint_of_a_rate_limit_is_read() {
+        let headers = [("retry-after".parse().unwrap(), "3".parse().unwrap())].into_iter().collect();
+        let error = of_response(StatusCode::TOO_MANY_REQUESTS, &headers, Bytes::new());
+        assert_eq!(error.kind, Kind::RateLimited { retry_after: Some(Duration::from_secs(3)) });
+    }
+
+    #[test]
+    fn an_error_in_a_stream_is_judged_by_its_words() {
+        let cases: &[(&str, Kind)] = &[
+            (r#"{"error":{"message":"x","code":502}}"#, Kind::Unavailable),
+            (r#"{"error":{"message":"x","type":"invalid_request_error","status_code":400}}"#, Kind::Invalid),
+            (
+                r#"{"error":{"message":"x","code":"rate_limit_exceeded"}}"#,
+                Kind::RateLimited { retry_after: None },
+            ),
+            (r#"{"error":"something"}"#, Kind::Unavailable),
+            (
+                r#"{"choices":[{"index":0,"error":{"code":429,"message":"x"}}]}"#,
+                Kind::RateLimited { retry_after: None },
+            ),
+        ];
+        for (body, kind) in cases {
+            assert_eq!(of_payload(body.as_bytes()).kind, *kind, "{body}");
+        }
+        assert_eq!(of_payload(br#"{"error":"something"}"#).message, "something");
+    }
+
+    #[test]
+    fn long_messages_are_cut_at_a_character() {
+        assert!(clean(&"é".repeat(2000)).len() <= MAX_MESSAGE_BYTES);
+    }
+
+    #[test]
+    fn odd_bodies_are_no_panic() {
+        for body in ["[]", "null", "7", "\"text\"", r#"{"error":[]}"#, r#"{"errors":[{"message":"m"}]}"#] {
+            assert_eq!(classified(400, body).kind, Kind::Invalid, "{body}");
+        }
+    }
+}

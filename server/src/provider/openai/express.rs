@@ -1,0 +1,300 @@
+//! The express lane: the caller's bytes to the vendor and the vendor's bytes back, patched and watched, not rebuilt.
+
+use std::{borrow::Cow, collections::VecDeque};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Deserializer, value::RawValue};
+use tollgate_api::v1;
+
+use super::{
+    error,
+    json::says_something,
+    members::Members,
+    tap::{Indexes, Tapped},
+    usage,
+};
+use crate::{
+    call::{Item, Raw, Seen},
+    provider::{
+        Error, Kind,
+        follow::Lane,
+        http::Pieces,
+        sse::{Block, Event},
+    },
+};
+
+/// Builds the upstream's request from the caller's bytes: another `model`, usage asked for in streams, the rest as it
+/// came. Only the patches are new bytes.
+pub(super) fn request(raw: &Raw, model: &str, streamed: bool) -> Result<Pieces, Error> {
+    let broken = || Error::from(crate::error::Error::internal("a raw request's spans do not fit its body"));
+    if raw.model.start > raw.model.end || raw.model.end > raw.body.len() {
+        return Err(broken());
+    }
+    let model = serde_json::to_vec(model).map_err(|_| broken())?;
+    let mut patches = vec![(raw.model.clone(), Bytes::from(model))];
+    if streamed {
+        patches.extend(ask_for_usage(raw).ok_or_else(broken)?);
+    }
+    patches.sort_unstable_by_key(|(span, _)| span.start);
+    let mut pieces = Vec::with_capacity(2 * patches.len() + 1);
+    let mut from = 0;
+    for (span, patch) in patches {
+        if span.start < from {
+            return Err(broken());
+        }
+        pieces.push(raw.body.slice(from..span.start));
+        pieces.push(patch);
+        from = span.end;
+    }
+    pieces.push(raw.body.slice(from..));
+    Ok(Pieces::new(pieces))
+}
+
+type Patch = (std::ops::Range<usize>, Bytes);
+
+const WITH_USAGE: &[u8] = br#"{"include_usage":true}"#;
+
+/// Makes the patch that asks for usage, if the caller has not done so. None if the spans do not fit.
+fn ask_for_usage(raw: &Raw) -> Option<Option<Patch>> {
+    if let Some(span) = &raw.stream_options {
+        let patched = with_include_usage(raw.body.get(span.clone())?);
+        return Some(patched.map(|value| (span.clone(), value)));
+    }
+    // Somebody who says null has the key in the body: a second one would contradict the first.
+    if memchr::memmem::find(&raw.body, b"\"stream_options\"").is_some()
+        && let Some(span) = null_span(&raw.body)
+    {
+        return Some(Some((span, Bytes::from_static(WITH_USAGE))));
+    }
+    let after_brace = memchr::memchr(b'{', &raw.body)? + 1;
+    let member = Bytes::from_static(br#""stream_options":{"include_usage":true},"#);
+    Some(Some((after_brace..after_brace, member)))
+}
+
+/// Returns the options with `include_usage` true and all else kept; None if they say so already or are no object.
+fn with_include_usage(options: &[u8]) -> Option<Bytes> {
+    let mut members: Members<'_> = serde_json::from_slice(options).ok()?;
+    if members.get("include_usage").is_some_and(|value| value.get() == "true") {
+        return None;
+    }
+    members.set("include_usage", Cow::Borrowed("true"));
+    Some(members.to_json().into_bytes().into())
+}
+
+fn null_span(body: &[u8]) -> Option<std::ops::Range<usize>> {
+    #[derive(Deserialize)]
+    struct Options<'a> {
+        #[serde(borrow, default, deserialize_with = "even_null")]
+        stream_options: Option<&'a RawValue>,
+    }
+    fn even_null<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+        <&RawValue>::deserialize(value).map(Some)
+    }
+    let options: Options<'_> = serde_json::from_slice(body).ok()?;
+    let value = options.stream_options?.get();
+    let start = value.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
+    Some(start..start + value.len())
+}
+
+/// Checks a whole chat answer and hands it on untouched.
+pub(super) fn whole_chat(body: Bytes) -> Result<Item, Error> {
+    let tapped: Tapped<'_> = serde_json::from_slice(&body).map_err(|_| not_json(&body))?;
+    let choices = match tapped.choices {
+        Some(choices) if !choices.failed && !says_something(tapped.error) => choices,
+        None if !says_something(tapped.error) => {
+            return Err(Error::new(Kind::BadResponse, "the answer is a JSON object without `choices`"));
+        }
+        _ => return Err(error::of_payload(&body)),
+    };
+    let seen = Seen {
+        content_events: 1,
+        output_tokens: choices.output_tokens,
+        usage: told_usage(&tapped).map(Box::new),
+        finish_reason: choices.finish_reason,
+        response_id: told(&tapped.id.0),
+        model: told(&tapped.model.0),
+        last: true,
+        progress: true,
+    };
+    Ok(Item::Raw(body, seen))
+}
+
+/// Says what is wrong with a whole answer that is no JSON object.
+pub(super) fn not_json(body: &[u8]) -> Error {
+    let message = match body.trim_ascii().first() {
+        None => "the answer is empty",
+        Some(b'<') => "the answer is an HTML page, not JSON",
+        Some(_) => "the answer is no whole JSON object",
+    };
+    Error::new(Kind::BadResponse, message)
+}
+
+fn told(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn told_usage(tapped: &Tapped<'_>) -> Option<v1::Usage> {
+    let groq = tapped.x_groq.as_ref().and_then(|groq| groq.usage);
+    [tapped.usage, groq].into_iter().flatten().find_map(|usage| usage::parse(usage.get()))
+}
+
+/// How far a stream has come towards its end.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) any_event: bool,
+    pub(super) any_content: bool,
+    pub(super) seen: Indexes,
+    pub(super) finished: Indexes,
+    pub(super) complete: bool,
+}
+
+impl Progress {
+    /// Takes `[DONE]`, which ends an answer only if there was one.
+    pub(super) fn done(&mut self) -> Result<(), Error> {
+        if !self.any_content && self.finished.is_empty() {
+            return Err(Error::new(Kind::BadResponse, "the stream says [DONE] without an answer before it"));
+        }
+        self.complete = true;
+        Ok(())
+    }
+
+    /// Takes the end of the body: some vendors never send `[DONE]`, but then every choice has said why it ended.
+    pub(super) fn ended(&mut self) -> Result<(), Error> {
+        if !self.any_event {
+            return Err(Error::new(Kind::BadResponse, "the answer is no event stream"));
+        }
+        if self.seen.is_empty() || self.seen != self.finished {
+            let message = "the stream ended without a finish reason or [DONE]: the answer is cut short";
+            return Err(Error::new(Kind::Unavailable, message));
+        }
+        self.complete = true;
+        Ok(())
+    }
+}
+
+/// Tells whether an event's data is OpenAI's mark of the end.
+pub(super) fn is_done(data: &[u8]) -> bool {
+    data.trim_ascii() == b"[DONE]"
+}
+
+/// The lane of a streamed chat answer.
+#[derive(Debug)]
+pub(super) struct Express {
+    usage_wanted: bool,
+    told_id: bool,
+    told_model: bool,
+    progress: Progress,
+}
+
+impl Express {
+    pub(super) fn new(usage_wanted: bool) -> Self {
+        Self { usage_wanted, told_id: false, told_model: false, progress: Progress::default() }
+    }
+
+    /// Looks at one event. Returns whether the caller may see it.
+    fn event(&mut self, event: &Event<'_>, seen: &mut Seen) -> Result<bool, Error> {
+        let Some(data) = &event.data else {
+            if event.stray && !self.progress.any_event {
+                return Err(stray(event.raw));
+            }
+            return Ok(true);
+        };
+        self.progress.any_event = true;
+        seen.progress = true;
+        if is_done(data) {
+            self.progress.done()?;
+            seen.last = true;
+            return Ok(true);
+        }
+        if event.name == b"error" {
+            return Err(error::of_payload(data));
+        }
+        let mut shown = true;
+        // Some vendors put two objects into one event.
+        for tapped in Deserializer::from_slice(data).into_iter::<Tapped<'_>>() {
+            let tapped =
+                tapped.map_err(|_| Error::new(Kind::BadResponse, "an event of the stream is not JSON"))?;
+            shown &= self.chunk(&tapped, data, seen)?;
+        }
+        Ok(shown)
+    }
+
+    fn chunk(&mut self, tapped: &Tapped<'_>, data: &[u8], seen: &mut Seen) -> Result<bool, Error> {
+        let choices = tapped.choices.unwrap_or_default();
+        if choices.failed || says_something(tapped.error) {
+            return Err(error::of_payload(data));
+        }
+        if !self.told_id && !tapped.id.is_empty() {
+            self.told_id = true;
+            seen.response_id = told(&tapped.id.0);
+        }
+        if !self.told_model && !tapped.model.is_empty() {
+            self.told_model = true;
+            seen.model = told(&tapped.model.0);
+        }
+        seen.content_events += choices.with_content;
+        seen.output_tokens = seen.output_tokens.saturating_add(choices.output_tokens);
+        seen.finish_reason = choices.finish_reason.or(seen.finish_reason);
+        self.progress.any_content |= choices.with_content > 0;
+        self.progress.seen.join(choices.seen);
+        self.progress.finished.join(choices.finished);
+        let Some(usage) = told_usage(tapped) else { return Ok(true) };
+        seen.usage = Some(Box::new(usage));
+        // The chunk that only tells usage would surprise a caller who has not asked for it.
+        Ok(choices.count > 0 || self.usage_wanted)
+    }
+}
+
+/// Says what an answer is that has a line no event stream has.
+pub(super) fn stray(raw: &[u8]) -> Error {
+    match raw.trim_ascii().first() {
+        Some(b'{') if memchr::memmem::find(raw, b"\"error\"").is_some() => error::of_payload(raw),
+        Some(b'<') => Error::new(Kind::BadResponse, "the answer is an HTML page, not an event stream"),
+        _ => Error::new(Kind::BadResponse, "the answer is no event stream"),
+    }
+}
+
+impl Lane for Express {
+    fn block(&mut self, block: &Block, out: &mut VecDeque<Item>) -> Result<(), Error> {
+        let mut seen = Seen::default();
+        let (mut from, mut at) = (0, 0);
+        let mut failed = Ok(());
+        for event in block.events() {
+            let end = at + event.raw.len();
+            match self.event(&event, &mut seen) {
+                Ok(true) => {}
+                Ok(false) => {
+                    if from < at {
+                        let passed = Seen { progress: true, ..Seen::default() };
+                        out.push_back(Item::Raw(block.raw.slice(from..at), passed));
+                    }
+                    from = end;
+                }
+                Err(error) => {
+                    failed = Err(error);
+                    break;
+                }
+            }
+            at = end;
+            if self.progress.complete {
+                break;
+            }
+        }
+        if from < at || seen.usage.is_some() {
+            out.push_back(Item::Raw(block.raw.slice(from..at), seen));
+        }
+        failed
+    }
+
+    fn end(&mut self, out: &mut VecDeque<Item>) -> Result<(), Error> {
+        self.progress.ended()?;
+        let seen = Seen { last: true, progress: true, ..Seen::default() };
+        out.push_back(Item::Raw(Bytes::new(), seen));
+        Ok(())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.progress.complete
+    }
+}

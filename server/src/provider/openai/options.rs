@@ -1,0 +1,190 @@
+//! What goes beside the translated request: warnings, the caller's own patches of the body, and its headers.
+
+use ::http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::value::RawValue;
+use tollgate_api::v1::{ProviderOptions, Warning};
+
+use super::members::Members;
+use crate::{
+    error::Error as CallerError,
+    provider::{Error, Kind},
+};
+
+/// Headers that callers may add; besides these, those that begin with `x-` and are not reserved.
+const ALLOWED_HEADERS: [&str; 3] = ["openai-beta", "anthropic-beta", "http-referer"];
+/// Beginnings of headers that carry credentials, identities or addresses.
+const RESERVED_HEADERS: [&str; 9] = [
+    "x-api-key",
+    "x-goog-",
+    "x-amz-",
+    "x-ms-",
+    "x-request-id",
+    "x-client-request-id",
+    "x-forwarded-",
+    "x-real-ip",
+    "x-tollgate-",
+];
+
+/// A translated request.
+#[derive(Debug)]
+pub(super) struct Built {
+    pub(super) body: String,
+    pub(super) headers: HeaderMap,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// Gathers what the vendor cannot take.
+#[derive(Debug)]
+pub(super) struct Lost {
+    strict: bool,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Lost {
+    pub(super) fn new(strict: bool) -> Self {
+        Self { strict, warnings: Vec::new() }
+    }
+
+    /// Leaves a parameter out with a warning.
+    ///
+    /// # Errors
+    /// `Unsupported` if the caller wants that instead.
+    pub(super) fn parameter(&mut self, field: &str, why: &str) -> Result<(), Error> {
+        if self.strict {
+            return Err(unsupported(field, why));
+        }
+        self.warn("parameter_dropped", field, why);
+        Ok(())
+    }
+
+    /// Leaves content of an earlier turn out with a warning, once per code.
+    pub(super) fn content(&mut self, code: &str, field: &str, why: &str) {
+        if !self.warnings.iter().any(|warning| warning.code == code) {
+            self.warn(code, field, why);
+        }
+    }
+
+    fn warn(&mut self, code: &str, field: &str, why: &str) {
+        self.warnings.push(Warning {
+            code: code.to_owned(),
+            message: format!("`{field}` was left out: {why}"),
+            field: field.to_owned(),
+        });
+    }
+}
+
+/// Makes the failure for a field that the vendor cannot take.
+pub(super) fn unsupported(field: &str, why: &str) -> Error {
+    let mut error =
+        Error::new(Kind::Unsupported, format!("`{field}` cannot be sent to this provider: {why}"));
+    error.field = Some(field.to_owned());
+    error
+}
+
+/// Checks that a text of the contract is JSON, and returns it as it will be sent.
+pub(super) fn json<'a>(text: &'a str, field: &str) -> Result<&'a str, Error> {
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(value) => Ok(value.get()),
+        Err(error) => Err(CallerError::invalid(field, format!("`{field}` is no JSON: {error}")).into()),
+    }
+}
+
+/// Applies the options that are meant for this provider: those of no name first, then its own. `at` is the path of
+/// the list, `protected` are the members that no patch may touch.
+pub(super) fn apply(
+    body: String,
+    options: &[ProviderOptions],
+    provider: &str,
+    at: &str,
+    protected: &[&str],
+) -> Result<(String, HeaderMap), Error> {
+    let mut headers = HeaderMap::new();
+    let mut body = body;
+    for name in ["", provider] {
+        for (index, option) in options.iter().enumerate().filter(|(_, option)| option.provider == name) {
+            let field = format!("{at}[{index}]");
+            if !option.body_json.is_empty() {
+                body = patched(&body, &option.body_json, &format!("{field}.body_json"), protected)?;
+            }
+            for (name, value) in &option.headers {
+                let (name, value) = header(name, value)
+                    .map_err(|why| CallerError::invalid(format!("{field}.headers.{name}"), why))?;
+                headers.insert(name, value);
+            }
+        }
+    }
+    Ok((body, headers))
+}
+
+fn patched(body: &str, patch: &str, field: &str, protected: &[&str]) -> Result<String, Error> {
+    let invalid = |field: String, why: &str| Error::from(CallerError::invalid(field, why));
+    let patch: Members<'_> = serde_json::from_str(patch).map_err(|_| {
+        invalid(field.to_owned(), "must be one JSON object, merged into the provider's request")
+    })?;
+    if let Some((name, _)) = patch.iter().find(|(name, _)| protected.contains(name)) {
+        return Err(invalid(format!("{field}.{name}"), "is protected: set it in the request itself"));
+    }
+    let mut members: Members<'_> = serde_json::from_str(body)
+        .map_err(|_| Error::from(CallerError::internal("a translated request is no JSON object")))?;
+    if !members.merge(&patch) {
+        return Err(invalid(field.to_owned(), "is nested too deeply"));
+    }
+    Ok(members.to_json())
+}
+
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
+    let name: HeaderName = name.parse().map_err(|_| "is no header name")?;
+    let text = name.as_str();
+    let reserved = RESERVED_HEADERS.iter().any(|reserved| text.starts_with(reserved));
+    if reserved || !(text.starts_with("x-") || ALLOWED_HEADERS.contains(&text)) {
+        return Err("is not among the headers that a call may add");
+    }
+    let value = value.parse().map_err(|_| "holds characters that no header may have")?;
+    Ok((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn option(provider: &str, body_json: &str) -> ProviderOptions {
+        ProviderOptions { provider: provider.into(), body_json: body_json.into(), ..Default::default() }
+    }
+
+    fn body_of(options: &[ProviderOptions]) -> Result<String, Error> {
+        let body = r#"{"model":"m","top_p":0.7}"#.to_owned();
+        apply(body, options, "mine", "input.provider_options", &["model", "n"]).map(|(body, _)| body)
+    }
+
+    #[test]
+    fn everybodys_patch_comes_before_the_providers_own() {
+        let options =
+            [option("mine", r#"{"a":2}"#), option("", r#"{"a":1,"b":1}"#), option("other", r#"{"c":1}"#)];
+        assert_eq!(body_of(&options).unwrap(), r#"{"model":"m","top_p":0.7,"a":2,"b":1}"#);
+    }
+
+    #[test]
+    fn protected_members_and_broken_patches_are_refused_with_their_path() {
+        for (patch, path) in [
+            (r#"{"model":"x"}"#, "input.provider_options[0].body_json.model"),
+            (r#"{"n":null}"#, "input.provider_options[0].body_json.n"),
+            ("[1]", "input.provider_options[0].body_json"),
+            ("{", "input.provider_options[0].body_json"),
+        ] {
+            let error = body_of(&[option("", patch)]).unwrap_err();
+            let field = error.caller.and_then(|caller| caller.facts().field.clone());
+            assert_eq!(field.as_deref(), Some(path), "{patch}");
+        }
+    }
+
+    #[test]
+    fn headers_are_allowed_by_list() {
+        for good in ["openai-beta", "X-Title", "anthropic-beta"] {
+            assert!(header(good, "v").is_ok(), "{good}");
+        }
+        for bad in ["authorization", "host", "x-api-key", "x-forwarded-for", "content-type", "x y", ""] {
+            assert!(header(bad, "v").is_err(), "{bad}");
+        }
+        assert!(header("x-title", "a\r\nb").is_err());
+    }
+}

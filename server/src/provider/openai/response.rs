@@ -1,0 +1,250 @@
+//! From OpenAI's chunks or whole answers to the contract's events.
+
+use std::collections::VecDeque;
+
+use serde_json::{Deserializer, value::RawValue};
+use tollgate_api::v1::{ChatInput, Extension, StreamEnd, StreamStart, Usage};
+
+use super::{
+    choice::{Shared, State},
+    chunk::Chunk,
+    error,
+    express::{Progress, is_done, not_json, stray},
+    json::says_something,
+    usage,
+};
+use crate::{
+    call::{Event, Item},
+    provider::{
+        Error, Kind,
+        follow::Lane,
+        sse::{Block, Event as SseEvent},
+    },
+};
+
+/// The most choices of one answer; the contract allows no more.
+const MAX_CHOICES: i64 = 128;
+/// The most unmodelled members that are kept, and the most bytes of all of them.
+const MAX_EXTENSIONS: usize = 32;
+const MAX_EXTENSION_BYTES: usize = 1024 * 1024;
+
+/// Reads one answer: feed it chunks, or give it the whole body.
+#[derive(Debug)]
+pub struct Decoder {
+    shared: Shared,
+    choices: Vec<State>,
+    started: bool,
+    start: StreamStart,
+    end: StreamEnd,
+    /// Cumulative, so the last one holds.
+    usage: Option<Usage>,
+    progress: Progress,
+}
+
+impl Decoder {
+    /// Starts an answer of the provider of that name to that request.
+    pub fn new(provider: &str, input: &ChatInput) -> Self {
+        let format =
+            input.audio.as_ref().map(|audio| audio.format.as_str()).filter(|format| !format.is_empty());
+        Self {
+            shared: Shared {
+                provider: provider.to_owned(),
+                audio_type: format!("audio/{}", format.unwrap_or("wav")),
+            },
+            choices: Vec::new(),
+            started: false,
+            start: StreamStart::default(),
+            end: StreamEnd::default(),
+            usage: None,
+            progress: Progress::default(),
+        }
+    }
+
+    /// Takes the JSON of one chunk and appends its events.
+    ///
+    /// # Errors
+    /// The error that the chunk tells, or `BadResponse` if it is no chunk.
+    pub fn feed(&mut self, json: &[u8], out: &mut VecDeque<Item>) -> Result<(), Error> {
+        // Some vendors put two objects into one event.
+        for chunk in Deserializer::from_slice(json).into_iter::<Chunk<'_>>() {
+            let chunk =
+                chunk.map_err(|_| Error::new(Kind::BadResponse, "an event of the stream is no chunk"))?;
+            if says_something(chunk.error) {
+                return Err(error::of_payload(json));
+            }
+            self.chunk(&chunk, json, out)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the events that end the answer.
+    pub fn finish(&mut self, out: &mut VecDeque<Item>) {
+        self.start(out);
+        self.choices.sort_by_key(|choice| choice.index);
+        for choice in self.choices.drain(..) {
+            choice.end(&self.shared, out);
+        }
+        if let Some(usage) = self.usage.take() {
+            out.push_back(Item::Event(Event::Usage(Box::new(usage))));
+        }
+        out.push_back(Item::Event(Event::End(Box::new(std::mem::take(&mut self.end)))));
+    }
+
+    /// Reads a whole answer.
+    ///
+    /// # Errors
+    /// The error that the body tells, or `BadResponse` if it is no answer.
+    pub fn whole(mut self, body: &[u8]) -> Result<Vec<Item>, Error> {
+        let chunk: Chunk<'_> = serde_json::from_slice(body).map_err(|_| not_json(body))?;
+        if says_something(chunk.error) {
+            return Err(error::of_payload(body));
+        }
+        if chunk.choices.as_ref().is_none_or(Vec::is_empty) {
+            return Err(Error::new(Kind::BadResponse, "the answer is a JSON object without `choices`"));
+        }
+        let mut out = VecDeque::new();
+        self.chunk(&chunk, body, &mut out)?;
+        self.finish(&mut out);
+        Ok(out.into())
+    }
+
+    fn chunk(&mut self, chunk: &Chunk<'_>, json: &[u8], out: &mut VecDeque<Item>) -> Result<(), Error> {
+        keep(&mut self.start.model, &chunk.model.0);
+        keep(&mut self.start.system_fingerprint, &chunk.system_fingerprint.0);
+        keep(&mut self.end.upstream_response_id, &chunk.id.0);
+        if !chunk.service_tier.is_empty() {
+            chunk.service_tier.0.as_ref().clone_into(&mut self.end.service_tier);
+        }
+        for (name, value) in &chunk.extras {
+            self.extension(name, value);
+        }
+        let usages = [chunk.usage, chunk.groq_usage].into_iter().flatten();
+        if let Some(usage) = usages.into_iter().find_map(|usage| usage::parse(usage.get())) {
+            self.usage = Some(usage);
+        }
+        for (position, choice) in (0..).zip(chunk.choices.iter().flatten()) {
+            if says_something(choice.error) {
+                return Err(error::of_payload(json));
+            }
+            let index = choice.index.0.unwrap_or(position);
+            let Some(index) = i32::try_from(index).ok().filter(|_| index < MAX_CHOICES) else {
+                return Err(Error::new(
+                    Kind::BadResponse,
+                    "the answer has more choices than can be asked for",
+                ));
+            };
+            self.start(out);
+            let place = self.place(index);
+            let state = &mut self.choices[place];
+            self.progress.any_content |= state.take(choice, &self.shared, out)?;
+            self.progress.seen.add(i64::from(index));
+            if state.is_finished() {
+                self.progress.finished.add(i64::from(index));
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, out: &mut VecDeque<Item>) {
+        if !std::mem::replace(&mut self.started, true) {
+            out.push_back(Item::Event(Event::Start(Box::new(std::mem::take(&mut self.start)))));
+        }
+    }
+
+    fn place(&mut self, index: i32) -> usize {
+        self.choices.iter().position(|choice| choice.index == index).unwrap_or_else(|| {
+            self.choices.push(State::new(index));
+            self.choices.len() - 1
+        })
+    }
+
+    /// Keeps an unmodelled member for the end; a later word for it replaces the earlier one.
+    fn extension(&mut self, name: &str, value: &RawValue) {
+        if !says_something(Some(value)) {
+            return;
+        }
+        let json = value.get();
+        let list = &mut self.end.extensions;
+        let bytes: usize = list.iter().map(|one| one.json.len()).sum();
+        let known = list.iter().position(|one| one.r#type == name);
+        let replaced = known.map_or(0, |place| list[place].json.len());
+        if bytes - replaced + json.len() > MAX_EXTENSION_BYTES {
+            return;
+        }
+        if let Some(place) = known {
+            if list[place].json != json {
+                json.clone_into(&mut list[place].json);
+            }
+        } else if list.len() < MAX_EXTENSIONS {
+            list.push(Extension {
+                provider: self.shared.provider.clone(),
+                r#type: name.to_owned(),
+                json: json.to_owned(),
+            });
+        }
+    }
+
+    fn event(&mut self, event: &SseEvent<'_>, out: &mut VecDeque<Item>) -> Result<(), Error> {
+        let Some(data) = &event.data else {
+            let stray_start = event.stray && !self.progress.any_event;
+            return if stray_start { Err(stray(event.raw)) } else { Ok(()) };
+        };
+        self.progress.any_event = true;
+        if is_done(data) {
+            self.progress.done()?;
+            self.finish(out);
+            return Ok(());
+        }
+        if event.name == b"error" {
+            return Err(error::of_payload(data));
+        }
+        self.feed(data, out)
+    }
+}
+
+fn keep(slot: &mut String, text: &str) {
+    if slot.is_empty() {
+        text.clone_into(slot);
+    }
+}
+
+impl Lane for Decoder {
+    fn block(&mut self, block: &Block, out: &mut VecDeque<Item>) -> Result<(), Error> {
+        for event in block.events() {
+            self.event(&event, out)?;
+            if self.progress.complete {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut VecDeque<Item>) -> Result<(), Error> {
+        self.progress.ended()?;
+        self.finish(out);
+        Ok(())
+    }
+
+    fn broken(&mut self, out: &mut VecDeque<Item>) {
+        // What was billed is known better with the provider's last word than without.
+        if let Some(mut usage) = self.usage.take().filter(|_| self.started) {
+            usage.r#final = false;
+            out.push_back(Item::Event(Event::Usage(Box::new(usage))));
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.progress.complete
+    }
+}
+
+/// Says what a JSON or HTML body is that came where an event stream was asked for.
+pub(super) fn json_in_place_of_events(body: &[u8]) -> Error {
+    match serde_json::from_slice::<Chunk<'_>>(body) {
+        Ok(chunk) if says_something(chunk.error) => error::of_payload(body),
+        Ok(_) => {
+            Error::new(Kind::BadResponse, "the answer is a whole JSON object, not the event stream asked for")
+        }
+        Err(_) => not_json(body),
+    }
+}

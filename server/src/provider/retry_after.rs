@@ -1,0 +1,137 @@
+//! When an upstream says that a retry makes sense: `retry-after-ms`, `retry-after`, and the reset times of rate limits.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ::http::{HeaderMap, header::RETRY_AFTER};
+
+/// Longer hints are cut: SDKs ignore or give up on waits beyond a minute.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Plain numbers from here on are moments since 1970 in seconds, and from a thousand times this on in milliseconds.
+const EPOCH_SECONDS: f64 = 1e9;
+
+/// Reads the upstream's hint, at most 60 s. Garbage and moments that have passed are no hint.
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let millis = text("retry-after-ms").and_then(|value| value.parse::<f64>().ok());
+    millis
+        .and_then(|millis| seconds(millis / 1e3))
+        .or_else(|| text(RETRY_AFTER.as_str()).and_then(|value| seconds_or_date(value, now)))
+        .or_else(|| rate_limit_reset(headers, now))
+        .map(|wait| wait.min(LONGEST))
+}
+
+fn seconds_or_date(value: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(number) = value.parse::<f64>() {
+        return seconds(number);
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+    SystemTime::from(date).duration_since(now).ok()
+}
+
+/// Of several limits the one that is used up holds; if none says so, the one that resets last.
+fn rate_limit_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let mut used_up = None;
+    let mut any = None;
+    for (name, value) in headers {
+        let Some(kind) = name.as_str().strip_prefix("x-ratelimit-reset") else { continue };
+        let Some(wait) = value.to_str().ok().and_then(|value| reset(value.trim(), now)) else { continue };
+        any = any.max(Some(wait));
+        let remaining = headers.get(format!("x-ratelimit-remaining{kind}"));
+        if remaining.is_some_and(|left| left.as_bytes() == b"0") {
+            used_up = used_up.max(Some(wait));
+        }
+    }
+    used_up.or(any)
+}
+
+fn reset(value: &str, now: SystemTime) -> Option<Duration> {
+    let Ok(number) = value.parse::<f64>() else { return go_duration(value) };
+    if number < EPOCH_SECONDS {
+        return seconds(number);
+    }
+    let epoch = if number >= EPOCH_SECONDS * 1e3 { number / 1e3 } else { number };
+    let moment = UNIX_EPOCH.checked_add(seconds(epoch)?)?;
+    moment.duration_since(now).ok()
+}
+
+fn seconds(number: f64) -> Option<Duration> {
+    // A number that is too large for a duration is a long wait; `try_from` would call it garbage.
+    if number > 1e10 { Some(LONGEST) } else { Duration::try_from_secs_f64(number).ok() }
+}
+
+/// Reads a duration as Go writes it: `12ms`, `1s`, `6m0s`, `15m50.4s`, `1h2m`.
+fn go_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(unit_at);
+        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let factor = match &tail[..unit_end] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * factor;
+        rest = &tail[unit_end..];
+    }
+    if text.is_empty() { None } else { seconds(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(pairs: &[(&'static str, &'static str)]) -> Option<Duration> {
+        let headers = pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        retry_after(&headers.collect(), now)
+    }
+
+    fn millis(wait: u64) -> Option<Duration> {
+        Some(Duration::from_millis(wait))
+    }
+
+    #[test]
+    fn milliseconds_win_over_seconds() {
+        assert_eq!(hint(&[("retry-after", "7"), ("retry-after-ms", "250")]), millis(250));
+        assert_eq!(hint(&[("retry-after", "7")]), millis(7000));
+        assert_eq!(hint(&[("retry-after", "0.5")]), millis(500));
+    }
+
+    #[test]
+    fn a_date_is_a_wait_from_now() {
+        assert_eq!(hint(&[("retry-after", "Tue, 14 Nov 2023 22:13:25 GMT")]), millis(5000));
+        assert_eq!(hint(&[("retry-after", "Tue, 14 Nov 2023 22:13:15 GMT")]), None);
+    }
+
+    #[test]
+    fn garbage_is_no_hint_and_long_waits_are_cut() {
+        for value in ["-1", "soon", "", "NaN"] {
+            assert_eq!(hint(&[("retry-after", value)]), None, "{value:?}");
+        }
+        for value in ["3600", "1e300", "inf"] {
+            assert_eq!(hint(&[("retry-after", value)]), millis(60_000), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn go_durations_of_the_used_up_limit_hold() {
+        let both = [("x-ratelimit-reset-requests", "12ms"), ("x-ratelimit-reset-tokens", "6.5s")];
+        assert_eq!(hint(&both), millis(6500));
+        let requests = [both[0], both[1], ("x-ratelimit-remaining-requests", "0")];
+        assert_eq!(hint(&requests), millis(12));
+        assert_eq!(hint(&[("x-ratelimit-reset-tokens", "15m50.4s")]), millis(60_000));
+        assert_eq!(hint(&[("x-ratelimit-reset-tokens", "1x")]), None);
+    }
+
+    #[test]
+    fn a_large_reset_is_a_moment() {
+        assert_eq!(hint(&[("x-ratelimit-reset", "1700000003")]), millis(3000));
+        assert_eq!(hint(&[("x-ratelimit-reset", "1700000003000")]), millis(3000));
+    }
+}
