@@ -110,8 +110,7 @@ keys:
     process_.stderr.on("data", (data) => (output += data));
     process_.stdout.on("data", (data) => {
       output += data;
-      const lines = output.split("\n").filter((line) => !/operator|\bops\b|metrics/i.test(line));
-      const found = /listening.*?(127\.0\.0\.1:\d+)/i.exec(lines.join("\n"));
+      const found = /callers +http:\/\/(127\.0\.0\.1:\d+)/.exec(output);
       if (found) settle(resolve, `http://${found[1]}`);
     });
     process_.on("exit", () => settle(reject, new Error(`tollgate ended:\n${output}`)));

@@ -93,11 +93,11 @@ class Gateway:
         for line in self.process.stdout:
             with self._news:
                 self.lines.append(line.rstrip("\n"))
-                found = re.search(r"listening.*?(127\.0\.0\.1:\d+)", line, re.IGNORECASE)
-                if found and re.search(r"operator|\bops\b|metrics", line, re.IGNORECASE):
-                    self.ops = found[1]
-                elif found and self.host is None:
-                    self.host = found[1]
+                found = re.search(r"(callers|operators) +http://(127\.0\.0\.1:\d+)", line)
+                if found and found[1] == "callers":
+                    self.host = found[2]
+                elif found:
+                    self.ops = found[2]
                 self._news.notify_all()
         with self._news:
             self._ended = True
