@@ -5,7 +5,6 @@ mod routing;
 
 use std::{
     fs::{DirBuilder, File},
-    future::Future,
     io::Write as _,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
@@ -226,6 +225,7 @@ fn edge(
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
+        quota: Arc::default(),
         routes,
         timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
         total: times.total.0,
@@ -278,15 +278,13 @@ impl Signals {
     }
 
     /// Returns when the process is told to stop.
-    fn stop(&mut self) -> impl Future<Output = ()> {
-        async {
-            loop {
-                tokio::select! {
-                    _ = self.terminate.recv() => return,
-                    _ = self.interrupt.recv() => return,
-                    _ = self.hang_up.recv() => {
-                        tracing::warn!("SIGHUP: this version reads its configuration at the start only; restart it");
-                    }
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {
+                    tracing::warn!("SIGHUP: this version reads its configuration at the start only; restart it");
                 }
             }
         }

@@ -80,6 +80,125 @@ pub struct Caller {
     pub allowed_models: ModelGlobs,
     /// Tags every call of this key carries unless the call sets the same tag.
     pub default_tags: BTreeMap<String, String>,
+    /// How much the key may use; all of them hold.
+    pub limits: Arc<[Limit]>,
+}
+
+#[cfg(test)]
+impl Caller {
+    /// A caller with the default scopes and no limits.
+    pub(crate) fn for_test() -> Self {
+        Self {
+            key_id: "test".to_owned(),
+            key_name: "test".to_owned(),
+            team_id: String::new(),
+            scopes: Scopes::DEFAULT,
+            allowed_models: ModelGlobs::default(),
+            default_tags: BTreeMap::new(),
+            limits: Arc::default(),
+        }
+    }
+}
+
+/// One limit of a key: at most so much of a metric in a period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What is counted.
+    pub metric: Metric,
+    /// In what time; means nothing for `Metric::Concurrent`.
+    pub period: Period,
+    /// How much, in the metric's own unit.
+    pub amount: i64,
+}
+
+/// What a limit counts. The names are the contract's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Calls.
+    Requests,
+    /// Input tokens.
+    InputTokens,
+    /// Output tokens.
+    OutputTokens,
+    /// Input and output tokens together.
+    Tokens,
+    /// Calls in flight.
+    Concurrent,
+    /// Cost in nano-USD.
+    CostNanos,
+}
+
+impl Metric {
+    /// Every metric.
+    pub const ALL: [Self; 6] = [
+        Self::Requests,
+        Self::InputTokens,
+        Self::OutputTokens,
+        Self::Tokens,
+        Self::Concurrent,
+        Self::CostNanos,
+    ];
+
+    /// Returns the contract's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::InputTokens => "input_tokens",
+            Self::OutputTokens => "output_tokens",
+            Self::Tokens => "tokens",
+            Self::Concurrent => "concurrent",
+            Self::CostNanos => "cost_nanos",
+        }
+    }
+
+    /// Finds the metric of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|metric| metric.as_str() == name)
+    }
+}
+
+/// The time a limit holds for: sliding up to an hour, by the UTC calendar beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// Any second.
+    Second,
+    /// Any 60 seconds.
+    Minute,
+    /// Any 60 minutes.
+    Hour,
+    /// A calendar day.
+    Day,
+    /// A calendar month.
+    Month,
+    /// For ever.
+    Total,
+}
+
+impl Period {
+    /// Every period.
+    pub const ALL: [Self; 6] = [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Month, Self::Total];
+
+    /// Returns the contract's name (`Limit.window`).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Second => "second",
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
+            Self::Total => "total",
+        }
+    }
+
+    /// Finds the period of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|period| period.as_str() == name)
+    }
+
+    /// Tells whether what was used before a restart still counts.
+    pub fn is_calendar(self) -> bool {
+        matches!(self, Self::Day | Self::Month | Self::Total)
+    }
 }
 
 /// One thing a key may do. The names are the contract's (`chat`, `usage:team`, …).
@@ -362,6 +481,8 @@ pub struct Asked {
     pub usage_wanted: bool,
     /// Upper bound of output the caller set, in tokens.
     pub max_output_tokens: Option<i64>,
+    /// How many answers are asked for; 0 stands for one.
+    pub choice_count: i64,
     /// Length of the prompt's text in bytes, or a close upper bound, for estimates.
     pub input_bytes: usize,
     /// The end user the caller named, for the record.

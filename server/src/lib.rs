@@ -12,5 +12,6 @@ pub mod error;
 pub mod meter;
 pub mod pipeline;
 pub mod provider;
+pub mod quota;
 pub mod route;
 pub mod telemetry;

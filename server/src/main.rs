@@ -82,7 +82,10 @@ fn main() -> ExitCode {
 async fn serve(arguments: Arguments, started: Instant) -> ExitCode {
     let (mut config, found) = match app::load(arguments.config.as_deref()) {
         Ok(loaded) => loaded,
-        Err(problems) => return fail(BAD_CONFIG, problems.to_string().trim_end()),
+        Err(problems) => {
+            eprint!("{problems}");
+            return BAD_CONFIG.into();
+        }
     };
     config.listen = arguments.listen.unwrap_or(config.listen);
     config.ops_listen = arguments.ops_listen.unwrap_or(config.ops_listen);

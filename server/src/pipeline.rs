@@ -4,23 +4,38 @@
 //! 2. `auth::authenticate` — who calls? First, and at header time: strangers cost nothing.
 //! 3. `meter::open` — from here on every outcome ends in one record, refusals too.
 //! 4. `auth::permit` — may this key do this, with this model?
-//! 5. `route` — alias to plan to attempts; nothing reaches the caller before the first content.
-//! 6. `provider` — the vendor's wire, called by `route`.
-//! 7. `meter` again — counts what passes and settles before the caller sees the end.
+//! 5. `route::plan` — alias to targets; pure, and a budget needs to know the price.
+//! 6. `quota` — reserve the most the call may use; settled or given back on every ending.
+//! 7. `route::dispatch` — plan to attempts; nothing reaches the caller before the first content.
+//! 8. `provider` — the vendor's wire, called by `route`.
+//! 9. `meter` again — counts what passes and settles before the caller sees the end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use http::HeaderMap;
 use tokio::time::timeout;
+use tollgate_api::v1;
 
 use crate::{
     auth::{self, Auth},
     call::{Call, Caller, Deadline, Operation, Reply, Request, Scope},
     error::Error,
     meter::{Meter, Open},
-    route::{Routes, Timeouts, dispatch},
+    quota::{Amounts, Quota},
+    route::{Plan, Routes, Timeouts, dispatch},
 };
+
+/// No tokenizer packs ordinary text tighter than this on average, so the bound holds.
+const BYTES_PER_TOKEN_AT_LEAST: usize = 2;
+/// Output reserved where neither the caller nor the catalog names a cap.
+const ASSUMED_OUTPUT_TOKENS: i64 = 4096;
+
+/// How far back a total is summed: the longest range that the ledger answers.
+const LONGEST_HISTORY: Duration = Duration::from_secs(9 * 365 * 86_400);
 
 /// The rooms of one configuration.
 pub struct Pipeline {
@@ -28,6 +43,8 @@ pub struct Pipeline {
     pub auth: Arc<Auth>,
     /// What it cost.
     pub meter: Arc<Meter>,
+    /// How much.
+    pub quota: Arc<Quota>,
     /// Where to.
     pub routes: Routes,
     /// How long the phases of an upstream call may take.
@@ -97,6 +114,9 @@ impl Pipeline {
             Ok(plan) => plan,
             Err(error) => return Err(open.refuse(error)),
         };
+        if let Err(error) = self.reserve(&mut open, &plan).await {
+            return Err(open.refuse(error));
+        }
         let timeouts =
             Timeouts { first_token: plan.first_token.unwrap_or(self.timeouts.first_token), ..self.timeouts };
         let timeouts = timeouts.narrowed_by(&open.call.options);
@@ -118,8 +138,80 @@ impl Pipeline {
         }
     }
 
+    /// Reserves the most the call may use and has it settled with the call.
+    async fn reserve(&self, open: &mut Open, plan: &Plan) -> Result<(), Error> {
+        if open.call.caller.limits.is_empty() {
+            return Ok(());
+        }
+        let now = SystemTime::now();
+        let caller = open.call.caller.clone();
+        if let Some(periods) = self.quota.needs_history(&caller, now) {
+            let mut history = Vec::with_capacity(periods.len());
+            for (period, since) in periods {
+                let (requests, amounts) = self.used_since(&caller, since, now).await?;
+                history.push((period, requests, amounts));
+            }
+            self.quota.seed(&caller, &history, now);
+        }
+        let reservation = self.quota.reserve(&caller, self.most(&open.call, plan), now)?;
+        open.on_settle(move |settled| reservation.settle(used(&settled.usage)));
+        Ok(())
+    }
+
+    /// Returns how many calls the key made since then, and what they used, by the ledger.
+    async fn used_since(
+        &self,
+        caller: &Caller,
+        since: SystemTime,
+        now: SystemTime,
+    ) -> Result<(i64, Amounts), Error> {
+        let request = v1::QueryUsageRequest {
+            start_time: Some(since.max(now - LONGEST_HISTORY).into()),
+            bucket: "none".to_owned(),
+            filters: [("key".to_owned(), caller.key_id.clone())].into(),
+            ..Default::default()
+        };
+        let rows = self.meter.query_usage(caller, request).await?.rows;
+        let row = rows.into_iter().next().unwrap_or_default();
+        Ok((row.request_count, used(&row.usage.unwrap_or_default())))
+    }
+
+    /// Returns the upper bound of what a call may use at the dearest target of its plan.
+    fn most(&self, call: &Call, plan: &Plan) -> Amounts {
+        let input_tokens =
+            i64::try_from(call.asked.input_bytes / BYTES_PER_TOKEN_AT_LEAST).unwrap_or(i64::MAX).max(1);
+        let catalog = self.meter.catalog();
+        let per_target = plan.candidates.iter().map(|candidate| {
+            let target = &candidate.target;
+            let output_tokens = match call.operation {
+                Operation::Embeddings => 0,
+                Operation::Chat => call.asked.max_output_tokens.unwrap_or_else(|| {
+                    let facts = catalog.facts(&target.vendor, &target.model);
+                    facts.and_then(|facts| facts.max_output_tokens).unwrap_or(ASSUMED_OUTPUT_TOKENS)
+                }),
+            };
+            let output_tokens = output_tokens.saturating_mul(call.asked.choice_count.max(1));
+            let usage = v1::Usage {
+                input_tokens: Some(input_tokens),
+                output_tokens: Some(output_tokens),
+                ..Default::default()
+            };
+            let cost_nanos = catalog.cost(target, "", &usage).map_or(0, |cost| cost.amount_nanos);
+            Amounts { input_tokens, output_tokens, cost_nanos }
+        });
+        per_target.reduce(Amounts::at_least).unwrap_or_default()
+    }
+
     fn deadline(&self, call: &Call) -> Deadline {
         let ours = Deadline { at: call.started + self.total, by_caller: false };
         ours.earlier(call.deadline)
+    }
+}
+
+fn used(usage: &v1::Usage) -> Amounts {
+    Amounts {
+        input_tokens: usage.input_tokens.unwrap_or(0),
+        output_tokens: usage.output_tokens.unwrap_or(0),
+        cost_nanos: usage.cost.as_ref().map_or(0, |cost| cost.amount_nanos),
     }
 }

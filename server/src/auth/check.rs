@@ -9,7 +9,7 @@ use super::{
     record::{from_micros, to_micros},
 };
 use crate::{
-    call::{self, Scope, Scopes},
+    call::{self, Limit, Metric, Period, Scope, Scopes},
     error::Error,
 };
 
@@ -19,10 +19,6 @@ const MAX_MODEL: usize = 256;
 const MAX_LIMITS: usize = 32;
 /// The last second that a protobuf timestamp can hold: 9999-12-31T23:59:59Z.
 const LAST_SECOND: i64 = 253_402_300_799;
-
-const METRICS: [&str; 6] =
-    ["requests", "input_tokens", "output_tokens", "tokens", "concurrent", "cost_nanos"];
-const WINDOWS: [&str; 6] = ["second", "minute", "hour", "day", "month", "total"];
 
 /// Checks a name for people.
 ///
@@ -92,15 +88,17 @@ pub(super) fn limits(field: &str, limits: &[admin::Limit]) -> Result<(), Error> 
     }
     for (i, limit) in limits.iter().enumerate() {
         let at = format!("{field}[{i}]");
-        if !METRICS.contains(&limit.metric.as_str()) {
-            return Err(unknown(&format!("{at}.metric"), "metric", &limit.metric, &METRICS));
+        if Metric::from_name(&limit.metric).is_none() {
+            let known = Metric::ALL.map(Metric::as_str);
+            return Err(unknown(&format!("{at}.metric"), "metric", &limit.metric, &known));
         }
         if limit.metric == "concurrent" {
             if !limit.window.is_empty() {
                 return Err(Error::invalid(format!("{at}.window"), "a limit on `concurrent` has no window"));
             }
-        } else if !WINDOWS.contains(&limit.window.as_str()) {
-            return Err(unknown(&format!("{at}.window"), "window", &limit.window, &WINDOWS));
+        } else if Period::from_name(&limit.window).is_none() {
+            let known = Period::ALL.map(Period::as_str);
+            return Err(unknown(&format!("{at}.window"), "window", &limit.window, &known));
         }
         if limit.amount < 0 {
             return Err(Error::invalid(format!("{at}.amount"), "the amount of a limit must not be negative"));
@@ -112,6 +110,13 @@ pub(super) fn limits(field: &str, limits: &[admin::Limit]) -> Result<(), Error> 
         }
     }
     Ok(())
+}
+
+/// Reads a checked limit as the quota room counts it.
+pub(super) fn limit(limit: &admin::Limit) -> Option<Limit> {
+    let metric = Metric::from_name(&limit.metric)?;
+    let period = if metric == Metric::Concurrent { Period::Total } else { Period::from_name(&limit.window)? };
+    Some(Limit { metric, period, amount: limit.amount })
 }
 
 /// Reads the default tags.

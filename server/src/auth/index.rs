@@ -11,7 +11,7 @@ use std::{
 
 use tollgate_api::admin;
 
-use super::{credential, pepper::Hash, record::Record};
+use super::{check, credential, pepper::Hash, record::Record};
 use crate::{
     call::{Caller, ModelGlobs},
     error::{Error, Reason},
@@ -167,6 +167,7 @@ impl Maps {
                 scopes: record.scopes,
                 allowed_models: ModelGlobs::new(record.allowed_models.clone()),
                 default_tags: record.default_tags.clone(),
+                limits: record.limits.iter().filter_map(check::limit).collect(),
             }),
             limits: record.limits.clone(),
             hash: record.hash,

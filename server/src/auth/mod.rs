@@ -201,6 +201,7 @@ impl Room {
             scopes: [Scope::Admin].into_iter().collect(),
             allowed_models: ModelGlobs::default(),
             default_tags: Default::default(),
+            limits: Arc::default(),
         };
         Ok((self.pepper.hash(key), Arc::new(caller)))
     }

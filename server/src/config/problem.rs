@@ -67,7 +67,7 @@ pub(super) fn with_suggestion<'w>(
     let valid: Vec<&str> = valid.into_iter().collect();
     match nearest(word, valid.iter().copied()) {
         Some(near) => format!("{message}; did you mean `{near}`?"),
-        None if (1..=12).contains(&valid.len()) => format!("{message}; valid are {}", valid.join(", ")),
+        None if (1..=16).contains(&valid.len()) => format!("{message}; valid are {}", valid.join(", ")),
         None => message,
     }
 }

@@ -1,5 +1,7 @@
 //! Whole files: what is accepted, and how what is wrong is told.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const LAB: &str = r#"
@@ -219,4 +221,21 @@ fn the_schema_file_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config.schema.json");
     let stored = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(stored == schema(), "run `cargo run -- schema > deploy/config.schema.json`");
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_file_is_read_or_refused_but_never_a_panic(
+        cuts in prop::collection::vec((0..1_500_usize, 0..8_usize, "[-:{}\\[\\]&*!|>'\"%@`$#,\n ~a0]{0,4}"), 1..6)
+    ) {
+        let mut yaml: Vec<char> = include_str!("../../../deploy/config.example.yaml").chars().collect();
+        for (at, length, text) in cuts {
+            let at = at.min(yaml.len());
+            let end = (at + length).min(yaml.len());
+            yaml.splice(at..end, text.chars());
+        }
+        if let Err(problems) = read(&yaml.iter().collect::<String>()) {
+            prop_assert!(!problems.list.is_empty());
+        }
+    }
 }

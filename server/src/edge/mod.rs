@@ -19,18 +19,10 @@ mod twins;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    extract::Request,
-    middleware::from_fn_with_state,
-    response::{IntoResponse as _, Response},
-};
+use axum::{Router, extract::Request, middleware::from_fn_with_state, response::Response};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    error::{Error, Reason},
-    pipeline::Pipeline,
-};
+use crate::pipeline::Pipeline;
 
 /// What every surface shares. Cheap to clone.
 #[derive(Clone)]
@@ -63,10 +55,8 @@ pub struct Limits {
 /// # Errors
 /// A message if the descriptors that are built in cannot be read.
 pub fn app(edge: &Edge) -> Result<Router, String> {
-    let app = grpc::router(edge)?
-        .merge(openai::router(edge.clone()))
-        .merge(twins::router(edge))
-        .fallback(not_here);
+    let app =
+        grpc::router(edge)?.merge(openai::router(edge.clone())).merge(twins::router(edge)).fallback(not_here);
     if edge.cors.is_empty() {
         return Ok(app);
     }
@@ -77,7 +67,5 @@ async fn not_here(request: Request) -> Response {
     if grpc::is_grpc(request.headers()) {
         return grpc::unknown_rpc();
     }
-    let path: String = request.uri().path().chars().take(200).collect();
-    let message = format!("there is no {} {path} here", request.method());
-    twins::Refused(Error::new(Reason::Unimplemented, message)).into_response()
+    openai::not_found(request).await
 }

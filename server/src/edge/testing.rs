@@ -89,6 +89,7 @@ pub(super) fn edge(dir: &Path, provider: impl Provider) -> Edge {
     let pipeline = Pipeline {
         auth: Auth::start(dir, &store, Vec::new(), None).unwrap(),
         meter: Meter::start(dir, &store, Arc::new(Catalog::default())).unwrap(),
+        quota: Arc::default(),
         routes: Routes::new([("words".to_owned(), alias.clone()), ("other".to_owned(), alias)]),
         timeouts: Timeouts { first_token: Duration::from_secs(30), idle: Duration::from_secs(30) },
         total: Duration::from_secs(60),
@@ -121,6 +122,7 @@ pub(super) fn known_keys(headers: &HeaderMap) -> Result<Arc<Caller>, Error> {
         scopes,
         allowed_models: ModelGlobs::new(vec!["words*".to_owned()]),
         default_tags: BTreeMap::new(),
+        limits: Arc::default(),
     }))
 }
 

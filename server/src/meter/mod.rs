@@ -3,9 +3,10 @@
 //! Place in the path: opened right after `auth`, so that it sees every later outcome; does its work when the stream
 //! ends. Life of a call: journal `begin` before each upstream call → journal `checkpoint`s while tokens flow →
 //! journal `settle` before the caller sees the end → a row in SQLite. The journal survives kill -9; what it holds
-//! and SQLite does not is written as `recovered` at the next start. Config: `store`, `--data-dir`. Metrics:
-//! `tollgate_requests_total`, `tollgate_tokens_total`, `tollgate_cost_usd_total` and kin. Tests: in each file,
-//! `tests/e2e/ledger.rs`.
+//! and SQLite does not is written at the next start, as `recovered` if the call was cut off. Reports read SQLite, after
+//! everything settled before is committed; sums over many records come from rollups by the hour. Prices are rows of
+//! `data/catalog.json`. Config: `store`, `--data-dir`. Metrics: `tollgate_requests_total`, `tollgate_tokens_total`,
+//! `tollgate_cost_usd_total` and kin. Tests: beside each file, `tests/e2e/ledger.rs`.
 
 mod journal;
 mod ledger;

@@ -32,7 +32,11 @@ pub struct Open {
     first_token: Option<Instant>,
     checkpoint: (Instant, i64),
     settled: Arc<OnceLock<Settled>>,
+    on_settle: Option<OnSettle>,
 }
+
+/// What another room wants to do with the outcome of a call, whatever it is.
+type OnSettle = Box<dyn FnOnce(&Settled) + Send>;
 
 impl Open {
     pub(super) fn new(meter: Arc<Meter>, call: Call) -> Self {
@@ -44,12 +48,18 @@ impl Open {
             tally: Tally::default(),
             first_token: None,
             settled: Arc::default(),
+            on_settle: None,
         }
     }
 
     /// Returns the place where the outcome will stand once the call is over.
     pub fn outcome(&self) -> Arc<OnceLock<Settled>> {
         self.settled.clone()
+    }
+
+    /// Has this done with the outcome, on every ending.
+    pub fn on_settle(&mut self, then: impl FnOnce(&Settled) + Send + 'static) {
+        self.on_settle = Some(Box::new(then));
     }
 
     /// Settles the call as refused or failed, and hands the error on.
@@ -107,10 +117,13 @@ impl Open {
         }
         let record =
             record::settled(&self.call, &self.tally, ending, self.first_token, &self.meter.catalog, now);
-        let _ = self.settled.set(Settled {
+        let settled = self.settled.get_or_init(|| Settled {
             usage: record.usage.clone().unwrap_or_default(),
             attempts: record.attempts.clone(),
         });
+        if let Some(then) = self.on_settle.take() {
+            then(settled);
+        }
         telemetry::metrics::call_settled(&record);
         self.meter.settle(record)
     }
@@ -237,3 +250,6 @@ impl Stream for Metered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

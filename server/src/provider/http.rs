@@ -331,3 +331,73 @@ fn io_word(error: &io::Error) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn error_of(url: String, limit: Duration) -> Error {
+        let http = Http::new(limit, false).unwrap();
+        http.send(Request::get(url).body(Pieces::default()).unwrap()).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_unavailable() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = error_of(format!("http://{address}/"), Duration::from_secs(5)).await;
+        assert_eq!(error.kind, Kind::Unavailable);
+        assert_eq!(error.message, "cannot connect: connection refused");
+    }
+
+    #[tokio::test]
+    async fn a_silent_tls_peer_is_a_connect_timeout() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let error = error_of(format!("https://{address}/"), Duration::from_millis(50)).await;
+        assert_eq!(error.kind, Kind::Timeout);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_no_http_server_is_unavailable() {
+        use tokio::io::AsyncWriteExt as _;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+            socket
+        });
+        let error = error_of(format!("http://{address}/"), Duration::from_secs(5)).await;
+        assert_eq!(error.kind, Kind::Unavailable);
+        drop(peer.await.unwrap());
+    }
+
+    /// A body of given frames, without a socket.
+    fn frames(list: Vec<&'static [u8]>) -> impl Body<Data = Bytes, Error = io::Error> + Unpin {
+        let frames = list.into_iter().map(|data| Ok(Frame::data(Bytes::from_static(data))));
+        http_body_util::StreamBody::new(futures_util::stream::iter(frames))
+    }
+
+    #[tokio::test]
+    async fn a_whole_answer_is_joined_and_bounded() {
+        assert_eq!(read_all(frames(vec![b"ab", b"", b"cd", b"e"]), 5).await.unwrap(), "abcde");
+        assert_eq!(read_all(frames(vec![b"ab", b"cd"]), 3).await.unwrap_err().kind, Kind::BadResponse);
+        assert_eq!(read_all(frames(vec![]), 3).await.unwrap(), "");
+        let one: &'static [u8] = b"abc";
+        assert_eq!(
+            read_all(frames(vec![one]), 3).await.unwrap().as_ptr(),
+            one.as_ptr(),
+            "one frame is not copied"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_errors_body_is_cut_at_its_bound() {
+        let large: &'static [u8] = Box::leak(vec![b'x'; MAX_ERROR_BYTES].into_boxed_slice());
+        assert_eq!(read_error(frames(vec![b"a", large])).await.len(), MAX_ERROR_BYTES);
+    }
+}

@@ -56,7 +56,7 @@ pub struct Named {
 /// One attempt's request.
 #[derive(Debug)]
 pub struct Outgoing<'a, T> {
-    /// Our id of the call, sent along as `x-request-id` for the vendor's support.
+    /// Our id of the call, sent along as `x-client-request-id` for the vendor's support.
     pub call_id: Uuid,
     /// The configured name of the provider, which selects its `provider_options`.
     pub provider: &'a str,

@@ -115,6 +115,7 @@ fn asked(input: &v1::ChatInput, streamed: bool) -> Asked {
         streamed,
         usage_wanted: true,
         max_output_tokens: input.max_output_tokens,
+        choice_count: input.choice_count.map_or(1, i64::from),
         input_bytes: validate::text_bytes(input),
         end_user_id: input.end_user_id.chars().take(256).collect(),
     }

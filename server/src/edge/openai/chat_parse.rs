@@ -16,7 +16,7 @@ use crate::error::{Error, Reason};
 ///
 /// # Errors
 /// `INVALID_REQUEST` with the JSON path of what does not fit the contract.
-pub(super) fn parse(body: &[u8]) -> Result<ChatInput, Error> {
+pub fn parse(body: &[u8]) -> Result<ChatInput, Error> {
     let raw = serde_json::from_slice(body)
         .map_err(|_| Error::new(Reason::InvalidRequest, "the body is not valid JSON"))?;
     let mut body = Node::new("", raw).object()?;

@@ -103,6 +103,7 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
             streamed,
             usage_wanted,
             max_output_tokens,
+            choice_count: scan.get("n").map(|node| node.integer(1, 128)).transpose()?.unwrap_or(1),
             input_bytes: messages.bytes,
             end_user_id: cut(end_user_id, MAX_END_USER),
         },

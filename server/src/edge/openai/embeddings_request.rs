@@ -74,7 +74,7 @@ impl Scanned {
 ///
 /// # Errors
 /// `INVALID_REQUEST` with the JSON path of what does not fit the contract.
-pub(super) fn parse(body: &[u8]) -> Result<EmbedRequest, Error> {
+pub fn parse(body: &[u8]) -> Result<EmbedRequest, Error> {
     let raw = serde_json::from_slice(body)
         .map_err(|_| Error::new(Reason::InvalidRequest, "the body is not valid JSON"))?;
     let mut body = Node::new("", raw).object()?;

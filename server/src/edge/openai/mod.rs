@@ -29,6 +29,9 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 
+pub use chat_parse::parse as parse_chat;
+pub use embeddings_request::parse as parse_embed;
+
 use super::Edge;
 use crate::error::{Error, Reason};
 

@@ -120,6 +120,7 @@ fn house() -> House {
         ("echo".to_owned(), Alias { targets: vec![echo], ..alias("") }),
     ];
     let pipeline = Pipeline {
+        quota: Arc::default(),
         auth: Auth::start(dir.path(), &store, keys, None).unwrap(),
         meter: Meter::start(dir.path(), &store, Arc::new(Catalog::default())).unwrap(),
         routes: Routes::new(aliases),
@@ -128,6 +129,7 @@ fn house() -> House {
         commit_after: Duration::from_secs(5),
     };
     let edge = Edge {
+        cors: Arc::default(),
         pipeline: Arc::new(pipeline),
         limits: Limits { header: 16_384, body: 4096, message: 4096 },
         keep_alive: Duration::from_secs(15),

@@ -272,8 +272,7 @@ fn begin_and_settle_take_microseconds() {
         journal.begin(begun(number), Some(&target())).unwrap();
         journal.settle(record(number), &ledger).unwrap();
     }
-    let spent = start.elapsed();
-    println!("begin + settle + append: {:?} a call", spent / u32::try_from(calls).unwrap());
+    println!("begin + settle + append: {:?} a call", start.elapsed() / u32::try_from(calls).unwrap());
     assert_eq!(rows(&ledger, &place.store()).len(), usize::try_from(calls).unwrap());
     println!("with the commit: {:?} a call", start.elapsed() / u32::try_from(calls).unwrap());
 }

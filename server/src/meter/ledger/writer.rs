@@ -20,6 +20,9 @@ use super::{Message, rollup::Rollup};
 
 /// Rows of one transaction at most, so that readers see them soon.
 const BATCH: usize = 4_096;
+/// Time in which rows gather before they are committed together. A commit costs as much as several rows, and waking
+/// the writer costs the call that does it; nobody waits for either, since the journal has the row. Reads wait it out.
+const GATHER: Duration = Duration::from_millis(5);
 /// Shortest and longest wait before a failed commit is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// A process that is told to end does not wait for a full disk for ever; the journal still has the rows.
@@ -75,6 +78,9 @@ pub(super) fn run(
     let mut rollup = Rollup::new();
     while let Ok(first) = queue.recv() {
         batch.add(first);
+        if batch.then.is_empty() && !closing.load(Ordering::Relaxed) {
+            thread::sleep(GATHER);
+        }
         while batch.rows.len() < BATCH
             && let Ok(message) = queue.try_recv()
         {

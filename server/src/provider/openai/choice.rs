@@ -119,7 +119,7 @@ impl State {
             self.tools.add(&call, &function.text())?;
         }
         if let Some(function) = &delta.function_call
-            && (!function.name.is_empty() || function.arguments.is_some())
+            && !(function.name.is_empty() && function.text().is_empty())
         {
             let call = Call { index: Some(0), id: "", name: &function.name.0, custom: false };
             self.tools.add(&call, &function.text())?;

@@ -4,8 +4,9 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
 use super::json::Text;
 
@@ -74,37 +75,17 @@ struct Flat<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Contents;
-
-        impl<'de> Visitor<'de> for Contents {
-            type Value = Content<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, a list of parts or null")
+        let json = <&'de RawValue>::deserialize(deserializer)?.get();
+        Ok(match json.as_bytes().first() {
+            Some(b'"') => Content::Text(serde_json::from_str::<Text<'de>>(json).map_err(D::Error::custom)?.0),
+            Some(b'[') => {
+                let parts: Vec<Part<'de>> = serde_json::from_str(json).map_err(D::Error::custom)?;
+                Content::Pieces(parts.into_iter().map(Part::into_piece).collect())
             }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Content::Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Content::Text(Cow::Owned(text.to_owned())))
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Content::None)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut pieces = Vec::new();
-                while let Some(part) = seq.next_element::<Part<'de>>()? {
-                    pieces.push(part.into_piece());
-                }
-                Ok(Content::Pieces(pieces))
-            }
-        }
-
-        deserializer.deserialize_any(Contents)
+            // Cloudflare answers JSON mode with the object itself.
+            Some(b'{') => Content::Text(Cow::Borrowed(json)),
+            _ => Content::None,
+        })
     }
 }
 
@@ -177,6 +158,7 @@ mod tests {
         let mistral = r#"[{"type":"thinking","thinking":[{"type":"text","text":"h"},{"type":"text","text":"m"}]},
             {"type":"text","text":"yes"}]"#;
         assert_eq!(pieces(mistral), [(true, "hm".to_owned()), (false, "yes".to_owned())]);
+        assert_eq!(pieces(r#"{"a":1}"#), [(false, r#"{"a":1}"#.to_owned())]);
         let databricks = r#"[{"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]}]"#;
         assert_eq!(pieces(databricks), [(true, "hm".to_owned())]);
     }

@@ -38,22 +38,72 @@ struct Whole<'a, D> {
 
 /// Checks a whole answer and hands it on untouched.
 pub(super) fn whole(body: Bytes) -> Result<Item, Error> {
-    let answer: Whole<'_, IgnoredAny> = serde_json::from_slice(&body).map_err(|_| not_json(&body))?;
+    let seen = match without_vectors(&body).and_then(|small| look(&small).ok()) {
+        Some(seen) => seen,
+        None => look(&body)?,
+    };
+    Ok(Item::Raw(body, seen))
+}
+
+fn look(body: &[u8]) -> Result<Seen, Error> {
+    let answer: Whole<'_, IgnoredAny> = serde_json::from_slice(body).map_err(|_| not_json(body))?;
     if says_something(answer.error) {
-        return Err(error::of_payload(&body));
+        return Err(error::of_payload(body));
     }
     if answer.data.is_none() {
         return Err(no_data());
     }
-    let seen = Seen {
+    Ok(Seen {
         content_events: 1,
         usage: answer.usage.and_then(|usage| usage::parse(usage.get())).map(Box::new),
         model: (!answer.model.is_empty()).then(|| answer.model.0.clone().into_owned()),
         last: true,
         progress: true,
         ..Seen::default()
-    };
-    Ok(Item::Raw(body, seen))
+    })
+}
+
+/// Returns the answer with its list of vectors emptied: to read a hundred thousand digits just to see that they are
+/// digits would cost more than all the rest. None if there is no list that begins and ends.
+fn without_vectors(body: &[u8]) -> Option<Vec<u8>> {
+    const KEY: &[u8] = b"\"data\"";
+    let after_key = memchr::memmem::find(body, KEY)? + KEY.len();
+    let list = after_key
+        + body[after_key..].iter().position(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b':'))?;
+    let end = list + end_of_list(&body[list..])?;
+    Some([&body[..list], b"[]", &body[end..]].concat())
+}
+
+/// Finds where the list ends with which the text begins.
+fn end_of_list(text: &[u8]) -> Option<usize> {
+    let mut depth = 0_u32;
+    let mut at = 0;
+    while let Some(found) = memchr::memchr3(b'[', b']', b'"', &text[at..]) {
+        at += found + 1;
+        match text[at - 1] {
+            b'[' => depth += 1,
+            b']' => depth = depth.checked_sub(1)?,
+            _ => at += end_of_string(&text[at..])?,
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// Finds the end of a string whose opening quote stands before the text.
+fn end_of_string(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', &text[at..])? + 1;
+        if text[at - 1] == b'"' {
+            return Some(at);
+        }
+        // A backslash takes the next byte with it.
+        at += 1;
+        text.get(at)?;
+    }
 }
 
 fn no_data() -> Error {
@@ -111,7 +161,10 @@ fn inputs(body: &mut Object<'_>, request: &EmbedRequest) -> Result<(), Error> {
                     match &part.kind {
                         Some(part::Kind::Text(text)) => joined.push_str(text),
                         _ => {
-                            return Err(unsupported(&format!("inputs[{index}].parts"), "it embeds text only"));
+                            return Err(unsupported(
+                                &format!("inputs[{index}].parts"),
+                                "it embeds text only",
+                            ));
                         }
                     }
                 }
@@ -177,4 +230,64 @@ fn floats(json: &str) -> Option<Vec<f32>> {
         return None;
     }
     Some(bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(body: &str, inputs: usize) -> Kind {
+        decode(body.as_bytes(), inputs).unwrap_err().kind
+    }
+
+    #[test]
+    fn floats_and_base64_are_read_and_put_in_order() {
+        let base64 = STANDARD.encode([1.5_f32.to_le_bytes(), (-2.0_f32).to_le_bytes()].concat());
+        let body = format!(
+            r#"{{"object":"list","model":"m","data":[{{"index":1,"embedding":[0.5,1]}},{{"index":0,"embedding":"{base64}"}}],
+            "usage":{{"prompt_tokens":7,"total_tokens":7}}}}"#
+        );
+        let answer = decode(body.as_bytes(), 2).unwrap();
+        let dense = |vector: &Option<Vector>| match vector {
+            Some(Vector::Dense(vector)) => vector.values.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(dense(&answer.embeddings[0].vector), [1.5, -2.0]);
+        assert_eq!(dense(&answer.embeddings[1].vector), [0.5, 1.0]);
+        assert_eq!(answer.usage.unwrap().input_tokens, Some(7));
+    }
+
+    #[test]
+    fn missing_double_or_broken_vectors_are_a_bad_response() {
+        let one = r#"{"data":[{"index":0,"embedding":[1]}]}"#;
+        assert_eq!(kind(one, 2), Kind::BadResponse);
+        let double = r#"{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[1]}]}"#;
+        assert_eq!(kind(double, 2), Kind::BadResponse);
+        for broken in
+            [r#"{"data":[{"embedding":"AAA"}]}"#, r#"{"data":[{"embedding":["x"]}]}"#, r#"{"data":[{}]}"#]
+        {
+            assert_eq!(kind(broken, 1), Kind::BadResponse, "{broken}");
+        }
+        assert_eq!(kind("{}", 1), Kind::BadResponse);
+        assert_eq!(
+            kind(r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#, 1),
+            Kind::ContextLength
+        );
+    }
+
+    #[test]
+    fn a_raw_answer_passes_if_it_has_data() {
+        let body = Bytes::from_static(br#"{"model":"m","data":[{"embedding":[1.0e-3,2]}],"usage":{"prompt_tokens":1,"total_tokens":1}}"#);
+        let Item::Raw(raw, seen) = whole(body.clone()).unwrap() else { panic!() };
+        assert_eq!(raw, body);
+        assert!(seen.last && seen.usage.is_some());
+        for broken in
+            [r#"{"data":[1,"#, r#"{"data":[1]"#, r#"{"data":["a\"]}"#, r#"{"data":[1]]}"#, r#"{"data":7}"#]
+        {
+            assert!(whole(Bytes::from_static(broken.as_bytes())).is_err(), "{broken}");
+        }
+        let odd = r#"{"note":"a \"data\" [","x":{"data":[1]},"data":["]\"["],"usage":null}"#;
+        assert!(whole(Bytes::from_static(odd.as_bytes())).is_ok());
+        assert!(whole(Bytes::from_static(b"{}")).is_err());
+    }
 }

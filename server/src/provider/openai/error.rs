@@ -17,6 +17,8 @@ struct Said {
     r#type: String,
     code: String,
     field: Option<String>,
+    /// Further words that tell the kind, and nobody else.
+    hint: String,
     /// The status that the error names inside its body.
     status: Option<u16>,
 }
@@ -50,7 +52,7 @@ pub(super) fn of_payload(json: &[u8]) -> Error {
 fn to_error(kind: Kind, said: Said, status: u16) -> Error {
     let mut message = clean(&said.message);
     if message.is_empty() {
-        message = format!("HTTP {status} without a message");
+        message = format!("an error ({status}) without a message");
     }
     let mut error = Error::new(kind, message);
     error.upstream_type = clean(&said.r#type);
@@ -72,6 +74,7 @@ fn read(json: &Value) -> Said {
         r#type: text(&inner["type"]),
         code: text(&inner["code"]),
         field: Some(text(&inner["param"])).filter(|field| !field.is_empty()),
+        hint: text(&inner["innererror"]["code"]),
         status: [&inner["status_code"], &inner["code"], &inner["status"], &json["status"]]
             .into_iter()
             .find_map(status_in),
@@ -85,10 +88,6 @@ fn read(json: &Value) -> Said {
     // OpenRouter: the text that matters is the one of the provider behind it.
     if let Some(raw) = inner["metadata"]["raw"].as_str() {
         let _ = write!(said.message, ": {raw}");
-    }
-    // Azure: the filter's own code stands one level below.
-    if let Some(code) = inner["innererror"]["code"].as_str() {
-        let _ = write!(said.r#type, " {code}");
     }
     said
 }
@@ -156,7 +155,7 @@ fn status_of_words(said: &Said) -> u16 {
 }
 
 fn kind_of(status: u16, said: &Said) -> Kind {
-    let words = format!("{} {}", said.r#type, said.code).to_ascii_lowercase();
+    let words = format!("{} {} {}", said.r#type, said.code, said.hint).to_ascii_lowercase();
     let message = said.message.to_ascii_lowercase();
     let has = |list: &[&str]| list.iter().any(|word| words.contains(word) || message.contains(word));
     match status {
@@ -191,6 +190,8 @@ const CONTENT_POLICY: &[&str] = &[
     "content management policy",
     "flagged by",
     "requires moderation",
+    "content violates",
+    "safety_check",
 ];
 /// The phrases by which callers' libraries know it too.
 const CONTEXT_LENGTH: &[&str] = &[
@@ -203,6 +204,8 @@ const CONTEXT_LENGTH: &[&str] = &[
     "input tokens exceed",
     "too many tokens",
     "max_prompt_tokens",
+    "too_many_prompt_tokens",
+    "prompt too long",
     "reduce the length of the messages",
     "string_above_max_length",
 ];
@@ -238,9 +241,12 @@ fn looks_like_key(word: &str) -> bool {
         "sk-", "sk_", "gsk_", "xai-", "pplx-", "csk-", "nvapi-", "hf_", "fw_", "key-", "AIza", "tg_",
         "Bearer",
     ];
-    let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '*' && c != '_');
-    word.contains("***")
-        || PREFIXES.iter().any(|prefix| word.len() > prefix.len() && word.starts_with(prefix))
+    // A key may stand in quotes or in the middle of a broken JSON.
+    let tokens = word.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*')));
+    tokens.into_iter().any(|token| {
+        token.contains("***")
+            || PREFIXES.iter().any(|prefix| token.len() > prefix.len() && token.starts_with(prefix))
+    })
 }
 
 #[cfg(test)]

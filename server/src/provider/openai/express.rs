@@ -298,3 +298,6 @@ impl Lane for Express {
         self.progress.complete
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -158,16 +158,16 @@ impl<'de> Deserialize<'de> for Weight {
                 Ok(Weight { bytes: 0, present: value })
             }
 
-            fn visit_i64<E>(self, _: i64) -> Result<Weight, E> {
-                Ok(Weight { bytes: 0, present: true })
+            fn visit_i64<E>(self, number: i64) -> Result<Weight, E> {
+                Ok(Weight { bytes: 0, present: number != 0 })
             }
 
-            fn visit_u64<E>(self, _: u64) -> Result<Weight, E> {
-                Ok(Weight { bytes: 0, present: true })
+            fn visit_u64<E>(self, number: u64) -> Result<Weight, E> {
+                Ok(Weight { bytes: 0, present: number != 0 })
             }
 
-            fn visit_f64<E>(self, _: f64) -> Result<Weight, E> {
-                Ok(Weight { bytes: 0, present: true })
+            fn visit_f64<E>(self, number: f64) -> Result<Weight, E> {
+                Ok(Weight { bytes: 0, present: number != 0.0 })
             }
 
             skip_unit!();
@@ -184,13 +184,12 @@ impl<'de> Deserialize<'de> for Weight {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Weight, A::Error> {
                 let mut sum = Weight::default();
                 while let Some(Text(key)) = map.next_key()? {
-                    sum.present = true;
+                    let value: Weight = map.next_value()?;
+                    sum.present |= value.present;
                     // Ids, types and encoded media are no text that a model wrote.
-                    if matches!(&*key, "id" | "type" | "index" | "role" | "data" | "format" | "signature") {
-                        map.next_value::<IgnoredAny>()?;
-                    } else {
-                        sum.bytes += map.next_value::<Weight>()?.bytes;
-                    }
+                    let named =
+                        matches!(&*key, "id" | "type" | "index" | "role" | "data" | "format" | "signature");
+                    sum.bytes += if named { 0 } else { value.bytes };
                 }
                 Ok(sum)
             }
@@ -215,6 +214,7 @@ mod tests {
         assert_eq!(weight("\"\""), (0, false));
         assert_eq!(weight("null"), (0, false));
         assert_eq!(weight("[]"), (0, false));
+        assert_eq!(weight(r#"{"name":"","arguments":""}"#), (0, false));
         assert_eq!(weight(r#"[{"id":"call_1","function":{"name":"f","arguments":"{}"}}]"#), (3, true));
         assert_eq!(weight(r#"[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}]"#), (2, true));
     }

@@ -138,6 +138,13 @@ fn assistant(
     for (at, part) in message.parts.iter().enumerate() {
         let field = format!("{field}.parts[{at}]");
         note_breakpoint(part, &field, lost)?;
+        if part.continuity.is_some() && !own(part, to) {
+            lost.content(
+                "continuity_dropped",
+                &field,
+                "the state of another provider cannot be read by this one",
+            );
+        }
         match &part.kind {
             Some(Kind::ToolCall(call)) if call.executed_upstream => {
                 lost.content(
@@ -158,7 +165,7 @@ fn assistant(
             Some(Kind::Thought(_)) if own(part, to) => thoughts.push(part),
             Some(Kind::Thought(_)) => {
                 lost.content(
-                    "thought_dropped",
+                    "continuity_dropped",
                     &field,
                     "thoughts of another provider cannot be read by this one",
                 );

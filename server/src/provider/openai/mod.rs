@@ -284,3 +284,6 @@ fn once(work: impl Future<Output = Result<Vec<Item>, Error>> + Send + 'static) -
         stream::iter(items)
     }))
 }
+
+#[cfg(test)]
+mod tests;

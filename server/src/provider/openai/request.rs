@@ -190,3 +190,185 @@ fn service(body: &mut Object<'_>, input: &ChatInput, vendor: &Vendor) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tollgate_api::v1;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        call::Payload,
+        provider::{Kind, vendors},
+    };
+
+    fn built(input: ChatInput, vendor: &str, strict: bool) -> Result<Built, Error> {
+        let payload = Payload::typed(input);
+        let outgoing = Outgoing {
+            call_id: Uuid::nil(),
+            provider: "mine",
+            model: "real",
+            payload: &payload,
+            streamed: false,
+            usage_wanted: true,
+            strict,
+            traceparent: None,
+        };
+        build(payload.view().unwrap(), &outgoing, vendors::find(vendor).unwrap())
+    }
+
+    fn body(input: ChatInput) -> String {
+        built(input, "openai", true).unwrap().body
+    }
+
+    fn part(kind: v1::part::Kind) -> v1::Part {
+        v1::Part { kind: Some(kind), ..v1::Part::default() }
+    }
+
+    fn text(text: &str) -> v1::Part {
+        part(v1::part::Kind::Text(text.to_owned()))
+    }
+
+    fn message(role: v1::Role, parts: Vec<v1::Part>) -> v1::Message {
+        v1::Message { role: role.into(), parts, name: String::new() }
+    }
+
+    fn says(input: ChatInput, expected: &str) {
+        let body = body(input);
+        assert!(body.contains(expected), "{expected} in {body}");
+    }
+
+    #[test]
+    fn numbers_keep_their_form_and_parameters_their_names() {
+        let sampling = Sampling { temperature: Some(0.7), seed: Some(i64::MAX), ..Sampling::default() };
+        let input = ChatInput {
+            sampling: Some(sampling),
+            max_output_tokens: Some(9),
+            choice_count: Some(2),
+            stop: vec!["x".into()],
+            end_user_id: "u".into(),
+            ..ChatInput::default()
+        };
+        assert_eq!(
+            body(input.clone()),
+            format!(
+                r#"{{"model":"real","messages":[],"temperature":0.7,"seed":{},"max_completion_tokens":9,"stop":["x"],"n":2,"safety_identifier":"u"}}"#,
+                i64::MAX
+            )
+        );
+        let groq = built(input, "groq", true).unwrap().body;
+        assert!(groq.contains(r#""max_tokens":9"#) && groq.contains(r#""user":"u""#), "{groq}");
+    }
+
+    #[test]
+    fn what_openai_lacks_is_dropped_with_a_warning_or_refused() {
+        let input = || ChatInput {
+            sampling: Some(Sampling { top_k: Some(5), ..Sampling::default() }),
+            ..ChatInput::default()
+        };
+        let dropped = built(input(), "openai", false).unwrap();
+        assert!(!dropped.body.contains("top_k"));
+        assert_eq!(
+            (dropped.warnings[0].code.as_str(), dropped.warnings[0].field.as_str()),
+            ("parameter_dropped", "input.sampling.top_k")
+        );
+        let refused = built(input(), "openai", true).unwrap_err();
+        assert_eq!(
+            (refused.kind, refused.field.as_deref()),
+            (Kind::Unsupported, Some("input.sampling.top_k"))
+        );
+        assert!(built(input(), "compatible", true).unwrap().body.contains(r#""top_k":5"#));
+    }
+
+    #[test]
+    fn infinity_is_an_invalid_request() {
+        let sampling = Sampling { min_p: Some(f64::NAN), ..Sampling::default() };
+        let error = built(ChatInput { sampling: Some(sampling), ..ChatInput::default() }, "openai", false)
+            .unwrap_err();
+        assert_eq!(error.caller.unwrap().facts().field.as_deref(), Some("input.sampling.min_p"));
+    }
+
+    #[test]
+    fn schemas_keep_the_order_of_their_members() {
+        let schema = r#"{"z":1,"a":{"y":0.10,"b":2}}"#;
+        let function = v1::FunctionTool {
+            name: "f".into(),
+            parameters_json_schema: schema.into(),
+            strict: Some(true),
+            ..Default::default()
+        };
+        let tool = v1::Tool { kind: Some(v1::tool::Kind::Function(function)), cache_breakpoint: None };
+        says(
+            ChatInput { tools: vec![tool.clone()], ..ChatInput::default() },
+            &format!(
+                r#""tools":[{{"type":"function","function":{{"name":"f","parameters":{schema},"strict":true}}}}]"#
+            ),
+        );
+        let choice =
+            v1::ToolChoice { mode: v1::tool_choice::Mode::Required.into(), tool_names: vec!["f".into()] };
+        says(
+            ChatInput { tools: vec![tool], tool_choice: Some(choice), ..ChatInput::default() },
+            r#""tool_choice":{"type":"function","function":{"name":"f"}}"#,
+        );
+    }
+
+    #[test]
+    fn a_conversation_with_tools_and_media_is_written() {
+        let call = v1::ToolCall {
+            id: "c1".into(),
+            name: "f".into(),
+            input: Some(v1::tool_call::Input::ArgumentsJson("{\"a\":1}".into())),
+            executed_upstream: false,
+        };
+        let result = v1::ToolResult { tool_call_id: "c1".into(), parts: vec![text("42")], is_error: false };
+        let image = v1::Media {
+            mime_type: "image/png".into(),
+            source: Some(v1::media::Source::Data(bytes::Bytes::from_static(b"abc"))),
+            detail: "low".into(),
+            ..Default::default()
+        };
+        let messages = vec![
+            message(v1::Role::Developer, vec![text("be brief")]),
+            message(v1::Role::User, vec![text("look"), part(v1::part::Kind::Media(Box::new(image)))]),
+            message(
+                v1::Role::Assistant,
+                vec![
+                    part(v1::part::Kind::Thought(v1::Thought::default())),
+                    part(v1::part::Kind::ToolCall(call)),
+                ],
+            ),
+            message(v1::Role::Tool, vec![part(v1::part::Kind::ToolResult(Box::new(result)))]),
+        ];
+        let built = built(ChatInput { messages, ..ChatInput::default() }, "openai", true).unwrap();
+        let expected = concat!(
+            r#"{"model":"real","messages":[{"role":"developer","content":"be brief"},"#,
+            r#"{"role":"user","content":[{"type":"text","text":"look"},"#,
+            r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,YWJj","detail":"low"}}]},"#,
+            r#"{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},"#,
+            r#"{"role":"tool","tool_call_id":"c1","content":"42"}]}"#,
+        );
+        assert_eq!(built.body, expected);
+        assert_eq!(built.warnings[0].code, "continuity_dropped");
+    }
+
+    #[test]
+    fn reasoning_goes_back_the_way_it_came() {
+        let continuity =
+            |token: &'static str| Some(v1::Continuity { provider: "mine".into(), token: token.into() });
+        let thought = |token| v1::Part {
+            kind: Some(v1::part::Kind::Thought(v1::Thought { text: "hm".into(), ..Default::default() })),
+            continuity: continuity(token),
+            ..Default::default()
+        };
+        let with =
+            |parts| ChatInput { messages: vec![message(v1::Role::Assistant, parts)], ..ChatInput::default() };
+        says(
+            with(vec![thought(r#"[{"type":"reasoning.text"}]"#), text("a")]),
+            r#""reasoning_details":[{"type":"reasoning.text"}]"#,
+        );
+        let call = v1::ToolCall { id: "c".into(), name: "f".into(), ..Default::default() };
+        let call = part(v1::part::Kind::ToolCall(call));
+        says(with(vec![thought("reasoning_content"), call]), r#""reasoning_content":"hm""#);
+        assert!(!body(with(vec![thought("reasoning_content"), text("a")])).contains("reasoning"));
+    }
+}

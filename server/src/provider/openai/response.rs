@@ -248,3 +248,6 @@ pub(super) fn json_in_place_of_events(body: &[u8]) -> Error {
         Err(_) => not_json(body),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! Tests of the promise that every call ends in exactly one record, whatever becomes of it.
+
+use std::time::SystemTime;
+
+use futures_util::stream;
+use tempfile::{TempDir, tempdir};
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    call::{Asked, Attempt, Operation, Surface},
+    meter::testing::{caller, id, meter, rows, target},
+};
+
+struct Room {
+    meter: Arc<Meter>,
+    dir: TempDir,
+}
+
+impl Room {
+    fn new() -> Self {
+        let dir = tempdir().unwrap();
+        Self { meter: meter(dir.path()), dir }
+    }
+
+    /// Opens a call that is being asked of a provider.
+    fn dispatched(&self, number: u128) -> Open {
+        let mut open = self.meter.open(call(id(number)));
+        open.call.attempts.push(Attempt::start(Arc::new(target()), Instant::now()));
+        self.meter.dispatching(&open.call).unwrap();
+        open
+    }
+
+    fn rows(&self) -> Vec<v1::UsageRecord> {
+        rows(&self.meter.ledger, &self.dir.path().join("tollgate.db"))
+    }
+
+    fn row(&self) -> v1::UsageRecord {
+        let mut rows = self.rows();
+        assert_eq!(rows.len(), 1);
+        rows.remove(0)
+    }
+}
+
+fn call(id: Uuid) -> Call {
+    Call {
+        id,
+        started: Instant::now(),
+        create_time: SystemTime::now(),
+        surface: Surface::Grpc,
+        operation: Operation::Chat,
+        caller: Arc::new(caller("key-a", "search", &[])),
+        asked: Asked { model: "chat-fast".to_owned(), streamed: true, input_bytes: 40, ..Asked::default() },
+        options: v1::CallOptions::default(),
+        tags: [("env".to_owned(), "prod".to_owned())].into(),
+        deadline: None,
+        traceparent: None,
+        attempts: Vec::new(),
+    }
+}
+
+fn text(text: &str) -> Result<Item, Error> {
+    Ok(Item::Event(Event::Text(v1::TextDelta { text: text.to_owned(), choice: 0, part: 0 })))
+}
+
+fn usage(input: i64, output: i64) -> Result<Item, Error> {
+    Ok(Item::Event(Event::Usage(Box::new(v1::Usage {
+        input_tokens: Some(input),
+        output_tokens: Some(output),
+        r#final: true,
+        ..v1::Usage::default()
+    }))))
+}
+
+fn items(items: Vec<Result<Item, Error>>) -> Items {
+    let start = Ok(Item::Event(Event::Start(v1::StreamStart::default().into())));
+    Box::pin(stream::iter(std::iter::once(start).chain(items)))
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_in_the_journal_before_its_end_is_seen() {
+    let room = Room::new();
+    let end = Ok(Item::Event(Event::End(v1::StreamEnd::default().into())));
+    let mut answer = room.dispatched(1).follow(items(vec![text("hello"), usage(7, 3), end]), Vec::new());
+    let mut told = None;
+    while let Some(item) = answer.next().await {
+        match item.unwrap() {
+            Item::Event(Event::Usage(usage)) => told = Some(*usage),
+            Item::Event(Event::End(_)) => {
+                let row = room.row();
+                assert_eq!((&*row.status, row.recovered, row.delivered_event_count), ("OK", false, 1));
+                assert_eq!(row.usage, told, "the caller is told what the record says");
+            }
+            _ => {}
+        }
+    }
+    let usage = told.unwrap();
+    assert_eq!((usage.input_tokens, usage.output_tokens), (Some(7), Some(3)));
+    assert_eq!(usage.cost.unwrap().amount_nanos, 7 * 150 + 3 * 600);
+    drop(answer);
+    assert_eq!(room.row().tags["env"], "prod");
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_is_billed_for_what_it_got() {
+    let room = Room::new();
+    let mut answer =
+        room.dispatched(1).follow(items(vec![text("one"), text("two"), text("three")]), Vec::new());
+    for _ in 0..3 {
+        answer.next().await.unwrap().unwrap();
+    }
+    drop(answer);
+    let row = room.row();
+    assert_eq!((&*row.status, &*row.error_reason), ("CANCELLED", "CANCELLED"));
+    assert_eq!(row.attempts[0].outcome, "cancelled");
+    let usage = row.usage.unwrap();
+    assert_eq!((usage.output_tokens, usage.source()), (Some(2), v1::usage::Source::Estimated));
+    assert!(usage.cost.unwrap().estimated);
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_no_success() {
+    let room = Room::new();
+    let answer = room.dispatched(1).follow(items(vec![text("one")]), Vec::new());
+    let last = answer.collect::<Vec<_>>().await.pop().unwrap();
+    assert_eq!(last.unwrap_err().reason(), Reason::StreamInterrupted);
+    let row = room.row();
+    assert_eq!((&*row.status, &*row.error_reason), ("UNAVAILABLE", "STREAM_INTERRUPTED"));
+}
+
+#[tokio::test]
+async fn a_refusal_is_recorded_and_used_nothing() {
+    let room = Room::new();
+    let error = Error::new(Reason::ModelNotFound, "no such model");
+    let error = room.meter.open(call(id(1))).refuse(error);
+    assert_eq!(error.reason(), Reason::ModelNotFound);
+    let row = room.row();
+    assert_eq!((&*row.status, &*row.error_reason), ("NOT_FOUND", "MODEL_NOT_FOUND"));
+    assert!(row.usage.is_none() && row.target.is_empty() && !row.unpriced);
+}
+
+#[tokio::test]
+async fn a_panic_leaves_a_record_too() {
+    let room = Room::new();
+    let open = room.dispatched(1);
+    let broken = tokio::spawn(async move {
+        let _open = open;
+        panic!("a mistake of ours");
+    });
+    assert!(broken.await.unwrap_err().is_panic());
+    assert_eq!(room.row().status, "CANCELLED");
+}
+
+#[tokio::test]
+async fn a_call_that_runs_when_the_process_dies_is_recovered_at_the_next_start() {
+    let room = Room::new();
+    let mut answer = room.dispatched(1).follow(items(vec![text(&"x".repeat(2_000)), text("y")]), Vec::new());
+    for _ in 0..2 {
+        answer.next().await.unwrap().unwrap();
+    }
+    // What a crash leaves: the files as they are now.
+    let after = tempdir().unwrap();
+    std::fs::create_dir_all(after.path().join("journal")).unwrap();
+    let segment = "journal/000001.log";
+    std::fs::copy(room.dir.path().join(segment), after.path().join(segment)).unwrap();
+    let room = Room { meter: meter(after.path()), dir: after };
+    let row = room.row();
+    assert!(row.recovered);
+    assert_eq!((row.delivered_event_count, row.usage.unwrap().output_tokens), (1, Some(500)));
+}

@@ -1,0 +1,202 @@
+//! One limit's counter: a sliding window, a calendar period, or calls in flight. Plain state; the caller gives the time.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, SystemTime},
+};
+
+use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
+
+use crate::call::{Limit, Metric, Period};
+
+/// Slots of a sliding window; each is counted until it has left the window wholly.
+const SLOTS: u64 = 60;
+
+/// The counter of one limit.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) limit: Limit,
+    used: i64,
+    /// Sliding windows: what each slot holds, the oldest first.
+    slots: VecDeque<(u64, i64)>,
+    /// Calendar windows: where the current period starts.
+    start: SystemTime,
+}
+
+/// What was added and where, to settle it later.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    slot: u64,
+    start: SystemTime,
+    amount: i64,
+}
+
+/// Why an amount does not fit.
+#[derive(Debug)]
+pub(super) struct Full {
+    /// Used and reserved.
+    pub(super) used: i64,
+    /// When enough has left the window, if that can be known.
+    pub(super) wait: Option<Duration>,
+}
+
+impl Window {
+    pub(super) fn new(limit: Limit, used: i64, now: SystemTime) -> Self {
+        let mut window = Self { limit, used: 0, slots: VecDeque::new(), start: start_of(limit.period, now) };
+        if window.sliding().is_none() && limit.metric != Metric::Concurrent {
+            window.used = used;
+        }
+        window
+    }
+
+    /// Returns what is used and reserved now.
+    pub(super) fn used(&mut self, now: SystemTime) -> i64 {
+        self.advance(now);
+        self.used
+    }
+
+    /// Tells why this amount does not fit now; nothing if it does.
+    pub(super) fn would_overflow(&mut self, amount: i64, now: SystemTime) -> Option<Full> {
+        self.advance(now);
+        let fits = self.used.checked_add(amount).is_some_and(|sum| sum <= self.limit.amount);
+        (!fits).then(|| Full { used: self.used, wait: self.wait_for(amount, now) })
+    }
+
+    /// Counts this amount and returns the ticket to settle it with.
+    pub(super) fn add(&mut self, amount: i64, now: SystemTime) -> Ticket {
+        self.advance(now);
+        self.used = self.used.saturating_add(amount);
+        let slot = self.slot(now);
+        if self.sliding().is_some() {
+            match self.slots.back_mut() {
+                Some((last, held)) if *last >= slot => *held = held.saturating_add(amount),
+                _ => self.slots.push_back((slot, amount)),
+            }
+        }
+        Ticket { slot, start: self.start, amount }
+    }
+
+    /// Replaces a reserved amount by what was used.
+    pub(super) fn settle(&mut self, ticket: Ticket, used: i64) {
+        let correction = match self.limit.metric {
+            // The request was made, whatever became of it.
+            Metric::Requests => return,
+            Metric::Concurrent => -ticket.amount,
+            _ => used.saturating_sub(ticket.amount),
+        };
+        if self.sliding().is_none() {
+            // A period that has passed is of no interest any more.
+            if self.start == ticket.start {
+                self.used = self.used.saturating_add(correction);
+            }
+        } else if let Some((_, held)) = self.slots.iter_mut().rev().find(|(slot, _)| *slot <= ticket.slot) {
+            *held = held.saturating_add(correction);
+            self.used = self.used.saturating_add(correction);
+        }
+    }
+
+    fn advance(&mut self, now: SystemTime) {
+        if self.sliding().is_some() {
+            let slot = self.slot(now);
+            while self.slots.front().is_some_and(|(oldest, _)| oldest + SLOTS < slot) {
+                let (_, left) = self.slots.pop_front().unwrap_or_default();
+                self.used = self.used.saturating_sub(left);
+            }
+        } else if self.limit.metric != Metric::Concurrent {
+            let start = start_of(self.limit.period, now);
+            // A clock that went back must not open a new period.
+            if start > self.start {
+                (self.start, self.used) = (start, 0);
+            }
+        }
+    }
+
+    fn sliding(&self) -> Option<Duration> {
+        if self.limit.metric == Metric::Concurrent {
+            return None;
+        }
+        match self.limit.period {
+            Period::Second => Some(Duration::from_secs(1)),
+            Period::Minute => Some(Duration::from_secs(60)),
+            Period::Hour => Some(Duration::from_secs(3600)),
+            Period::Day | Period::Month | Period::Total => None,
+        }
+    }
+
+    fn slot(&self, now: SystemTime) -> u64 {
+        let Some(span) = self.sliding() else { return 0 };
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let width = (span.as_millis() / u128::from(SLOTS)).max(1);
+        u64::try_from(since_epoch.as_millis() / width).unwrap_or(u64::MAX)
+    }
+
+    fn wait_for(&self, amount: i64, now: SystemTime) -> Option<Duration> {
+        let Some(span) = self.sliding() else {
+            return end_of(self.limit.period, now).and_then(|end| end.duration_since(now).ok());
+        };
+        let mut excess = self.used.saturating_add(amount).saturating_sub(self.limit.amount);
+        let slot_now = self.slot(now);
+        for (slot, held) in &self.slots {
+            excess = excess.saturating_sub(*held);
+            if excess <= 0 {
+                let slots = (slot + SLOTS + 1).saturating_sub(slot_now);
+                let width = span / u32::try_from(SLOTS).unwrap_or(60);
+                return Some((width * u32::try_from(slots).unwrap_or(u32::MAX)).max(super::LEAST_WAIT));
+            }
+        }
+        None
+    }
+}
+
+/// Returns where the period that holds this moment starts (UTC); the epoch for totals and sliding windows.
+pub(super) fn start_of(period: Period, now: SystemTime) -> SystemTime {
+    calendar(period, now).map_or(SystemTime::UNIX_EPOCH, |(start, _)| start)
+}
+
+/// Returns where the period that holds this moment ends (UTC); absent for totals and sliding windows.
+pub(super) fn end_of(period: Period, now: SystemTime) -> Option<SystemTime> {
+    calendar(period, now).map(|(_, end)| end)
+}
+
+fn calendar(period: Period, now: SystemTime) -> Option<(SystemTime, SystemTime)> {
+    let day = Timestamp::try_from(now).ok()?.to_zoned(TimeZone::UTC).start_of_day().ok()?;
+    let (start, end) = match period {
+        Period::Day => (day.clone(), day.tomorrow().ok()?),
+        Period::Month => {
+            let first = day.first_of_month().ok()?;
+            (first.clone(), first.checked_add(1.month()).ok()?)
+        }
+        _ => return None,
+    };
+    Some((start.timestamp().into(), end.timestamp().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> SystemTime {
+        text.parse::<Timestamp>().unwrap().into()
+    }
+
+    #[test]
+    fn periods_follow_the_utc_calendar() {
+        let now = time("2027-02-28T23:59:59Z");
+        assert_eq!(start_of(Period::Month, now), time("2027-02-01T00:00:00Z"));
+        assert_eq!(end_of(Period::Month, now), Some(time("2027-03-01T00:00:00Z")));
+        assert_eq!(end_of(Period::Day, now), Some(time("2027-03-01T00:00:00Z")));
+        assert_eq!(end_of(Period::Total, now), None);
+    }
+
+    #[test]
+    fn a_new_day_starts_at_zero_and_late_settlements_do_not_touch_it() {
+        let limit = Limit { metric: Metric::Tokens, period: Period::Day, amount: 100 };
+        let evening = time("2027-02-28T23:59:59Z");
+        let mut window = Window::new(limit, 0, evening);
+        let ticket = window.add(90, evening);
+        let morning = time("2027-03-01T00:00:01Z");
+        assert!(window.would_overflow(90, morning).is_none());
+        window.settle(ticket, 5);
+        assert_eq!(window.used(morning), 0);
+    }
+}

@@ -1,0 +1,149 @@
+//! The caller's deadline and cancellation reach the provider, in every phase and on both surfaces.
+
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt as _;
+use tollgate_api::v1::{self, chat_service_client::ChatServiceClient};
+use tonic::Code;
+
+use crate::{
+    chat, gateway, records,
+    support::{
+        Gateway, KEY,
+        http::Caller,
+        upstream::{Step, Upstream, chunk, delta, stream_head},
+    },
+};
+
+/// What DESIGN promises, with room for a loaded test machine.
+const PROMPTLY: Duration = Duration::from_millis(100);
+
+fn started() -> Vec<Step> {
+    vec![stream_head(), chunk(delta("one")), chunk(delta(" two")), Step::Hold]
+}
+
+fn request() -> v1::StreamCompleteRequest {
+    let text = v1::Part { kind: Some(v1::part::Kind::Text("hello".to_owned())), ..Default::default() };
+    let message = v1::Message { role: v1::Role::User.into(), parts: vec![text], ..Default::default() };
+    let input = v1::ChatInput { model: "m".to_owned(), messages: vec![message], ..Default::default() };
+    v1::StreamCompleteRequest { input: Some(input), ..Default::default() }
+}
+
+async fn the_only_record(gateway: &Gateway) -> serde_json::Value {
+    let records = records(gateway).await;
+    assert_eq!(records.len(), 1, "{records:?}");
+    records[0].clone()
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_while_waiting_closes_the_upstream() {
+    for streamed in [false, true] {
+        let upstream = Upstream::start(|_| vec![Step::Hold]).await;
+        let gateway = gateway(&upstream);
+        let caller = Caller::new(gateway.addr, KEY);
+        let call =
+            tokio::spawn(async move { caller.open("/v1/chat/completions", chat(streamed), &[]).await });
+        upstream.asked(1).await;
+        let left = Instant::now();
+        call.abort();
+        let closed = upstream.hung_up(1).await[0];
+        assert!(closed.duration_since(left) < PROMPTLY, "{:?}", closed.duration_since(left));
+        let record = the_only_record(&gateway).await;
+        assert_eq!(
+            (&record["status"], &record["attempts"][0]["outcome"]),
+            (&"CANCELLED".into(), &"cancelled".into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_mid_stream_closes_the_upstream_and_pays_for_what_it_got() {
+    let upstream = Upstream::start(|_| started()).await;
+    let gateway = gateway(&upstream);
+    let mut body =
+        Caller::new(gateway.addr, KEY).open("/v1/chat/completions", chat(true), &[]).await.into_body();
+    let mut got = Vec::new();
+    while got.len() < delta("one").len() + delta(" two").len() {
+        got.extend(body.frame().await.unwrap().unwrap().into_data().unwrap());
+    }
+    let left = Instant::now();
+    drop(body);
+    let closed = upstream.hung_up(1).await[0];
+    assert!(closed.duration_since(left) < PROMPTLY, "{:?}", closed.duration_since(left));
+    let record = the_only_record(&gateway).await;
+    assert_eq!(record["status"], "CANCELLED");
+    assert_eq!(
+        (&record["usage"]["output_tokens"], &record["usage"]["source"]),
+        (&"2".into(), &"SOURCE_ESTIMATED".into())
+    );
+}
+
+#[tokio::test]
+async fn a_grpc_cancel_closes_the_upstream_in_every_phase() {
+    for steps in [vec![Step::Hold], started()] {
+        let waiting = steps.len() == 1;
+        let upstream = Upstream::start(move |_| steps.clone()).await;
+        let gateway = gateway(&upstream);
+        let mut client = ChatServiceClient::new(gateway.channel(KEY).await);
+        let call = tokio::spawn(async move {
+            let mut stream = client.stream_complete(request()).await?.into_inner();
+            while stream.message().await?.is_some() {}
+            Ok::<_, tonic::Status>(())
+        });
+        upstream.asked(1).await;
+        if !waiting {
+            until_streaming(&gateway).await;
+        }
+        let left = Instant::now();
+        call.abort();
+        let closed = upstream.hung_up(1).await[0];
+        assert!(closed.duration_since(left) < PROMPTLY, "{:?}", closed.duration_since(left));
+        assert_eq!(the_only_record(&gateway).await["status"], "CANCELLED");
+    }
+}
+
+/// Waits until the gateway says that a stream is open.
+async fn until_streaming(gateway: &Gateway) {
+    let ops = Caller::new(gateway.ops, "");
+    while !ops.get("/metrics").await.text().contains("tollgate_inflight_requests 1") {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_holds_inside_a_stream_and_closes_the_upstream() {
+    let upstream = Upstream::start(|_| started()).await;
+    let gateway = gateway(&upstream);
+    let mut client = ChatServiceClient::new(gateway.channel(KEY).await);
+    let mut request = tonic::Request::new(request());
+    // As metadata, so that only the gateway enforces it, not tonic's own client.
+    request.metadata_mut().insert("grpc-timeout", "400m".parse().unwrap());
+    let sent = Instant::now();
+    let mut stream = client.stream_complete(request).await.unwrap().into_inner();
+    let status = loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("ended as success"),
+            Err(status) => break status,
+        }
+    };
+    let took = sent.elapsed();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert!((Duration::from_millis(350)..Duration::from_millis(550)).contains(&took), "{took:?}");
+    upstream.hung_up(1).await;
+    assert_eq!(the_only_record(&gateway).await["error_reason"], "CALLER_DEADLINE_EXCEEDED");
+}
+
+#[tokio::test]
+async fn a_deadline_in_a_header_bounds_the_wait_for_the_first_token() {
+    let upstream = Upstream::start(|_| vec![Step::Hold]).await;
+    let gateway = gateway(&upstream);
+    let caller = Caller::new(gateway.addr, KEY);
+    for streamed in [false, true] {
+        let headers = [("x-tollgate-timeout-ms", "200")];
+        let answer = caller.try_post("/v1/chat/completions", chat(streamed), &headers).await.unwrap();
+        assert_eq!(answer.status, 504, "{}", answer.text());
+        assert_eq!(answer.json()["error"]["code"], "caller_deadline_exceeded");
+    }
+    upstream.hung_up(2).await;
+}

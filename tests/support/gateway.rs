@@ -1,0 +1,128 @@
+//! The real `tollgate` binary, started on free ports with its own data directory.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use tonic::{
+    metadata::MetadataValue,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
+
+/// A key every test configuration declares, with the default scopes.
+pub const KEY: &str = "tg_testcaller01_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+/// A key every test configuration declares, with every scope.
+pub const ADMIN_KEY: &str = "tg_testadmin001_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+
+/// A running gateway. Dropping it kills the process it started.
+pub struct Gateway {
+    child: Child,
+    data: tempfile::TempDir,
+    config: PathBuf,
+    /// Where callers go.
+    pub addr: SocketAddr,
+    /// Where operators go.
+    pub ops: SocketAddr,
+    /// What the process printed before it was ready.
+    pub greeting: String,
+}
+
+impl Gateway {
+    /// Starts the binary with this configuration; listeners, the store and two keys are added.
+    pub fn start(yaml: &str) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let config = data.path().join("config.yaml");
+        let keys = format!(
+            "listen: 127.0.0.1:0\nops_listen: 127.0.0.1:0\nkeys:\n\
+             - {{ name: caller, key: {KEY}, team: red }}\n\
+             - {{ name: admin, key: {ADMIN_KEY}, scopes: [chat, embed, models, usage, admin] }}\n"
+        );
+        std::fs::write(&config, format!("{keys}{yaml}")).unwrap();
+        let (child, addr, ops, greeting) = launch(&config, data.path());
+        Self { child, data, config, addr, ops, greeting }
+    }
+
+    /// Kills the process with SIGKILL, as a crash would end it.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts the binary again on the same data directory.
+    pub fn restart(&mut self) {
+        (self.child, self.addr, self.ops, self.greeting) = launch(&self.config, self.data.path());
+    }
+
+    /// The process id, for signals.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the process to end and returns its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// Where the process keeps its files.
+    pub fn data_dir(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// A channel that sends this key with every call.
+    pub async fn channel(&self, key: &str) -> InterceptedService<Channel, BearerKey> {
+        let channel = Channel::from_shared(format!("http://{}", self.addr)).unwrap().connect().await.unwrap();
+        InterceptedService::new(channel, BearerKey(format!("Bearer {key}").parse().unwrap()))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // Already gone is fine; anything else is a test that leaves a process behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Adds the caller's key.
+#[derive(Clone)]
+pub struct BearerKey(MetadataValue<tonic::metadata::Ascii>);
+
+impl Interceptor for BearerKey {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+fn launch(config: &Path, data: &Path) -> (Child, SocketAddr, SocketAddr, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["serve", "--config"])
+        .arg(config)
+        .arg("--data-dir")
+        .arg(data.join("data"))
+        .env_remove("TOLLGATE_LISTEN")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (mut greeting, mut addresses) = (String::new(), Vec::new());
+    while addresses.len() < 2 {
+        let line = lines.next().expect("the gateway ended before it was ready").unwrap();
+        addresses.extend(address(&line));
+        greeting.push_str(&line);
+        greeting.push('\n');
+    }
+    // Somebody must keep reading, or the child blocks on a full pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, addresses[0], addresses[1], greeting)
+}
+
+/// The address in a line such as `listening on http://127.0.0.1:8080`.
+fn address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("://").filter(|(before, _)| !before.contains("curl"))?;
+    rest.split([' ', '/', ',', ')']).next()?.parse().ok()
+}

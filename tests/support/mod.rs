@@ -1,0 +1,8 @@
+//! What the end-to-end tests share: the real binary as a child process, a scripted upstream, and plain clients.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its own part")]
+
+pub mod gateway;
+pub mod http;
+pub mod upstream;
+
+pub use gateway::{ADMIN_KEY, Gateway, KEY};
