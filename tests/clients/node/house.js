@@ -91,8 +91,9 @@ export async function house() {
     file,
     `providers:
   fake: { dialect: openai, base_url: "http://127.0.0.1:${upstream.address().port}/v1", api_key: sk-upstream }
+  second: { dialect: openai, base_url: "http://127.0.0.1:${upstream.address().port}/v1", api_key: sk-second }
 models:
-  "fake/*": { targets: [{ provider: fake, model: "*" }], retry: { attempts: 2 } }
+  "fake/*": { targets: [{ provider: fake, model: "*" }, { provider: second, model: "*" }] }
 keys:
   - { name: node, key: ${KEY} }
 `,

@@ -22,16 +22,16 @@ ADMIN = secret("admin")
 ONLY_ECHO = secret("onlyecho")
 ONLY_MODELS = secret("onlymodels")
 EXPIRED = secret("expired")
-SECRETS = [APP, ADMIN, ONLY_ECHO, ONLY_MODELS, EXPIRED, "sk-upstream-secret"]
+SECRETS = [APP, ADMIN, ONLY_ECHO, ONLY_MODELS, EXPIRED, "sk-upstream-secret", "sk-upstream-second"]
 
 CONFIG = """
 timeouts: {{ connect: 1s, first_token: 5s, idle: 5s, total: 60s, grace: 2s }}
 providers:
   fake: {{ dialect: openai, base_url: "http://127.0.0.1:{upstream}/v1", api_key: sk-upstream-secret }}
+  second: {{ dialect: openai, base_url: "http://127.0.0.1:{upstream}/v1", api_key: sk-upstream-second }}
 models:
-  "fake/*": {{ targets: [{{ provider: fake, model: "*" }}], retry: {{ attempts: 3 }} }}
-  "soak/*": {{ targets: [{{ provider: fake, model: "*" }}], retry: {{ attempts: 1 }} }}
-  "once/*": {{ targets: [{{ provider: fake, model: "*" }}], retry: {{ attempts: 1 }} }}
+  "fake/*": {{ targets: [{{ provider: fake, model: "*" }}] }}
+  "pair/*": {{ targets: [{{ provider: fake, model: "*" }}, {{ provider: second, model: "*" }}] }}
   vendor/model-with/slashes: {{ targets: [{{ provider: fake, model: slashes }}] }}
   priced: {{ targets: [{{ provider: fake, model: priced }}], price: {{ input_per_million: 2, output_per_million: 8 }} }}
 keys:

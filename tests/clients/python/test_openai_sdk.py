@@ -149,12 +149,16 @@ class City(pydantic.BaseModel):
     people: int
 
 
-def test_parse_returns_a_typed_object(client):
-    told = '{"name":"Paris","people":2}'
-    answer = client.chat.completions.parse(
-        model="echo", messages=[{"role": "user", "content": told}], response_format=City
-    )
+def test_parse_returns_a_typed_object(client, upstream, model):
+    upstream.script(model, says('{"name":"Paris","people":2}'))
+    answer = client.chat.completions.parse(model=f"fake/{model}", messages=ASK, response_format=City)
     assert answer.choices[0].message.parsed == City(name="Paris", people=2)
+    assert upstream.seen(model)[0].body["response_format"]["json_schema"]["name"] == "City"
+
+
+def test_echo_answers_in_the_shape_that_a_schema_asks_for(client):
+    answer = client.chat.completions.parse(model="echo", messages=ASK, response_format=City)
+    assert isinstance(answer.choices[0].message.parsed, City)
 
 
 def test_parse_fails_loudly_when_the_answer_was_cut_at_its_length(client, upstream, model):
@@ -272,15 +276,22 @@ def test_an_upstreams_denial_is_not_blamed_on_the_caller(patient, upstream, mode
 def test_the_sdk_does_not_multiply_attempts_that_tollgate_has_used_up(client, upstream, model):
     upstream.script(model, refuses(500))
     with pytest.raises(openai.InternalServerError) as caught:
-        client.chat.completions.create(model=f"fake/{model}", messages=ASK)
+        client.chat.completions.create(model=f"pair/{model}", messages=ASK)
     assert caught.value.response.headers["x-should-retry"] == "false"
-    assert len(upstream.seen(model)) == 3
+    assert len(upstream.seen(model)) == 2, "one for each target"
 
 
-def test_a_retry_behind_the_gateway_is_invisible_to_the_sdk(client, upstream, model):
-    upstream.script(model, refuses(503), says("second time lucky"))
-    raw = client.chat.completions.with_raw_response.create(model=f"fake/{model}", messages=ASK)
-    assert raw.parse().choices[0].message.content == "second time lucky"
+@pytest.mark.parametrize(
+    "first", [refuses(503), refuses(429), refuses(401), answers("<html>"), ends_without_finish(0), stops_after(0, cut=True)],
+    ids=["503", "429", "401", "html", "empty-stream", "reset"],
+)
+@pytest.mark.parametrize("streamed", [False, True], ids=["unary", "stream"])
+def test_a_second_target_serves_invisibly_when_the_first_fails(client, upstream, model, first, streamed):
+    upstream.script(model, first, says("second time lucky"))
+    raw = client.chat.completions.with_raw_response.create(model=f"pair/{model}", messages=ASK, stream=streamed)
+    told = text_of(list(raw.parse())) if streamed else raw.parse().choices[0].message.content
+    assert told == "second time lucky"
+    assert raw.headers["x-tollgate-provider"] == "second"
     assert raw.headers["x-tollgate-attempts"] == "2"
 
 
@@ -313,7 +324,7 @@ def test_a_priced_call_tells_its_cost(client, gateway):
 def test_garbage_in_a_200_is_a_failure_and_not_an_answer(patient, upstream, model, behaviour):
     upstream.script(model, behaviour)
     with pytest.raises(openai.InternalServerError) as caught:
-        patient.chat.completions.create(model=f"once/{model}", messages=ASK)
+        patient.chat.completions.create(model=f"fake/{model}", messages=ASK)
     assert caught.value.status_code == 502
 
 
@@ -324,7 +335,7 @@ def test_a_stream_that_is_cut_raises_after_the_words_that_came(patient, upstream
     upstream.script(model, behaviour)
     words = ""
     with pytest.raises(openai.APIError):
-        for chunk in patient.chat.completions.create(model=f"once/{model}", messages=ASK, stream=True):
+        for chunk in patient.chat.completions.create(model=f"fake/{model}", messages=ASK, stream=True):
             words += chunk.choices[0].delta.content or ""
     assert words == "word0 word1 word2 "
 
@@ -332,7 +343,7 @@ def test_a_stream_that_is_cut_raises_after_the_words_that_came(patient, upstream
 def test_a_stream_that_fails_before_content_is_a_plain_error(patient, upstream, model):
     upstream.script(model, ends_without_finish(0))
     with pytest.raises(openai.InternalServerError):
-        patient.chat.completions.create(model=f"once/{model}", messages=ASK, stream=True)
+        patient.chat.completions.create(model=f"fake/{model}", messages=ASK, stream=True)
 
 
 def test_breaking_off_a_stream_closes_the_upstream_within_100_ms(client, upstream, model):

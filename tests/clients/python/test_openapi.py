@@ -1,9 +1,11 @@
 """OpenAI's own API description: what we answer fits it, and nothing drawn from it breaks us."""
 
+import base64
 import copy
 import json
 import os
 import random
+import struct
 
 import pytest
 
@@ -61,7 +63,7 @@ def test_every_chunk_of_a_stream_fits_openais_schema(gateway, model, name, usage
 
 def test_a_failed_stream_ends_with_an_error_and_without_done(gateway, upstream, model):
     upstream.script(model, stops_after(2, cut=True))
-    answer = ask(gateway, "/v1/chat/completions", {"model": f"once/{model}", "messages": ASK, "stream": True})
+    answer = ask(gateway, "/v1/chat/completions", {"model": f"fake/{model}", "messages": ASK, "stream": True})
     assert answer.status == 200
     events = events_of(answer)
     assert "[DONE]" not in events
@@ -105,7 +107,7 @@ def test_an_error_fits_openais_schema(gateway, path, body, method):
 
 def test_an_upstreams_error_fits_openais_schema(gateway, upstream, model):
     upstream.script(model, refuses(422, "no"))
-    answer = ask(gateway, "/v1/chat/completions", {"model": f"once/{model}", "messages": ASK})
+    answer = ask(gateway, "/v1/chat/completions", {"model": f"fake/{model}", "messages": ASK})
     assert answer.status == 422
     validate("ErrorResponse", answer.json())
 
@@ -209,7 +211,12 @@ def check(answer, response, request):
         events = events_of(answer)
         assert events[-1] == "[DONE]" or "error" in json.loads(events[-1]), request
         return "streamed"
-    validate(response, answer.json())
+    told = answer.json()
+    for embedding in told["data"] if "Embedding" in response else []:
+        # OpenAI answers in base64 when asked to, and its description does not say so.
+        if isinstance(embedding["embedding"], str):
+            embedding["embedding"] = [number for (number,) in struct.iter_unpack("<f", base64.b64decode(embedding["embedding"]))]
+    validate(response, told)
     return "answered"
 
 
@@ -239,4 +246,4 @@ def test_no_name_of_a_model_breaks_the_gateway(gateway):
         raw = name.encode().decode("latin-1")
         answer = ask(gateway, f"/v1/models/{raw}", method="GET")
         assert answer.status < 500, name
-        assert answer.status < 300 or answer.error or answer.body == b"", name
+        assert answer.status < 300 or answer.body == b"" or answer.error, name

@@ -31,7 +31,7 @@ def one_call(chat, rng, run):
     tags = f"run={run},fate={fate},call={uuid.uuid4().hex}"
     metadata = [("authorization", f"Bearer {APP}"), ("x-tollgate-tags", tags)]
     message = content_pb2.Message(role=content_pb2.ROLE_USER, parts=[content_pb2.Part(text="hi")])
-    request = chat_pb2.StreamCompleteRequest(input=chat_pb2.ChatInput(model=f"soak/{run}-{fate}", messages=[message]))
+    request = chat_pb2.StreamCompleteRequest(input=chat_pb2.ChatInput(model=f"fake/{run}-{fate}", messages=[message]))
     events = chat.StreamComplete(request, metadata=metadata, timeout=0.3 if fate in ("stalls", "is-silent") else 10)
     hang_up_after = rng.choice([None, None, 0, 1, 3])
     try:
