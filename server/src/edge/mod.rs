@@ -10,10 +10,13 @@ pub mod grpc;
 pub mod listen;
 pub mod openai;
 pub mod ops;
+pub mod readers;
 mod stall;
 pub mod status;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod twins;
 
@@ -50,7 +53,7 @@ pub struct Limits {
     pub message: usize,
 }
 
-/// Returns everything that callers use on one port: gRPC, REST and the JSON twins.
+/// Returns everything that callers use on one port: gRPC, REST and the JSON twins. Must be called within a Tokio runtime.
 ///
 /// # Errors
 /// A message if the descriptors that are built in cannot be read.

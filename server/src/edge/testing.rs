@@ -63,7 +63,7 @@ impl Provider for Words {
             upstream_request_id: "upstream-1".to_owned(),
             headers: HeaderMap::new(),
             warnings: Vec::new(),
-            items: events.map(|event| Ok(Item::Event(event))).boxed(),
+            items: events.map(Item::Event).map(Ok).boxed(),
         };
         async move { Ok(answer) }.boxed()
     }

@@ -6,6 +6,7 @@ mod embed;
 mod health;
 mod keys;
 mod models;
+mod path;
 pub mod status;
 mod stream;
 #[cfg(test)]
@@ -35,7 +36,10 @@ use tonic_web::GrpcWebLayer;
 use access::{Authenticate, Door};
 pub(super) use access::{USAGE_SCOPES, is_grpc, permit_one, unknown_rpc};
 
-use super::Edge;
+use super::{
+    Edge,
+    readers::{PATIENCE, Readers},
+};
 use crate::call::Target;
 
 /// The services that health checks know by name.
@@ -52,9 +56,10 @@ const SERVICES: &[&str] = &[
 #[derive(Clone)]
 struct Services {
     edge: Edge,
+    readers: Readers,
 }
 
-/// Returns the routes of all gRPC services behind their door.
+/// Returns the routes of all gRPC services behind their door. Must be called within a Tokio runtime.
 ///
 /// # Errors
 /// A message if the descriptors that are built in cannot be read.
@@ -64,7 +69,7 @@ pub fn router(edge: &Edge) -> Result<Router, String> {
 }
 
 fn router_with(edge: &Edge, authenticate: Authenticate) -> Result<Router, String> {
-    let services = Services { edge: edge.clone() };
+    let services = Services { edge: edge.clone(), readers: Readers::start(PATIENCE) };
     let limit = edge.limits.message;
     macro_rules! service {
         ($server:ident) => {

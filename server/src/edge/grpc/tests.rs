@@ -2,11 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
 use prost::Message as _;
+use secrecy::ExposeSecret as _;
 use tokio::{net::TcpStream, sync::Semaphore};
-use tollgate_api::v1::{
-    self, chat_service_client::ChatServiceClient, model_service_client::ModelServiceClient,
-    stream_complete_response::Event,
+use tollgate_api::{
+    admin::{self, key_service_client::KeyServiceClient},
+    v1::{
+        self, chat_service_client::ChatServiceClient, model_service_client::ModelServiceClient,
+        stream_complete_response::Event,
+    },
 };
 use tonic::{
     Code, Request, Status,
@@ -22,10 +29,14 @@ use tonic_reflection::pb::v1::{
 use tonic_types::StatusExt as _;
 
 use super::router_with;
-use crate::edge::testing::{Running, Words, edge, known_keys, serve};
+use crate::{
+    edge::testing::{Running, Words, edge, known_keys, serve},
+    pipeline::Pipeline,
+};
 
 struct Gateway {
     running: Running,
+    pipeline: Arc<Pipeline>,
     _dir: tempfile::TempDir,
 }
 
@@ -35,12 +46,20 @@ impl Gateway {
         let edge = edge(dir.path(), words);
         let app = router_with(&edge, Arc::new(known_keys)).unwrap().fallback(super::super::not_here);
         let running = serve(app, edge.draining.clone(), None).await;
-        Self { running, _dir: dir }
+        Self { running, pipeline: edge.pipeline, _dir: dir }
     }
 
     async fn channel(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.running.addr)).unwrap();
         endpoint.connect().await.unwrap()
+    }
+
+    /// Returns the record of the call that a status belongs to.
+    async fn record(&self, status: &Status) -> v1::UsageRecord {
+        let id = status.metadata().get("x-request-id").unwrap().to_str().unwrap().to_owned();
+        let admin = known_keys(with_key("Bearer admin", ()).metadata().as_ref()).unwrap();
+        let request = v1::GetUsageRecordRequest { id };
+        self.pipeline.meter.get_usage_record(&admin, request).await.unwrap().record.unwrap()
     }
 
     async fn chat(&self) -> ChatServiceClient<Channel> {
@@ -130,7 +149,8 @@ async fn a_key_without_the_scope_and_a_model_it_may_not_call_are_refused() {
     let other = v1::ChatInput { model: "other".to_owned(), ..input("hi") };
     let status = client.complete(whole(other)).await.unwrap_err();
     assert_eq!(reason(&status), "ERROR_REASON_MODEL_NOT_ALLOWED");
-    assert!(status.get_error_details().request_info().is_some(), "the refusal is a recorded call");
+    let record = gateway.record(&status).await;
+    assert_eq!((record.requested_model.as_str(), record.status.as_str()), ("other", "PERMISSION_DENIED"));
 }
 
 #[tokio::test]
@@ -161,7 +181,8 @@ async fn a_message_over_the_limit_is_out_of_range_compressed_or_not() {
         (status.code(), reason(&status).as_str()),
         (Code::OutOfRange, "ERROR_REASON_REQUEST_TOO_LARGE")
     );
-    assert!(status.get_error_details().request_info().is_some(), "a broken message of a call is recorded");
+    let record = gateway.record(&status).await;
+    assert_eq!((record.status.as_str(), record.error_reason.as_str()), ("OUT_OF_RANGE", "REQUEST_TOO_LARGE"));
 }
 
 #[tokio::test]
@@ -186,6 +207,8 @@ async fn the_callers_deadline_ends_a_running_stream() {
         (Code::DeadlineExceeded, "ERROR_REASON_CALLER_DEADLINE_EXCEEDED")
     );
     assert!(usage.unwrap().r#final, "what was produced is told before the status");
+    let record = gateway.record(&status).await;
+    assert_eq!((record.status.as_str(), record.delivered_event_count), ("DEADLINE_EXCEEDED", 1));
 }
 
 #[tokio::test]
@@ -264,4 +287,78 @@ async fn a_request_in_flight_ends_well_while_the_gateway_drains() {
     }
     assert!(matches!(last, Some(Event::End(_))), "{last:?}");
     tokio::time::timeout(Duration::from_secs(4), gateway.running.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_browser_gets_its_answer_over_grpc_web_and_http_1() {
+    let gateway = Gateway::start(Words::at_once(&["hello"])).await;
+    let message = v1::CompleteRequest { input: Some(input("hi")), options: None }.encode_to_vec();
+    let mut body = vec![0];
+    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend(message);
+    let stream = TcpStream::connect(gateway.running.addr).await.unwrap();
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("/tollgate.v1.ChatService/Complete")
+        .header("host", "localhost")
+        .header("content-type", "application/grpc-web+proto")
+        .header("authorization", "Bearer chat")
+        .body(Full::new(Bytes::from(body)))
+        .unwrap();
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/grpc-web+proto");
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let len = u32::from_be_bytes(body[1..5].try_into().unwrap()) as usize;
+    let answer = v1::CompleteResponse::decode(&body[5..5 + len]).unwrap();
+    assert_eq!(answer.model, "words-1");
+    let trailers = &body[5 + len..];
+    assert_eq!(trailers[0], 0x80, "the trailers are the last frame");
+    assert!(trailers[5..].starts_with(b"grpc-status:0"), "{trailers:?}");
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_the_callers_mistake_and_recorded() {
+    let gateway = Gateway::start(Words::at_once(&["x"])).await;
+    let stream = TcpStream::connect(gateway.running.addr).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    // Not protobuf; an unknown compression flag; shorter than it says; nothing at all.
+    for body in [&b"\0\0\0\0\x02\xff\xff"[..], b"\x07\0\0\0\0", b"\0\0\0\0\x09x", b""] {
+        let request = http::Request::post("http://h/tollgate.v1.ChatService/Complete")
+            .header("content-type", "application/grpc")
+            .header("authorization", "Bearer chat")
+            .body(Full::new(Bytes::copy_from_slice(body)))
+            .unwrap();
+        let response = client.send_request(request).await.unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), Code::InvalidArgument, "{body:?}");
+        assert_eq!(gateway.record(&status).await.error_reason, "INVALID_REQUEST", "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_admin_makes_a_key_that_may_chat_and_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let edge = edge(dir.path(), Words::at_once(&["hello"]));
+    let secret = edge.pipeline.auth.mint_first().unwrap().unwrap();
+    let running = serve(crate::edge::app(&edge).unwrap(), edge.draining.clone(), None).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", running.addr)).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+    let mut keys = KeyServiceClient::new(channel.clone());
+    let key = admin::Key { name: "app".to_owned(), scopes: vec!["chat".to_owned()], ..Default::default() };
+    let make = admin::CreateKeyRequest { key: Some(key), ..Default::default() };
+    let with =
+        |secret: &str| -> tonic::metadata::MetadataValue<_> { format!("Bearer {secret}").parse().unwrap() };
+    let mut request = Request::new(make.clone());
+    request.metadata_mut().insert("authorization", with(secret.expose_secret()));
+    let made = keys.create_key(request).await.unwrap().into_inner();
+    let mut request = whole(input("hi"));
+    request.metadata_mut().insert("authorization", with(&made.secret));
+    ChatServiceClient::new(channel).complete(request).await.unwrap();
+    let mut request = Request::new(make);
+    request.metadata_mut().insert("authorization", with(&made.secret));
+    assert_eq!(reason(&keys.create_key(request).await.unwrap_err()), "ERROR_REASON_SCOPE_DENIED");
 }

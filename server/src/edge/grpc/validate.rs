@@ -1,95 +1,16 @@
 //! What a gRPC request must fulfil before it goes anywhere; each refusal names its field by path.
 
-use std::{collections::HashSet, fmt, ops::RangeInclusive};
+use std::collections::HashSet;
 
 use tollgate_api::v1::{self, embed_input, output_format, part::Kind, tool, tool_call};
 
+use super::path::Path;
 use crate::error::{Error, Reason};
 
 /// Longest name of a model, in characters.
 pub(super) const MAX_MODEL: usize = 256;
 const MAX_TOKENS: i64 = i32::MAX as i64;
 const MAX_STOPS: usize = 16;
-
-/// The way to a field, put together only when it is told.
-#[derive(Clone, Copy)]
-struct Path<'a> {
-    parent: Option<&'a Path<'a>>,
-    name: &'a str,
-    index: Option<usize>,
-}
-
-impl<'a> Path<'a> {
-    const fn root(name: &'a str) -> Self {
-        Self { parent: None, name, index: None }
-    }
-
-    const fn field(&'a self, name: &'a str) -> Self {
-        Self { parent: Some(self), name, index: None }
-    }
-
-    const fn item(&'a self, name: &'a str, index: usize) -> Self {
-        Self { parent: Some(self), name, index: Some(index) }
-    }
-
-    fn wrong(&self, what: &str) -> Error {
-        let path = self.to_string();
-        Error::invalid(path.clone(), format!("{path} {what}"))
-    }
-
-    fn require(&self, holds: bool, what: &str) -> Result<(), Error> {
-        if holds { Ok(()) } else { Err(self.wrong(what)) }
-    }
-
-    fn given(&self, text: &str) -> Result<(), Error> {
-        self.require(!text.is_empty(), "is required")
-    }
-
-    fn number(&self, value: Option<f64>, range: RangeInclusive<f64>) -> Result<(), Error> {
-        let Some(value) = value else { return Ok(()) };
-        if range.contains(&value) {
-            return Ok(());
-        }
-        Err(self.wrong(&format!("must lie between {} and {}", range.start(), range.end())))
-    }
-
-    fn integer(&self, value: Option<i64>, range: RangeInclusive<i64>) -> Result<(), Error> {
-        let Some(value) = value else { return Ok(()) };
-        if range.contains(&value) {
-            return Ok(());
-        }
-        Err(self.wrong(&format!("must lie between {} and {}", range.start(), range.end())))
-    }
-
-    /// Checks the text of one JSON value; empty is absent.
-    fn json(&self, text: &str) -> Result<(), Error> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        serde_json::from_str::<serde::de::IgnoredAny>(text).map(|_| ()).map_err(|error| {
-            self.wrong(&format!("is not valid JSON (line {}, column {})", error.line(), error.column()))
-        })
-    }
-
-    /// Checks the text of one JSON object; empty is absent.
-    fn json_object(&self, text: &str) -> Result<(), Error> {
-        self.json(text)?;
-        self.require(text.is_empty() || text.trim_start().starts_with('{'), "must be a JSON object")
-    }
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(parent) = self.parent {
-            write!(f, "{parent}")?;
-            if !self.name.is_empty() {
-                f.write_str(".")?;
-            }
-        }
-        f.write_str(self.name)?;
-        self.index.map_or(Ok(()), |index| write!(f, "[{index}]"))
-    }
-}
 
 /// Checks what is asked of a chat model.
 ///
@@ -144,7 +65,7 @@ pub(super) fn embed(request: &v1::EmbedRequest) -> Result<(), Error> {
     model_at(&Path::root("model"), &request.model)?;
     Path::root("inputs").require(!request.inputs.is_empty(), "must hold at least one input")?;
     for (index, input) in request.inputs.iter().enumerate() {
-        let path = Path { parent: None, name: "inputs", index: Some(index) };
+        let path = Path::roots("inputs", index);
         match &input.kind {
             None => return Err(path.wrong("must hold text, token_ids or parts")),
             Some(embed_input::Kind::Text(text)) => {
@@ -171,7 +92,7 @@ pub(super) fn embed(request: &v1::EmbedRequest) -> Result<(), Error> {
     let known = ["", "none", "start", "end"].contains(&request.truncation.as_str());
     Path::root("truncation").require(known, "must be none, start or end")?;
     for (index, options) in request.provider_options.iter().enumerate() {
-        one_providers_options(&Path { parent: None, name: "provider_options", index: Some(index) }, options)?;
+        one_providers_options(&Path::roots("provider_options", index), options)?;
     }
     Ok(())
 }
@@ -422,3 +343,6 @@ fn part_bytes(part: &v1::Part) -> usize {
         Some(Kind::Media(_) | Kind::Extension(_)) | None => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

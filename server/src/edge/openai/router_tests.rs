@@ -134,6 +134,7 @@ fn house() -> House {
         limits: Limits { header: 16_384, body: 4096, message: 4096 },
         keep_alive: Duration::from_secs(15),
         draining: CancellationToken::new(),
+        cors: Arc::default(),
     };
     House { router: router(edge), player, _dir: dir }
 }
