@@ -26,6 +26,7 @@ const json = (response, status, body) => {
 const scripts = {
   words(body, response) {
     response.writeHead(200, { "content-type": "text/event-stream" });
+    event(response, piece(body, { role: "assistant", content: "" }));
     for (const word of ["hello", " from", " upstream"]) event(response, piece(body, { content: word }));
     event(response, piece(body, {}, "stop"));
     event(response, { ...piece(body, {}), choices: [], usage: { prompt_tokens: 7, completion_tokens: 3, total_tokens: 10 } });
@@ -35,6 +36,7 @@ const scripts = {
   tool(body, response) {
     response.writeHead(200, { "content-type": "text/event-stream" });
     const call = (more) => piece(body, { tool_calls: [{ index: 0, ...more }] });
+    event(response, piece(body, { role: "assistant", content: null }));
     event(response, call({ id: "call_1", type: "function", function: { name: "get_weather", arguments: "" } }));
     for (const part of ['{"ci', 'ty":"Pa', 'ris"}']) event(response, call({ function: { arguments: part } }));
     event(response, piece(body, {}, "tool_calls"));

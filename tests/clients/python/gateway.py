@@ -22,7 +22,10 @@ ADMIN = secret("admin")
 ONLY_ECHO = secret("onlyecho")
 ONLY_MODELS = secret("onlymodels")
 EXPIRED = secret("expired")
-SECRETS = [APP, ADMIN, ONLY_ECHO, ONLY_MODELS, EXPIRED, "sk-upstream-secret", "sk-upstream-second"]
+TWO_A_MINUTE = secret("twoaminute")
+ONE_AT_A_TIME = secret("oneatatime")
+POOR = secret("poor")
+SECRETS = [APP, ADMIN, ONLY_ECHO, ONLY_MODELS, EXPIRED, TWO_A_MINUTE, ONE_AT_A_TIME, POOR, "sk-upstream-secret", "sk-upstream-second"]
 
 CONFIG = """
 timeouts: {{ connect: 1s, first_token: 5s, idle: 5s, total: 60s, grace: 2s }}
@@ -40,6 +43,9 @@ keys:
   - {{ name: only-echo, key: {only_echo}, models: [echo], scopes: [chat, models] }}
   - {{ name: only-models, key: {only_models}, scopes: [models] }}
   - {{ name: expired, key: {expired}, expires: 2020-01-01 }}
+  - {{ name: two-a-minute, key: {two_a_minute}, limits: {{ requests_per_minute: 2 }} }}
+  - {{ name: one-at-a-time, key: {one_at_a_time}, limits: {{ concurrent: 1 }} }}
+  - {{ name: poor, key: {poor}, budget: {{ usd: 0.001, per: day }} }}
 """
 
 
@@ -52,6 +58,9 @@ def config(upstream):
         only_echo=ONLY_ECHO,
         only_models=ONLY_MODELS,
         expired=EXPIRED,
+        two_a_minute=TWO_A_MINUTE,
+        one_at_a_time=ONE_AT_A_TIME,
+        poor=POOR,
     )
 
 
