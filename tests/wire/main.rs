@@ -29,6 +29,11 @@ use support::{
 const CUTS: [&str; 3] = ["whole", "random1", "random2"];
 
 fn main() -> ExitCode {
+    // As other tests do, this one stays quiet when another is asked for by name.
+    let mut filters = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    if filters.next().is_some_and(|filter| !"wire".contains(&filter)) {
+        return ExitCode::SUCCESS;
+    }
     let folder = std::env::var_os("TOLLGATE_WIRE_DIR").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/wire")),
         PathBuf::from,
