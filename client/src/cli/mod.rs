@@ -125,7 +125,7 @@ async fn run(cli: Cli, mut out: Out) -> u8 {
         let ended = status::run(&globals, &mut out).await;
         return ended.unwrap_or_else(|failure| failure.report(&addr, &mut out));
     }
-    let client = match connect(&globals, &command).await {
+    let client = match client(&globals) {
         Ok(client) => client,
         Err(failure) => return failure.report(&addr, &mut out),
     };
@@ -151,15 +151,13 @@ async fn dispatch(context: &mut Context, command: Command) -> Result<(), Failure
     }
 }
 
-/// Connects for a command that needs a key. What is wrong with the command itself is said first.
-async fn connect(globals: &Globals, command: &Command) -> Result<Client, Failure> {
-    if let Command::Usage(args) = command {
-        args.check()?;
-    }
+/// Makes the client of a command that needs a key. It connects with the first call, so that what is wrong
+/// with the command itself is said first.
+fn client(globals: &Globals) -> Result<Client, Failure> {
     let key = key(globals)?.ok_or_else(|| {
         Failure::Words("there is no key: give one with --key or --key-file, or set TOLLGATE_KEY".to_owned())
     })?;
-    Ok(builder(globals)?.key(key).connect().await?)
+    Ok(builder(globals)?.key(key).connect_lazy()?)
 }
 
 /// Sets up a client without a key.

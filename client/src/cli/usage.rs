@@ -62,7 +62,7 @@ enum UsageCommand {
 
 impl UsageArgs {
     /// Refuses options of the report before the name of another command: they would have no effect.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
+    fn check(&self) -> Result<(), Failure> {
         let QueryArgs { since, until, by, bucket, filter } = &self.query;
         let plain =
             since.is_none() && until.is_none() && by.is_empty() && bucket.is_none() && filter.is_empty();
@@ -75,6 +75,7 @@ impl UsageArgs {
 
 /// Runs the command.
 pub(crate) async fn run(context: &mut Context, args: UsageArgs) -> Result<(), Failure> {
+    args.check()?;
     match args.command {
         None => query(context, args.query).await,
         Some(UsageCommand::Records(list)) => records::list(context, list).await,
