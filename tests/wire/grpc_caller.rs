@@ -109,8 +109,9 @@ impl Told {
                 self.choices.entry(i64::from(end.choice)).or_default().finish =
                     end.upstream_finish_reason.clone();
             }
-            Event::Usage(usage) => {
-                if usage.r#final && self.usage.replace(*usage).is_some() {
+            Event::Usage(usage) if usage.r#final => {
+                let before = self.usage.replace(*usage);
+                if before.is_some() {
                     return Err("two final usages".to_owned());
                 }
             }

@@ -216,14 +216,14 @@ fn what_does_not_fit_is_named_to_the_member() {
             part(json!({"type": "image_url", "image_url": {"url": ""}})),
             "messages[0].content[0].image_url.url",
         ),
-        (part(json!({"type": "image_url", "image_url": "https://x"})), "messages[0].content[0].image_url"),
+        (part(json!({"type": "image_url", "image_url": 1})), "messages[0].content[0].image_url"),
         (
             part(json!({"type": "input_audio", "input_audio": {"data": "AA=="}})),
             "messages[0].content[0].input_audio.format",
         ),
         (part(json!({"type": "file", "file": {}})), "messages[0].content[0].file.file_data"),
         (part(json!("x")), "messages[0].content[0]"),
-        (one(json!({"role": "tool", "content": "x"})), "messages[0].tool_call_id"),
+        (one(json!({"role": "tool", "tool_call_id": 1, "content": "x"})), "messages[0].tool_call_id"),
         (one(json!({"role": "function", "content": "x"})), "messages[0].name"),
         (
             one(

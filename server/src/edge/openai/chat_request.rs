@@ -43,7 +43,7 @@ const FIELDS: &[Field] = &[
     field("logprobs", Kind::Flag),
     field("top_logprobs", Kind::Integer(0, 20)),
     field("stop", Kind::TextOrTexts(4)),
-    field("tools", Kind::TypedList),
+    field("tools", Kind::Tools),
     field("tool_choice", Kind::TextOrObject),
     field("parallel_tool_calls", Kind::Flag),
     field("functions", Kind::Objects),

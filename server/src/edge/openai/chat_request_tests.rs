@@ -149,7 +149,6 @@ fn every_known_key_is_checked_and_named() {
         (r#""stop":["a",1]"#, "stop[1]"),
         (r#""tools":{}"#, "tools"),
         (r#""tools":[1]"#, "tools[0]"),
-        (r#""tools":[{"type":"function"},{"function":{}}]"#, "tools[1].type"),
         (r#""tools":[{"type":1}]"#, "tools[0].type"),
         (r#""tool_choice":1"#, "tool_choice"),
         (r#""parallel_tool_calls":"yes""#, "parallel_tool_calls"),

@@ -42,8 +42,8 @@ pub(super) enum Kind {
     Typed,
     /// An array of objects.
     Objects,
-    /// An array of objects whose `type` is a string.
-    TypedList,
+    /// An array of objects whose `type`, if there is one, is a string.
+    Tools,
     /// A string or an object.
     TextOrObject,
     /// An array of strings.
@@ -240,7 +240,7 @@ impl Kind {
                 .elements()?
                 .iter()
                 .try_for_each(|element| must(element.is_object(), element, "must be an object")),
-            Self::TypedList => node.elements()?.iter().try_for_each(check_typed),
+            Self::Tools => node.elements()?.iter().try_for_each(check_tool),
             Self::TextOrObject => {
                 must(node.is_string() || node.is_object(), node, "must be a string or an object")
             }
@@ -282,6 +282,11 @@ fn check_map(
 }
 
 fn check_typed(node: &Node<'_>) -> Result<(), Error> {
+    let kind = node.object()?.need("type")?;
+    must(kind.is_string(), &kind, "must be a string")
+}
+
+fn check_tool(node: &Node<'_>) -> Result<(), Error> {
     // Mistral's callers leave the type out; where it matters, its absence says `function`.
     let Some(kind) = node.object()?.take("type") else { return Ok(()) };
     must(kind.is_string(), &kind, "must be a string")
