@@ -8,10 +8,9 @@ use std::{
 
 use http::HeaderMap;
 use tollgate_api::v1;
-use uuid::Uuid;
 
 use crate::{
-    call::{Asked, Call, Caller, Deadline, Operation, Surface, check_request_id, check_tags},
+    call::{Asked, Call, Caller, Deadline, Operation, Surface, check_request_id, check_tags, new_id},
     error::Error,
 };
 
@@ -24,7 +23,7 @@ pub fn call(
 ) -> (Call, Result<(), Error>) {
     let started = Instant::now();
     let mut call = Call {
-        id: Uuid::now_v7(),
+        id: new_id(),
         started,
         create_time: SystemTime::now(),
         surface,

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
 use tollgate_api::v1;
 use uuid::Uuid;
 
-use crate::call::{Reply, Settled};
+use crate::call::{Reply, Settled, new_id};
 
 /// Longest `x-client-request-id` that is echoed.
 const MAX_ECHO: usize = 128;
@@ -32,7 +32,7 @@ impl Head {
             value.len() <= MAX_ECHO && value.as_bytes().iter().all(u8::is_ascii_graphic)
         };
         Self {
-            id: Uuid::now_v7(),
+            id: new_id(),
             close: false,
             started: Instant::now(),
             version: request.version,
