@@ -34,6 +34,11 @@ const BYTES_PER_TOKEN_AT_LEAST: usize = 2;
 /// Output reserved where neither the caller nor the catalog names a cap.
 const ASSUMED_OUTPUT_TOKENS: i64 = 4096;
 
+/// What a key's history is grouped by; empty for calls that never got that far.
+const PROVIDER: &str = "provider";
+/// A configuration has fewer providers.
+const MOST_PROVIDERS: i32 = 1_000;
+
 /// How far back a total is summed: the longest range that the ledger answers.
 const LONGEST_HISTORY: Duration = Duration::from_secs(9 * 365 * 86_400);
 
@@ -145,20 +150,38 @@ impl Pipeline {
         }
         let now = SystemTime::now();
         let caller = open.call.caller.clone();
-        if let Some(periods) = self.quota.needs_history(&caller, now) {
-            let mut history = Vec::with_capacity(periods.len());
-            for (period, since) in periods {
-                let (requests, amounts) = self.used_since(&caller, since, now).await?;
-                history.push((period, requests, amounts));
-            }
-            self.quota.seed(&caller, &history, now);
-        }
+        self.recall(&caller, now).await?;
         let reservation = self.quota.reserve(&caller, self.most(&open.call, plan), now)?;
         open.on_settle(move |settled| reservation.settle(used(&settled.usage)));
         Ok(())
     }
 
-    /// Returns how many calls the key made since then, and what they used, by the ledger.
+    /// Tells how every limit of a key stands.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE` if what the key used before cannot be read.
+    pub async fn quotas(&self, caller: &Caller) -> Result<v1::GetQuotaResponse, Error> {
+        let now = SystemTime::now();
+        self.recall(caller, now).await?;
+        let standing = self.quota.standing(caller, now);
+        let quotas = standing.iter().map(|standing| standing.to_proto(&caller.key_id)).collect();
+        Ok(v1::GetQuotaResponse { quotas })
+    }
+
+    /// Starts a key's counters from the ledger, if they are not there yet.
+    async fn recall(&self, caller: &Caller, now: SystemTime) -> Result<(), Error> {
+        let Some(periods) = self.quota.needs_history(caller, now) else { return Ok(()) };
+        let mut history = Vec::with_capacity(periods.len());
+        for (period, since) in periods {
+            let (requests, amounts) = self.used_since(caller, since, now).await?;
+            history.push((period, requests, amounts));
+        }
+        self.quota.seed(caller, &history, now);
+        Ok(())
+    }
+
+    /// Returns how many calls the key made since then, and what they used, by the ledger. Calls that were refused
+    /// before any provider was tried are not held against it, as they were not when it refused them.
     async fn used_since(
         &self,
         caller: &Caller,
@@ -168,12 +191,18 @@ impl Pipeline {
         let request = v1::QueryUsageRequest {
             start_time: Some(since.max(now - LONGEST_HISTORY).into()),
             bucket: "none".to_owned(),
+            group_by: vec![PROVIDER.to_owned()],
+            page_size: MOST_PROVIDERS,
             filters: [("key".to_owned(), caller.key_id.clone())].into(),
             ..Default::default()
         };
         let rows = self.meter.query_usage(caller, request).await?.rows;
-        let row = rows.into_iter().next().unwrap_or_default();
-        Ok((row.request_count, used(&row.usage.unwrap_or_default())))
+        let tried =
+            rows.into_iter().filter(|row| row.group.get(PROVIDER).is_some_and(|name| !name.is_empty()));
+        Ok(tried.fold((0, Amounts::default()), |(requests, amounts), row| {
+            let amounts = amounts.plus(used(&row.usage.unwrap_or_default()));
+            (row.request_count.saturating_add(requests), amounts)
+        }))
     }
 
     /// Returns the upper bound of what a call may use at the dearest target of its plan.
@@ -210,8 +239,9 @@ impl Pipeline {
 
 fn used(usage: &v1::Usage) -> Amounts {
     Amounts {
-        input_tokens: usage.input_tokens.unwrap_or(0),
-        output_tokens: usage.output_tokens.unwrap_or(0),
+        // An upstream may say anything; nothing it says gives budget back.
+        input_tokens: usage.input_tokens.unwrap_or(0).max(0),
+        output_tokens: usage.output_tokens.unwrap_or(0).max(0),
         cost_nanos: usage.cost.as_ref().map_or(0, |cost| cost.amount_nanos),
     }
 }
