@@ -11,11 +11,12 @@
 //! 9. `meter` again — counts what passes and settles before the caller sees the end.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use futures_util::{StreamExt as _, future::BoxFuture, stream};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use http::HeaderMap;
 use tokio::time::timeout;
 use tollgate_api::v1;
@@ -91,8 +92,10 @@ impl Pipeline {
         let streamed = open.call.asked.streamed;
         let (id, outcome) = (open.call.id, open.outcome());
         open.call.deadline = Some(self.deadline(&open.call));
+        // A panic settles the call on its way out of `answer`; here it ends, so that other calls of the connection live.
+        let answer = AssertUnwindSafe(self.clone().answer(open, request)).catch_unwind();
         let mut answer: BoxFuture<'static, Result<Reply, Error>> =
-            Box::pin(self.clone().answer(open, request));
+            Box::pin(answer.map(|done| done.unwrap_or_else(|_| Err(mistake()))));
         if !streamed {
             return answer.await;
         }
@@ -235,6 +238,10 @@ impl Pipeline {
         let ours = Deadline { at: call.started + self.total, by_caller: false };
         ours.earlier(call.deadline)
     }
+}
+
+fn mistake() -> Error {
+    Error::internal("the gateway made a mistake in this call; its log says more")
 }
 
 fn used(usage: &v1::Usage) -> Amounts {

@@ -154,6 +154,15 @@ impl Journal {
         written
     }
 
+    /// Makes every further write fail, as a full disk does.
+    #[cfg(test)]
+    pub(super) fn break_for_test(&self) {
+        let mut state = self.state();
+        state.segment.break_for_test();
+        // The next segment cannot be made either.
+        fs::write(state.dir.join("000002.log"), "").unwrap();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change leaves the state whole before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
