@@ -32,6 +32,10 @@ use crate::{
 
 /// No tokenizer packs ordinary text tighter than this on average, so the bound holds.
 const BYTES_PER_TOKEN_AT_LEAST: usize = 2;
+/// What providers' own framing adds to the shortest prompt, with room to spare.
+const TEMPLATE_TOKENS: i64 = 16;
+/// More than any call can use, and little enough that its price is a number.
+const MOST_TOKENS: i64 = 1 << 40;
 /// Output reserved where neither the caller nor the catalog names a cap.
 const ASSUMED_OUTPUT_TOKENS: i64 = 4096;
 
@@ -210,8 +214,10 @@ impl Pipeline {
 
     /// Returns the upper bound of what a call may use at the dearest target of its plan.
     fn most(&self, call: &Call, plan: &Plan) -> Amounts {
-        let input_tokens =
-            i64::try_from(call.asked.input_bytes / BYTES_PER_TOKEN_AT_LEAST).unwrap_or(i64::MAX).max(1);
+        let input_tokens = i64::try_from(call.asked.input_bytes / BYTES_PER_TOKEN_AT_LEAST)
+            .unwrap_or(MOST_TOKENS)
+            .saturating_add(TEMPLATE_TOKENS)
+            .min(MOST_TOKENS);
         let catalog = self.meter.catalog();
         let per_target = plan.candidates.iter().map(|candidate| {
             let target = &candidate.target;
@@ -222,7 +228,7 @@ impl Pipeline {
                     facts.and_then(|facts| facts.max_output_tokens).unwrap_or(ASSUMED_OUTPUT_TOKENS)
                 }),
             };
-            let output_tokens = output_tokens.saturating_mul(call.asked.choice_count.max(1));
+            let output_tokens = output_tokens.saturating_mul(call.asked.choice_count.max(1)).min(MOST_TOKENS);
             let usage = v1::Usage {
                 input_tokens: Some(input_tokens),
                 output_tokens: Some(output_tokens),
