@@ -72,7 +72,6 @@ pub(super) async fn get(
 }
 
 /// Finds out who reads, and whether it may.
-#[expect(clippy::result_large_err, reason = "the error is the answer itself, made once per refused read")]
 fn reader(edge: &Edge, request: Request) -> Result<(Head, std::sync::Arc<Caller>), Response> {
     let (parts, _) = request.into_parts();
     let head = Head::of(&parts);

@@ -1,5 +1,4 @@
 //! The surface from request to response, with real keys and a real ledger, and a provider that plays a part.
-#![expect(clippy::result_large_err, reason = "the provider's own error, as its trait has it")]
 
 use std::{
     sync::{Arc, Mutex},
