@@ -587,6 +587,8 @@ pub struct Attempt {
     pub http_status: u16,
     /// The upstream's own request id; empty if it gave none.
     pub upstream_request_id: String,
+    /// Whether it ended before there was a connection, and so cannot have cost anything.
+    pub unsent: bool,
 }
 
 impl Attempt {
@@ -599,6 +601,7 @@ impl Attempt {
             outcome: "",
             http_status: 0,
             upstream_request_id: String::new(),
+            unsent: false,
         }
     }
 

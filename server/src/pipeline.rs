@@ -11,11 +11,12 @@
 //! 9. `meter` again — counts what passes and settles before the caller sees the end.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use futures_util::{StreamExt as _, future::BoxFuture, stream};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use http::HeaderMap;
 use tokio::time::timeout;
 use tollgate_api::v1;
@@ -31,8 +32,17 @@ use crate::{
 
 /// No tokenizer packs ordinary text tighter than this on average, so the bound holds.
 const BYTES_PER_TOKEN_AT_LEAST: usize = 2;
+/// What providers' own framing adds to the shortest prompt, with room to spare.
+const TEMPLATE_TOKENS: i64 = 16;
+/// More than any call can use, and little enough that its price is a number.
+const MOST_TOKENS: i64 = 1 << 40;
 /// Output reserved where neither the caller nor the catalog names a cap.
 const ASSUMED_OUTPUT_TOKENS: i64 = 4096;
+
+/// What a key's history is grouped by; empty for calls that never got that far.
+const PROVIDER: &str = "provider";
+/// A configuration has fewer providers.
+const MOST_PROVIDERS: i32 = 1_000;
 
 /// How far back a total is summed: the longest range that the ledger answers.
 const LONGEST_HISTORY: Duration = Duration::from_secs(9 * 365 * 86_400);
@@ -86,8 +96,10 @@ impl Pipeline {
         let streamed = open.call.asked.streamed;
         let (id, outcome) = (open.call.id, open.outcome());
         open.call.deadline = Some(self.deadline(&open.call));
+        // A panic settles the call on its way out of `answer`; here it ends, so that other calls of the connection live.
+        let answer = AssertUnwindSafe(self.clone().answer(open, request)).catch_unwind();
         let mut answer: BoxFuture<'static, Result<Reply, Error>> =
-            Box::pin(self.clone().answer(open, request));
+            Box::pin(answer.map(|done| done.unwrap_or_else(|_| Err(mistake()))));
         if !streamed {
             return answer.await;
         }
@@ -145,20 +157,38 @@ impl Pipeline {
         }
         let now = SystemTime::now();
         let caller = open.call.caller.clone();
-        if let Some(periods) = self.quota.needs_history(&caller, now) {
-            let mut history = Vec::with_capacity(periods.len());
-            for (period, since) in periods {
-                let (requests, amounts) = self.used_since(&caller, since, now).await?;
-                history.push((period, requests, amounts));
-            }
-            self.quota.seed(&caller, &history, now);
-        }
+        self.recall(&caller, now).await?;
         let reservation = self.quota.reserve(&caller, self.most(&open.call, plan), now)?;
         open.on_settle(move |settled| reservation.settle(used(&settled.usage)));
         Ok(())
     }
 
-    /// Returns how many calls the key made since then, and what they used, by the ledger.
+    /// Tells how every limit of a key stands.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE` if what the key used before cannot be read.
+    pub async fn quotas(&self, caller: &Caller) -> Result<v1::GetQuotaResponse, Error> {
+        let now = SystemTime::now();
+        self.recall(caller, now).await?;
+        let standing = self.quota.standing(caller, now);
+        let quotas = standing.iter().map(|standing| standing.to_proto(&caller.key_id)).collect();
+        Ok(v1::GetQuotaResponse { quotas })
+    }
+
+    /// Starts a key's counters from the ledger, if they are not there yet.
+    async fn recall(&self, caller: &Caller, now: SystemTime) -> Result<(), Error> {
+        let Some(periods) = self.quota.needs_history(caller, now) else { return Ok(()) };
+        let mut history = Vec::with_capacity(periods.len());
+        for (period, since) in periods {
+            let (requests, amounts) = self.used_since(caller, since, now).await?;
+            history.push((period, requests, amounts));
+        }
+        self.quota.seed(caller, &history, now);
+        Ok(())
+    }
+
+    /// Returns how many calls the key made since then, and what they used, by the ledger. Calls that were refused
+    /// before any provider was tried are not held against it, as they were not when it refused them.
     async fn used_since(
         &self,
         caller: &Caller,
@@ -168,18 +198,26 @@ impl Pipeline {
         let request = v1::QueryUsageRequest {
             start_time: Some(since.max(now - LONGEST_HISTORY).into()),
             bucket: "none".to_owned(),
+            group_by: vec![PROVIDER.to_owned()],
+            page_size: MOST_PROVIDERS,
             filters: [("key".to_owned(), caller.key_id.clone())].into(),
             ..Default::default()
         };
         let rows = self.meter.query_usage(caller, request).await?.rows;
-        let row = rows.into_iter().next().unwrap_or_default();
-        Ok((row.request_count, used(&row.usage.unwrap_or_default())))
+        let tried =
+            rows.into_iter().filter(|row| row.group.get(PROVIDER).is_some_and(|name| !name.is_empty()));
+        Ok(tried.fold((0, Amounts::default()), |(requests, amounts), row| {
+            let amounts = amounts.plus(used(&row.usage.unwrap_or_default()));
+            (row.request_count.saturating_add(requests), amounts)
+        }))
     }
 
     /// Returns the upper bound of what a call may use at the dearest target of its plan.
     fn most(&self, call: &Call, plan: &Plan) -> Amounts {
-        let input_tokens =
-            i64::try_from(call.asked.input_bytes / BYTES_PER_TOKEN_AT_LEAST).unwrap_or(i64::MAX).max(1);
+        let input_tokens = i64::try_from(call.asked.input_bytes / BYTES_PER_TOKEN_AT_LEAST)
+            .unwrap_or(MOST_TOKENS)
+            .saturating_add(TEMPLATE_TOKENS)
+            .min(MOST_TOKENS);
         let catalog = self.meter.catalog();
         let per_target = plan.candidates.iter().map(|candidate| {
             let target = &candidate.target;
@@ -190,7 +228,7 @@ impl Pipeline {
                     facts.and_then(|facts| facts.max_output_tokens).unwrap_or(ASSUMED_OUTPUT_TOKENS)
                 }),
             };
-            let output_tokens = output_tokens.saturating_mul(call.asked.choice_count.max(1));
+            let output_tokens = output_tokens.saturating_mul(call.asked.choice_count.max(1)).min(MOST_TOKENS);
             let usage = v1::Usage {
                 input_tokens: Some(input_tokens),
                 output_tokens: Some(output_tokens),
@@ -208,10 +246,15 @@ impl Pipeline {
     }
 }
 
+fn mistake() -> Error {
+    Error::internal("the gateway made a mistake in this call; its log says more")
+}
+
 fn used(usage: &v1::Usage) -> Amounts {
     Amounts {
-        input_tokens: usage.input_tokens.unwrap_or(0),
-        output_tokens: usage.output_tokens.unwrap_or(0),
+        // An upstream may say anything; nothing it says gives budget back.
+        input_tokens: usage.input_tokens.unwrap_or(0).max(0),
+        output_tokens: usage.output_tokens.unwrap_or(0).max(0),
         cost_nanos: usage.cost.as_ref().map_or(0, |cost| cost.amount_nanos),
     }
 }

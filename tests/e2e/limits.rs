@@ -1,5 +1,7 @@
 //! Limits of a key hold, and a refused caller learns which.
 
+use serde_json::json;
+
 use crate::support::{
     Gateway,
     http::Caller,
@@ -18,6 +20,10 @@ async fn limited(limits: &str) -> (Gateway, Caller) {
     ));
     let caller = Caller::new(gateway.addr, LIMITED);
     (gateway, caller)
+}
+
+async fn ops(gateway: &Gateway) -> String {
+    Caller::new(gateway.ops, LIMITED).get("/metrics").await.text()
 }
 
 fn chat() -> &'static str {
@@ -68,6 +74,34 @@ async fn a_budget_is_settled_to_what_was_used_and_survives_a_restart() {
     assert_eq!(refused.json()["error"]["code"], "insufficient_quota");
     gateway.kill();
     gateway.restart();
-    let again = Caller::new(gateway.addr, LIMITED).post("/v1/chat/completions", chat()).await;
+    let caller = Caller::new(gateway.addr, LIMITED);
+    let quota = caller.get("/v1/quota").await.json()["quotas"][0].clone();
+    assert_eq!(
+        (&quota["metric"], &quota["window"], &quota["limit"], &quota["used"], &quota["reserved_amount"]),
+        (&json!("cost_nanos"), &json!("month"), &json!("650000"), &json!("600000"), &json!("0")),
+        "{quota}"
+    );
+    assert!(quota["subject"].as_str().unwrap().starts_with("key:") && quota["reset_time"].is_string());
+    let again = caller.post("/v1/chat/completions", chat()).await;
     assert_eq!(again.status, 429, "{}", again.text());
+}
+
+#[tokio::test]
+async fn calls_that_a_limit_refused_do_not_count_after_a_restart_either() {
+    let (mut gateway, caller) = limited("limits: { requests_per_day: 3 }").await;
+    let unknown = r#"{"model":"nope","messages":[{"role":"user","content":"hi"}]}"#;
+    for _ in 0..5 {
+        assert_eq!(caller.post("/v1/chat/completions", unknown).await.status, 404);
+    }
+    for _ in 0..2 {
+        assert_eq!(caller.post("/v1/chat/completions", chat()).await.status, 200);
+    }
+    gateway.kill();
+    gateway.restart();
+    let caller = Caller::new(gateway.addr, LIMITED);
+    assert_eq!(caller.get("/v1/quota").await.json()["quotas"][0]["used"], "2");
+    assert_eq!(caller.post("/v1/chat/completions", chat()).await.status, 200);
+    assert_eq!(caller.post("/v1/chat/completions", chat()).await.status, 429);
+    let metrics = ops(&gateway).await;
+    assert!(metrics.contains("tollgate_limit_rejections_total{limit=\"rpm\",scope=\"key\"} 1"), "{metrics}");
 }

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use tollgate_api::v1;
 use tower::Service as _;
 
 use super::{
     Edge, app, ops,
     testing::{Words, edge},
 };
+use crate::provider::{self, Answer, Outgoing, Provider};
 
 fn request(method: &str, path: &str) -> http::request::Builder {
     Request::builder().method(method).uri(path).header("host", "localhost")
@@ -124,4 +127,37 @@ async fn the_json_twins_answer_with_the_contracts_names() {
         let name = path.split(['?', '=']).nth(1).unwrap();
         assert_eq!(body(response).await["error"]["param"], name, "{path}");
     }
+}
+
+/// A provider with a mistake in it.
+struct Mistaken;
+
+impl Provider for Mistaken {
+    fn chat<'a>(&'a self, _: Outgoing<'a, v1::ChatInput>) -> BoxFuture<'a, Result<Answer, provider::Error>> {
+        async { panic!("a mistake of ours") }.boxed()
+    }
+
+    fn embed<'a>(
+        &'a self,
+        _: Outgoing<'a, v1::EmbedRequest>,
+    ) -> BoxFuture<'a, Result<Answer, provider::Error>> {
+        async { panic!("a mistake of ours") }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_an_internal_error_of_that_call_alone_and_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let edge = edge(dir.path(), Mistaken);
+    let secret = edge.pipeline.auth.mint_first().unwrap().unwrap();
+    let bearer = format!("Bearer {}", secret.expose_secret());
+    let app = app(&edge).unwrap();
+    let chat = r#"{"model":"words","messages":[{"role":"user","content":"hi"}]}"#;
+    let request = request("POST", "/v1/chat/completions").header("authorization", bearer.clone());
+    let response = app.clone().call(request.body(Body::from(chat)).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let records = Request::get("/v1/usage/records").header("host", "localhost");
+    let records = body(ask(&app, records.header("authorization", bearer)).await).await;
+    assert_eq!(records["records"].as_array().unwrap().len(), 1);
+    assert_eq!(records["records"][0]["status"], "INTERNAL");
 }

@@ -132,10 +132,10 @@ async fn get_quota(
     RawQuery(raw): RawQuery,
     pairs: Pairs,
 ) -> Result<Response, Refused> {
-    admit(&edge, &headers, raw.as_deref())?;
+    let caller = admit(&edge, &headers, raw.as_deref())?;
     none_but_known(&pairs)?;
-    // No limit applies to any key yet, which is what an empty list says.
-    Ok(shown("tollgate.v1.GetQuotaResponse", &v1::GetQuotaResponse::default())?)
+    let answer = edge.pipeline.quotas(&caller).await?;
+    Ok(shown("tollgate.v1.GetQuotaResponse", &answer)?)
 }
 
 fn admit(edge: &Edge, headers: &HeaderMap, query: Option<&str>) -> Result<Arc<Caller>, Error> {

@@ -23,7 +23,7 @@ use segment::Segment;
 use tollgate_api::v1;
 use uuid::Uuid;
 
-use super::{Catalog, Ledger};
+use super::{Catalog, Ledger, private};
 use crate::{call::Target, error::Reason};
 
 /// A segment is followed by a new one once it has grown by so many bytes.
@@ -76,7 +76,7 @@ impl Journal {
                 dir.display()
             )
         };
-        fs::create_dir_all(dir).map_err(|error| failed("make", &error))?;
+        private::make_dir(dir).map_err(|error| failed("make", &error))?;
         let lock = lock(dir)?;
         let segments = segment::list(dir).map_err(|error| failed("read", &error))?;
         let next = segments.last().map_or(1, |(number, _)| number + 1);
@@ -154,6 +154,15 @@ impl Journal {
         written
     }
 
+    /// Makes every further write fail, as a full disk does.
+    #[cfg(test)]
+    pub(super) fn break_for_test(&self) {
+        let mut state = self.state();
+        state.segment.break_for_test();
+        // The next segment cannot be made either.
+        fs::write(state.dir.join("000002.log"), "").unwrap();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change leaves the state whole before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -218,7 +227,7 @@ fn lock(dir: &Path) -> Result<File, String> {
     let path = dir.join("lock");
     let failed =
         |error: &io::Error| format!("cannot lock {}: {error}; check its permissions", path.display());
-    let file = File::options().create(true).append(true).open(&path).map_err(|error| failed(&error))?;
+    let file = private::file().create(true).append(true).open(&path).map_err(|error| failed(&error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(format!(

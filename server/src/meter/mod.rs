@@ -12,6 +12,7 @@ mod journal;
 mod ledger;
 mod open;
 mod price;
+mod private;
 mod query;
 mod record;
 mod tally;

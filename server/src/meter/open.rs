@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
@@ -148,11 +149,18 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if !self.is_settled() {
+            let mistake = std::thread::panicking().then(mistake);
+            let ending = mistake.as_ref().map_or(Ending::Cancelled, Ending::Failed);
             // The caller is gone, so nobody is left to be told of a failing store; it has been logged.
-            let _ = self.settle(&Ending::Cancelled);
+            let _ = self.settle(&ending);
         }
         telemetry::metrics::call_closed();
     }
+}
+
+/// What a panic is to the caller; its own words are in the log.
+fn mistake() -> Error {
+    Error::internal("the gateway made a mistake in this call; its log says more")
 }
 
 /// The items of a call, counted as they pass. The record is durable before the last one is handed on.
@@ -195,6 +203,7 @@ impl Metered {
     /// Settles a complete call, then lets its last item out.
     fn finish(&mut self, mut item: Item) {
         if let Err(error) = self.open.settle(&Ending::Complete) {
+            self.items = None;
             return self.ready.push_back(Err(error));
         }
         let route = self.open.route_info();
@@ -237,7 +246,11 @@ impl Stream for Metered {
                 return Poll::Ready(Some(item));
             }
             let Some(items) = self.items.as_mut() else { return Poll::Ready(None) };
-            match std::task::ready!(items.poll_next_unpin(cx)) {
+            // A mistake of ours in this stream must not take the connection and its other calls with it. What panicked
+            // is never polled again.
+            let polled = catch_unwind(AssertUnwindSafe(|| items.poll_next_unpin(cx)));
+            let polled = polled.unwrap_or_else(|_| Poll::Ready(Some(Err(mistake()))));
+            match std::task::ready!(polled) {
                 Some(Ok(item)) => self.pass(item),
                 Some(Err(error)) => self.fail(error),
                 None if self.open.is_settled() => self.items = None,

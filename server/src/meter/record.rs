@@ -6,7 +6,7 @@ use tollgate_api::v1;
 
 use super::{Catalog, tally::Tally};
 use crate::{
-    call::{Call, Target},
+    call::{Attempt, Call, Target},
     error::Error,
 };
 
@@ -66,7 +66,7 @@ pub(super) fn settled(
     now: Instant,
 ) -> v1::UsageRecord {
     let target = call.attempts.last().map(|attempt| &*attempt.target);
-    let dispatched = call.attempts.iter().any(|attempt| attempt.http_status < 400);
+    let dispatched = tally.content_events > 0 || call.attempts.iter().any(may_be_billed);
     let mut usage = tally.usage(&call.asked, dispatched, matches!(ending, Ending::Complete));
     let unpriced = match (&mut usage, target) {
         (Some(usage), Some(target)) => !price(usage, target, &tally.model, catalog),
@@ -102,6 +102,16 @@ pub(super) fn settled(
             reason.as_str_name().trim_start_matches("FINISH_REASON_").to_ascii_lowercase()
         }),
         ..begun(call)
+    }
+}
+
+/// Tells whether the provider may have worked for an attempt: not if it refused it or was never reached, but it may
+/// if it was answering, or was given up before it said anything.
+fn may_be_billed(attempt: &Attempt) -> bool {
+    match attempt.outcome {
+        _ if attempt.unsent => false,
+        "ok" | "cancelled" | "timeout" => attempt.http_status < 400,
+        _ => (200..400).contains(&attempt.http_status),
     }
 }
 

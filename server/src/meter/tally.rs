@@ -13,6 +13,8 @@ pub(super) struct Tally {
     pub(super) output_tokens: i64,
     /// The provider's last word on usage; cumulative, so the last one holds.
     pub(super) usage: Option<v1::Usage>,
+    /// How much content there was when the provider told it.
+    told_at: Option<i64>,
     /// How choice 0 ended.
     pub(super) finish_reason: Option<v1::FinishReason>,
     /// The upstream's response id.
@@ -30,7 +32,7 @@ impl Tally {
                 self.content_events += i64::from(seen.content_events);
                 self.output_tokens += i64::from(seen.output_tokens);
                 if let Some(usage) = &seen.usage {
-                    self.usage = Some((**usage).clone());
+                    self.tell(usage);
                 }
                 self.finish_reason = seen.finish_reason.or(self.finish_reason);
                 keep_first(&mut self.response_id, seen.response_id.as_deref());
@@ -54,7 +56,7 @@ impl Tally {
             Event::Refusal(delta) => delta.text.len(),
             Event::Media(delta) => delta.transcript.len(),
             Event::Usage(usage) => {
-                self.usage = Some((**usage).clone());
+                self.tell(usage);
                 return;
             }
             Event::ChoiceEnd(end) => {
@@ -83,12 +85,22 @@ impl Tally {
         self.output_tokens += i64::from(estimate_delta_tokens(bytes));
     }
 
+    fn tell(&mut self, usage: &v1::Usage) {
+        self.usage = Some(usage.clone());
+        self.told_at = Some(self.content_events);
+    }
+
     /// Returns the usage of the call as far as it is known: the provider's, else an estimate if anything was
     /// asked of a provider at all. `complete` says that the answer reached its end.
     pub(super) fn usage(&self, asked: &Asked, dispatched: bool, complete: bool) -> Option<v1::Usage> {
         let mut usage = match &self.usage {
-            // A running count of a stream that broke off says less than what was delivered after it.
-            Some(told) if complete || told.output_tokens.unwrap_or(0) >= self.output_tokens => {
+            // A running count of a stream that broke off says less than what was delivered after it; one that came
+            // after the last content is the provider's last word, whatever we would estimate.
+            Some(told)
+                if complete
+                    || self.told_at == Some(self.content_events) && self.finish_reason.is_some()
+                    || told.output_tokens.unwrap_or(0) >= self.output_tokens =>
+            {
                 let mut told = told.clone();
                 told.set_source(Source::Provider);
                 told
@@ -164,6 +176,28 @@ mod tests {
         let usage = tally.usage(&asked(), true, false).unwrap();
         assert_eq!(usage.output_tokens, Some(3));
         assert_eq!(usage.input_tokens, Some(7), "the input the provider told still holds");
+        assert_eq!(usage.source(), Source::Estimated);
+    }
+
+    #[test]
+    fn the_last_word_after_the_finish_holds_though_the_caller_left_before_the_end() {
+        let mut tally = Tally::default();
+        for _ in 0..3 {
+            tally.count(&text("a word of many letters "));
+        }
+        let finish = v1::ChoiceEnd { finish_reason: v1::FinishReason::Stop.into(), ..Default::default() };
+        tally.count(&Item::Event(Event::ChoiceEnd(finish.into())));
+        tally.count(&told(2));
+        let usage = tally.usage(&asked(), true, false).unwrap();
+        assert_eq!((usage.output_tokens, usage.source()), (Some(2), Source::Provider));
+    }
+
+    #[test]
+    fn a_complete_answer_without_a_word_on_usage_is_an_estimate() {
+        let mut tally = Tally::default();
+        tally.count(&text("hello"));
+        let usage = tally.usage(&asked(), true, true).unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(10), Some(1)));
         assert_eq!(usage.source(), Source::Estimated);
     }
 

@@ -283,10 +283,12 @@ fn send_error(error: &ClientError) -> Error {
         let message = format!("the connection broke before the answer began ({cause})");
         return Error::new(Kind::Unavailable, message);
     }
-    if cause == TIMED_OUT {
-        return Error::new(Kind::Timeout, "no connection within `timeouts.connect`");
-    }
-    Error::new(Kind::Unavailable, format!("cannot connect: {cause}"))
+    let error = if cause == TIMED_OUT {
+        Error::new(Kind::Timeout, "no connection within `timeouts.connect`")
+    } else {
+        Error::new(Kind::Unavailable, format!("cannot connect: {cause}"))
+    };
+    Error { unsent: true, ..error }
 }
 
 const TIMED_OUT: &str = "timed out";

@@ -149,6 +149,8 @@ pub struct Error {
     pub request_id: String,
     /// The upstream's error body as it came, for a caller of the same dialect; absent if it may hold a secret.
     pub body: Option<Bytes>,
+    /// No connection was made, so that the upstream cannot have done anything.
+    pub unsent: bool,
     /// The request itself does not fit the contract: told to the caller as it is.
     pub caller: Option<crate::error::Error>,
 }
@@ -165,6 +167,7 @@ impl Error {
             field: None,
             request_id: String::new(),
             body: None,
+            unsent: false,
             caller: None,
         }
     }

@@ -8,14 +8,17 @@ mod window;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
+
+use tollgate_api::v1;
 
 use self::window::{Full, Ticket, Window};
 use crate::{
     call::{Caller, Limit, Metric, Period},
     error::{Error, Reason},
+    telemetry,
 };
 
 /// What a call may use at most, or did use. Tokens and nano-USD.
@@ -40,6 +43,16 @@ impl Amounts {
         }
     }
 
+    /// Returns the sum of each amount.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cost_nanos: self.cost_nanos.saturating_add(other.cost_nanos),
+        }
+    }
+
     fn of(self, metric: Metric) -> i64 {
         match metric {
             Metric::Requests | Metric::Concurrent => 1,
@@ -51,16 +64,28 @@ impl Amounts {
     }
 }
 
-/// The room: what every key with limits has used.
+/// The room: what every key with limits has used. An entry is some hundred bytes and is never dropped, since it is the
+/// key's memory of this minute: there are at most as many as keys with limits that called since the start, which the
+/// key store bounds, and a stranger never gets here.
 #[derive(Default)]
 pub struct Quota {
     keys: Mutex<HashMap<String, Arc<Account>>>,
 }
 
-/// The counters of one key. Rebuilt when the key's limits change.
+/// The counters of one key. When its limits change it stays, so that running calls still settle into it.
 struct Account {
-    limits: Arc<[Limit]>,
     windows: Mutex<Vec<Window>>,
+}
+
+impl Account {
+    fn windows(&self) -> MutexGuard<'_, Vec<Window>> {
+        // Every change leaves the counters whole before anything can panic.
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, limits: &[Limit]) -> bool {
+        self.windows().iter().map(|window| &window.limit).eq(limits)
+    }
 }
 
 /// How one limit stands.
@@ -68,10 +93,29 @@ struct Account {
 pub struct Standing {
     /// The limit.
     pub limit: Limit,
-    /// Used and reserved in the current window.
+    /// Used in the current window, without what is reserved.
     pub used: i64,
-    /// When the window starts anew; absent for sliding windows and totals.
+    /// What running calls hold in reserve.
+    pub reserved: i64,
+    /// When the window starts anew, or all that was used has left it; absent for totals and calls in flight.
     pub reset: Option<SystemTime>,
+}
+
+impl Standing {
+    /// Shows the limit of this key as the contract does.
+    pub fn to_proto(&self, key_id: &str) -> v1::Quota {
+        let Limit { metric, period, amount } = self.limit;
+        let window = if metric == Metric::Concurrent { "" } else { period.as_str() };
+        v1::Quota {
+            subject: format!("key:{key_id}"),
+            metric: metric.as_str().to_owned(),
+            window: window.to_owned(),
+            limit: amount,
+            used: self.used,
+            reserved_amount: self.reserved,
+            reset_time: self.reset.map(Into::into),
+        }
+    }
 }
 
 impl Quota {
@@ -86,24 +130,31 @@ impl Quota {
         Some(periods.into_iter().map(|period| (period, window::start_of(period, now))).collect())
     }
 
-    /// Starts a key's counters with what its ledger says. Does nothing if somebody was faster.
+    /// Starts a key's counters with what its ledger says. Does nothing if somebody was faster. Where the key's limits
+    /// have changed, counters that exist go on; only new ones start from the ledger.
     pub fn seed(&self, caller: &Caller, history: &[(Period, i64, Amounts)], now: SystemTime) {
-        let windows = caller.limits.iter().map(|limit| {
-            let used = history.iter().find(|(period, _, _)| *period == limit.period).map_or(
-                0,
-                |(_, requests, used)| {
-                    if limit.metric == Metric::Requests { *requests } else { used.of(limit.metric) }
-                },
-            );
-            Window::new(*limit, used, now)
-        });
-        let account = Account { limits: caller.limits.clone(), windows: Mutex::new(windows.collect()) };
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = keys.entry(caller.key_id.clone()).or_insert_with(|| Arc::new(account));
-        if *entry.limits != *caller.limits {
-            let windows = caller.limits.iter().map(|limit| Window::new(*limit, 0, now)).collect();
-            *entry = Arc::new(Account { limits: caller.limits.clone(), windows: Mutex::new(windows) });
+        let account = keys
+            .entry(caller.key_id.clone())
+            .or_insert_with(|| Arc::new(Account { windows: Mutex::default() }));
+        if account.has(&caller.limits) {
+            return;
         }
+        let mut windows = account.windows();
+        let mut old = std::mem::take(&mut *windows);
+        windows.extend(caller.limits.iter().map(|limit| {
+            if let Some(at) = old.iter().position(|window| window.counts_as(*limit)) {
+                let mut window = old.swap_remove(at);
+                window.limit = *limit;
+                return window;
+            }
+            let past = history.iter().find(|(period, _, _)| *period == limit.period);
+            let used = past.map_or(0, |(_, requests, used)| match limit.metric {
+                Metric::Requests => *requests,
+                metric => used.of(metric),
+            });
+            Window::new(*limit, used, now)
+        }));
     }
 
     /// Reserves the most a call may use from every limit of its key, or from none.
@@ -121,10 +172,11 @@ impl Quota {
                 self.account(caller).ok_or_else(|| Error::internal("a key's counters vanished"))?
             }
         };
-        let mut windows = account.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = account.windows();
         for window in windows.iter_mut() {
             let amount = most.of(window.limit.metric);
             if let Some(full) = window.would_overflow(amount, now) {
+                telemetry::metrics::limit_rejected(label(window.limit.metric), "key");
                 return Err(refusal(caller, window.limit, amount, full));
             }
         }
@@ -136,27 +188,29 @@ impl Quota {
 
     /// Tells how every limit of a key stands.
     pub fn standing(&self, caller: &Caller, now: SystemTime) -> Vec<Standing> {
-        let Some(account) = self.account(caller) else {
-            return caller
-                .limits
-                .iter()
-                .map(|limit| Standing { limit: *limit, used: 0, reset: window::end_of(limit.period, now) })
-                .collect();
+        let stands = |window: &mut Window| {
+            let (held, reserved) = (window.used(now), window.reserved());
+            Standing { limit: window.limit, used: held - reserved, reserved, reset: window.reset(now) }
         };
-        let mut windows = account.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows
-            .iter_mut()
-            .map(|window| Standing {
-                limit: window.limit,
-                used: window.used(now),
-                reset: window::end_of(window.limit.period, now),
-            })
-            .collect()
+        match self.account(caller) {
+            Some(account) => account.windows().iter_mut().map(stands).collect(),
+            None => caller.limits.iter().map(|limit| stands(&mut Window::new(*limit, 0, now))).collect(),
+        }
     }
 
     fn account(&self, caller: &Caller) -> Option<Arc<Account>> {
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.get(&caller.key_id).filter(|account| *account.limits == *caller.limits).cloned()
+        keys.get(&caller.key_id).filter(|account| account.has(&caller.limits)).cloned()
+    }
+}
+
+/// Returns the metric label of a limit.
+fn label(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Requests => "rpm",
+        Metric::InputTokens | Metric::OutputTokens | Metric::Tokens => "tpm",
+        Metric::Concurrent => "concurrency",
+        Metric::CostNanos => "budget",
     }
 }
 
@@ -197,9 +251,11 @@ impl Reservation {
 
     fn finish(&mut self, used: Amounts) {
         let Some(account) = self.account.take() else { return };
-        let mut windows = account.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        for (window, ticket) in windows.iter_mut().zip(self.tickets.drain(..)) {
-            window.settle(ticket, used.of(window.limit.metric));
+        for window in account.windows().iter_mut() {
+            // The key's limits may have changed since; what is no longer limited needs no settling.
+            if let Some(at) = self.tickets.iter().position(|ticket| window.counts_as(ticket.limit)) {
+                window.settle(self.tickets.swap_remove(at), used.of(window.limit.metric));
+            }
         }
     }
 }
@@ -281,6 +337,47 @@ mod tests {
         assert!(quota.needs_history(&caller, at(0)).is_none());
         assert!(quota.reserve(&caller, tokens(6, 5), at(0)).is_err());
         quota.reserve(&caller, tokens(5, 5), at(0)).unwrap();
+    }
+
+    #[test]
+    fn of_two_first_calls_the_slower_seed_changes_nothing() {
+        let (quota, caller) = (Quota::default(), caller(&[(Metric::CostNanos, Period::Day, 100)]));
+        let history = [(Period::Day, 1, tokens(60, 30))];
+        assert!(quota.needs_history(&caller, at(0)).is_some());
+        quota.seed(&caller, &history, at(0));
+        let _first = quota.reserve(&caller, tokens(5, 5), at(0)).unwrap();
+        quota.seed(&caller, &history, at(0));
+        assert!(quota.reserve(&caller, tokens(1, 0), at(0)).is_err());
+    }
+
+    #[test]
+    fn changed_limits_forget_nothing_and_running_calls_settle_into_them() {
+        let quota = Quota::default();
+        let before = caller(&[(Metric::CostNanos, Period::Day, 100)]);
+        let running = quota.reserve(&before, tokens(40, 40), at(0)).unwrap();
+        let after = caller(&[(Metric::Requests, Period::Day, 9), (Metric::CostNanos, Period::Day, 90)]);
+        assert!(quota.needs_history(&after, at(1)).is_some());
+        quota.seed(&after, &[(Period::Day, 4, tokens(0, 0))], at(1));
+        assert!(quota.reserve(&after, tokens(6, 5), at(1)).is_err(), "80 are reserved");
+        let stands = quota.standing(&after, at(1));
+        assert_eq!((stands[0].used, stands[1].used, stands[1].reserved), (4, 0, 80));
+        running.settle(tokens(40, 45));
+        let stands = quota.standing(&after, at(1));
+        assert_eq!((stands[0].used, stands[1].used, stands[1].reserved), (4, 85, 0));
+    }
+
+    #[test]
+    fn a_standing_tells_used_and_reserved_apart_and_when_it_ends() {
+        let limits = [(Metric::Tokens, Period::Minute, 100), (Metric::Concurrent, Period::Total, 2)];
+        let (quota, caller) = (Quota::default(), caller(&limits));
+        quota.reserve(&caller, tokens(10, 80), at(0)).unwrap().settle(tokens(10, 5));
+        let _running = quota.reserve(&caller, tokens(10, 20), at(1)).unwrap();
+        let shown: Vec<_> =
+            quota.standing(&caller, at(2)).iter().map(|standing| standing.to_proto("k")).collect();
+        assert_eq!((&*shown[0].subject, &*shown[0].metric, &*shown[0].window), ("key:k", "tokens", "minute"));
+        assert_eq!((shown[0].limit, shown[0].used, shown[0].reserved_amount), (100, 15, 30));
+        assert_eq!(shown[0].reset_time, Some(at(62).into()), "the last leaves the window");
+        assert_eq!((&*shown[1].window, shown[1].used, &shown[1].reset_time), ("", 1, &None));
     }
 
     #[test]

@@ -21,11 +21,14 @@ pub(super) struct Window {
     slots: VecDeque<(u64, i64)>,
     /// Calendar windows: where the current period starts.
     start: SystemTime,
+    /// What running calls hold, of all periods.
+    reserved: i64,
 }
 
 /// What was added and where, to settle it later.
 #[derive(Debug)]
 pub(super) struct Ticket {
+    pub(super) limit: Limit,
     slot: u64,
     start: SystemTime,
     amount: i64,
@@ -42,11 +45,35 @@ pub(super) struct Full {
 
 impl Window {
     pub(super) fn new(limit: Limit, used: i64, now: SystemTime) -> Self {
-        let mut window = Self { limit, used: 0, slots: VecDeque::new(), start: start_of(limit.period, now) };
+        let start = start_of(limit.period, now);
+        let mut window = Self { limit, used: 0, slots: VecDeque::new(), start, reserved: 0 };
         if window.sliding().is_none() && limit.metric != Metric::Concurrent {
             window.used = used;
         }
         window
+    }
+
+    /// Tells whether this window counts what that limit counts, whatever the amounts.
+    pub(super) fn counts_as(&self, limit: Limit) -> bool {
+        self.limit.metric == limit.metric
+            && (self.limit.period == limit.period || limit.metric == Metric::Concurrent)
+    }
+
+    /// Returns the part of what was last told as used that running calls only hold in reserve.
+    pub(super) fn reserved(&self) -> i64 {
+        self.reserved.clamp(0, self.used.max(0))
+    }
+
+    /// Returns when the period ends, or all that was used has left the window.
+    pub(super) fn reset(&self, now: SystemTime) -> Option<SystemTime> {
+        if self.limit.metric == Metric::Concurrent {
+            return None;
+        }
+        let Some(width) = self.slot_width() else { return end_of(self.limit.period, now) };
+        let Some((last, _)) = self.slots.back() else { return Some(now) };
+        let end = u32::try_from(SLOTS + 1).ok().and_then(|slots| width.checked_mul(slots))?;
+        let start = Duration::from_millis(last.checked_mul(u64::try_from(width.as_millis()).ok()?)?);
+        SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(end)
     }
 
     /// Returns what is used and reserved now.
@@ -66,18 +93,25 @@ impl Window {
     pub(super) fn add(&mut self, amount: i64, now: SystemTime) -> Ticket {
         self.advance(now);
         self.used = self.used.saturating_add(amount);
-        let slot = self.slot(now);
+        let mut slot = self.slot(now);
         if self.sliding().is_some() {
             match self.slots.back_mut() {
-                Some((last, held)) if *last >= slot => *held = held.saturating_add(amount),
+                // A clock that went back: it is counted here, so it is settled here.
+                Some((last, held)) if *last >= slot => (slot, *held) = (*last, held.saturating_add(amount)),
                 _ => self.slots.push_back((slot, amount)),
             }
         }
-        Ticket { slot, start: self.start, amount }
+        if self.reserves() {
+            self.reserved = self.reserved.saturating_add(amount);
+        }
+        Ticket { limit: self.limit, slot, start: self.start, amount }
     }
 
     /// Replaces a reserved amount by what was used.
     pub(super) fn settle(&mut self, ticket: Ticket, used: i64) {
+        if self.reserves() {
+            self.reserved = self.reserved.saturating_sub(ticket.amount);
+        }
         let correction = match self.limit.metric {
             // The request was made, whatever became of it.
             Metric::Requests => return,
@@ -89,10 +123,15 @@ impl Window {
             if self.start == ticket.start {
                 self.used = self.used.saturating_add(correction);
             }
-        } else if let Some((_, held)) = self.slots.iter_mut().rev().find(|(slot, _)| *slot <= ticket.slot) {
+        } else if let Some((_, held)) = self.slots.iter_mut().rev().find(|(slot, _)| *slot == ticket.slot) {
             *held = held.saturating_add(correction);
             self.used = self.used.saturating_add(correction);
         }
+    }
+
+    /// Tells whether calls hold an amount of this that only their end makes true.
+    fn reserves(&self) -> bool {
+        !matches!(self.limit.metric, Metric::Requests | Metric::Concurrent)
     }
 
     fn advance(&mut self, now: SystemTime) {
@@ -124,14 +163,19 @@ impl Window {
     }
 
     fn slot(&self, now: SystemTime) -> u64 {
-        let Some(span) = self.sliding() else { return 0 };
+        let Some(width) = self.slot_width() else { return 0 };
         let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let width = (span.as_millis() / u128::from(SLOTS)).max(1);
-        u64::try_from(since_epoch.as_millis() / width).unwrap_or(u64::MAX)
+        u64::try_from(since_epoch.as_millis() / width.as_millis().max(1)).unwrap_or(u64::MAX)
+    }
+
+    /// Returns the width of a slot in whole milliseconds, rounded up: all slots together never span less than the window.
+    fn slot_width(&self) -> Option<Duration> {
+        let millis = u64::try_from(self.sliding()?.as_millis()).ok()?.div_ceil(SLOTS);
+        Some(Duration::from_millis(millis))
     }
 
     fn wait_for(&self, amount: i64, now: SystemTime) -> Option<Duration> {
-        let Some(span) = self.sliding() else {
+        let Some(width) = self.slot_width() else {
             return end_of(self.limit.period, now).and_then(|end| end.duration_since(now).ok());
         };
         let mut excess = self.used.saturating_add(amount).saturating_sub(self.limit.amount);
@@ -140,7 +184,6 @@ impl Window {
             excess = excess.saturating_sub(*held);
             if excess <= 0 {
                 let slots = (slot + SLOTS + 1).saturating_sub(slot_now);
-                let width = span / u32::try_from(SLOTS).unwrap_or(60);
                 return Some((width * u32::try_from(slots).unwrap_or(u32::MAX)).max(super::LEAST_WAIT));
             }
         }
@@ -186,6 +229,31 @@ mod tests {
         assert_eq!(end_of(Period::Month, now), Some(time("2027-03-01T00:00:00Z")));
         assert_eq!(end_of(Period::Day, now), Some(time("2027-03-01T00:00:00Z")));
         assert_eq!(end_of(Period::Total, now), None);
+    }
+
+    #[test]
+    fn a_slot_of_a_second_does_not_leave_it_early() {
+        let limit = Limit { metric: Metric::Requests, period: Period::Second, amount: 1 };
+        // Late in its slot, whatever the slots' width: the worst moment.
+        for late in 0..40 {
+            let first = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_000 + late);
+            let mut window = Window::new(limit, 0, first);
+            window.add(1, first);
+            assert!(window.would_overflow(1, first + Duration::from_millis(999)).is_some(), "{late}");
+            assert!(window.would_overflow(1, first + Duration::from_millis(1_040)).is_none(), "{late}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_outlives_its_window_changes_nothing_of_the_next() {
+        let limit = Limit { metric: Metric::Tokens, period: Period::Minute, amount: 100 };
+        let start = time("2027-02-28T12:00:00Z");
+        let mut window = Window::new(limit, 0, start);
+        let old = window.add(90, start);
+        let later = start + Duration::from_secs(90);
+        window.add(50, later);
+        window.settle(old, 5);
+        assert_eq!((window.used(later), window.reserved()), (50, 50));
     }
 
     #[test]

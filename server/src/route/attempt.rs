@@ -71,8 +71,17 @@ pub async fn dispatch(
     let mut left = tries.len();
     for candidate in tries {
         left -= 1;
-        call.attempts.push(Attempt::start(candidate.target.clone(), Instant::now()));
-        before_attempt(call)?;
+        let now = Instant::now();
+        if now >= deadline.at {
+            let error = super::guarded::deadline_error(deadline);
+            return Err(error.attempts(call.attempts.iter().map(Attempt::to_proto).collect()));
+        }
+        call.attempts.push(Attempt::start(candidate.target.clone(), now));
+        if let Err(error) = before_attempt(call) {
+            // It was not made, so nothing may tell of it.
+            call.attempts.pop();
+            return Err(error.attempts(call.attempts.iter().map(Attempt::to_proto).collect()));
+        }
         let failed = match attempt(candidate, call, request, timeouts, deadline).await {
             Ok(dispatched) => return Ok(dispatched),
             Err(Failed::Deadline(error)) => {
@@ -184,16 +193,30 @@ fn outgoing<'a, T>(
     }
 }
 
+/// Most bytes that are held back for the first content: role frames and pings are small, whatever comes else is none.
+const MOST_HELD: usize = 1 << 20;
+/// What holding an item costs beside its bytes.
+const ITEM: usize = 256;
+
 /// Reads up to and including the first item that a caller may see as an answer. Failures up to here can still be
 /// a real status, and another target may be tried unseen.
 async fn hold_until_content(items: &mut Items<provider::Error>) -> Result<Vec<Item>, provider::Error> {
     let mut held = Vec::with_capacity(2);
+    let mut bytes = 0_usize;
     while let Some(item) = items.next().await {
         let item = item?;
         let commits = is_content(&item);
         held.push(item);
         if commits {
             return Ok(held);
+        }
+        let size = if let Some(Item::Raw(piece, _)) = held.last() { piece.len() } else { 0 };
+        bytes = bytes.saturating_add(size).saturating_add(ITEM);
+        if bytes > MOST_HELD {
+            return Err(provider::Error::new(
+                Kind::BadResponse,
+                format!("no content within the first {MOST_HELD} bytes of the stream"),
+            ));
         }
     }
     if held.is_empty() {
@@ -209,3 +232,6 @@ fn is_content(item: &Item) -> bool {
         Item::Event(event) => !matches!(event, Event::Start(_) | Event::PartStart(_) | Event::Usage(_)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 pub(super) fn note(attempts: &mut [Attempt], failure: &provider::Error, now: Instant) {
     let Some(attempt) = attempts.last_mut() else { return };
     attempt.end(failure.kind.as_str(), now);
+    attempt.unsent = failure.unsent;
     if failure.http_status != 0 {
         attempt.http_status = failure.http_status;
     }

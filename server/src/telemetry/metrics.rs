@@ -45,6 +45,8 @@ pub const INFLIGHT: &str = "tollgate_inflight_requests";
 pub const STREAM_ABORTS: &str = "tollgate_stream_aborts_total";
 /// Calls refused before anybody knew who called, by `reason`.
 pub const AUTH_FAILURES: &str = "tollgate_auth_failures_total";
+/// Calls refused by a limit, by `limit` (`rpm`, `tpm`, `concurrency`, `budget`) and `scope` (whose limit: `key`).
+pub const LIMIT_REJECTIONS: &str = "tollgate_limit_rejections_total";
 /// Always 1, by `version` and `commit`.
 pub const BUILD_INFO: &str = "tollgate_build_info";
 
@@ -128,6 +130,13 @@ pub fn auth_failed(reason: &str) {
     }
 }
 
+/// Counts a call that a limit refused. Both are of a few fixed words.
+pub fn limit_rejected(limit: &'static str, scope: &'static str) {
+    if is_installed() {
+        metrics::counter!(LIMIT_REJECTIONS, "limit" => limit, "scope" => scope).increment(1);
+    }
+}
+
 /// Handles made earlier would count nowhere for ever.
 fn is_installed() -> bool {
     matches!(HANDLE.get(), Some(Ok(_)))
@@ -158,6 +167,7 @@ fn describe() {
     metrics::describe_gauge!(INFLIGHT, "Calls that are running.");
     metrics::describe_counter!(STREAM_ABORTS, "Streams that ended early, by who ended them.");
     metrics::describe_counter!(AUTH_FAILURES, "Calls refused before anybody knew who called.");
+    metrics::describe_counter!(LIMIT_REJECTIONS, "Calls refused by a limit, by kind and by whose it is.");
     metrics::describe_gauge!(BUILD_INFO, "Always 1; tells the version.");
 }
 

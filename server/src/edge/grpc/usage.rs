@@ -1,4 +1,4 @@
-//! `UsageService`: `meter` does the work.
+//! `UsageService`: `meter` and `quota` do the work.
 
 use std::time::Duration;
 
@@ -48,10 +48,11 @@ impl UsageService for Services {
 
     async fn get_quota(
         &self,
-        _: Request<v1::GetQuotaRequest>,
+        request: Request<v1::GetQuotaRequest>,
     ) -> Result<Response<v1::GetQuotaResponse>, Status> {
-        // No limit applies to any key yet, which is what an empty list says.
-        Ok(Response::new(v1::GetQuotaResponse::default()))
+        let caller = access::caller(request.extensions())?;
+        let quotas = self.edge.pipeline.quotas(&caller).await;
+        quotas.map(Response::new).map_err(|error| to_status(&error))
     }
 
     async fn watch_usage(

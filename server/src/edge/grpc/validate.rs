@@ -300,12 +300,23 @@ pub(super) fn text_bytes(input: &v1::ChatInput) -> usize {
             Some(tool::Kind::Function(one)) => {
                 one.name.len() + one.description.len() + one.parameters_json_schema.len()
             }
-            Some(tool::Kind::Custom(one)) => one.name.len() + one.description.len(),
+            Some(tool::Kind::Custom(one)) => {
+                let grammar = one.grammar.as_ref().map_or(0, |grammar| grammar.definition.len());
+                one.name.len() + one.description.len() + grammar
+            }
             Some(tool::Kind::Upstream(one)) => one.config_json.len(),
             None => 0,
         })
         .sum();
-    messages + tools
+    let schema = match input.output_format.as_ref().and_then(|format| format.kind.as_ref()) {
+        Some(output_format::Kind::JsonSchema(one)) => {
+            one.name.len() + one.description.len() + one.schema_json.len()
+        }
+        Some(output_format::Kind::Grammar(one)) => one.definition.len(),
+        _ => 0,
+    };
+    let prediction: usize = input.prediction.iter().map(part_bytes).sum();
+    messages + tools + schema + prediction
 }
 
 /// Sums the text that an embedding model reads, in bytes; a token id counts as four.

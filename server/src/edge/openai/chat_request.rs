@@ -64,6 +64,9 @@ const FIELDS: &[Field] = &[
     field("prompt_cache_options", Kind::Object),
 ];
 
+/// Keys beside `messages` whose values the model reads as a part of the prompt.
+const PROMPT: [&str; 4] = ["tools", "functions", "response_format", "prediction"];
+
 /// What the scan found.
 #[derive(Debug)]
 pub(super) struct Scanned {
@@ -97,6 +100,12 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
     let model = scan.get("model").map(|node| node.text()).transpose()?.unwrap_or_default();
     let end_user = scan.get("safety_identifier").or_else(|| scan.get("user"));
     let end_user_id = end_user.map(|node| node.text()).transpose()?.unwrap_or_default();
+    let beside: usize = PROMPT
+        .iter()
+        .filter(|name| scan.get(name).is_some())
+        .filter_map(|name| scan.span(name))
+        .map(|span| span.len())
+        .sum();
     Ok(Scanned {
         asked: Asked {
             model,
@@ -104,7 +113,7 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
             usage_wanted,
             max_output_tokens,
             choice_count: scan.get("n").map(|node| node.integer(1, 128)).transpose()?.unwrap_or(1),
-            input_bytes: messages.bytes,
+            input_bytes: messages.bytes + beside,
             end_user_id: cut(end_user_id, MAX_END_USER),
         },
         model: scan.span("model").unwrap_or_default(),

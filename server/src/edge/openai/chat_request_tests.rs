@@ -35,6 +35,18 @@ fn a_good_request_is_read_without_being_touched() {
 }
 
 #[test]
+fn what_the_model_reads_beside_the_messages_counts_as_prompt() {
+    let bytes = |body: &str| scan(body.as_bytes()).unwrap().asked.input_bytes;
+    let plain = bytes(GOOD);
+    let tools = r#"[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]"#;
+    let format = r#"{"type":"json_schema","json_schema":{"name":"a","schema":{"type":"object"}}}"#;
+    for (name, value) in [("tools", tools), ("response_format", format)] {
+        assert_eq!(bytes(&with(&format!(r#""{name}":{value}"#))), plain + value.len());
+    }
+    assert_eq!(bytes(&with(r#""tools":null,"seed":12345"#)), plain, "what is not there does not count");
+}
+
+#[test]
 fn null_is_absent_for_every_optional_key() {
     for field in FIELDS {
         if !matches!(field.kind, Kind::Model | Kind::Special) {

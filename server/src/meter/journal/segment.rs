@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::meter::private;
+
 /// The segment that is written.
 pub(super) struct Segment {
     file: File,
@@ -18,7 +20,7 @@ pub(super) struct Segment {
 impl Segment {
     pub(super) fn create(dir: &Path, number: u64) -> io::Result<Self> {
         let path = dir.join(format!("{number:06}.log"));
-        let file = File::options().create_new(true).append(true).open(&path)?;
+        let file = private::file().create_new(true).append(true).open(&path)?;
         Ok(Self { file, path, number, bytes: 0, torn: false })
     }
 

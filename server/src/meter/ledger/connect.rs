@@ -1,8 +1,10 @@
 //! Opening the store: settings, schema and its versions, and errors in an operator's words.
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::meter::private;
 
 /// Each step takes the schema from its index to the next version.
 ///
@@ -75,13 +77,16 @@ const MIGRATIONS: [&str; 1] = ["
 /// Opens the store for writing and brings its schema up to date.
 pub(super) fn writer(store: &Path) -> Result<Connection, String> {
     if let Some(folder) = store.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(|error| {
+        private::make_dir(folder).map_err(|error| {
             format!(
                 "cannot make the folder {} for the store: {error}; check its permissions",
                 folder.display()
             )
         })?;
     }
+    // SQLite gives `-wal` and `-shm` the mode of the database, so the first to make that decides. If it cannot be made
+    // here, SQLite says why not.
+    let _ = private::file().create(true).append(true).open(store);
     let mut connection = Connection::open(store).map_err(|error| explain(store, &error))?;
     configure(&connection)
         .and_then(|()| read_version(&connection))

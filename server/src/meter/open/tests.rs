@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    call::{Asked, Attempt, Operation, Surface},
+    call::{Asked, Attempt, Operation, Seen, Surface},
     meter::testing::{caller, id, meter, rows, target},
 };
 
@@ -148,7 +148,60 @@ async fn a_panic_leaves_a_record_too() {
         panic!("a mistake of ours");
     });
     assert!(broken.await.unwrap_err().is_panic());
-    assert_eq!(room.row().status, "CANCELLED");
+    assert_eq!(room.row().status, "INTERNAL");
+}
+
+#[tokio::test]
+async fn a_panic_in_a_stream_is_an_internal_error_of_that_call_alone() {
+    let room = Room::new();
+    let broken = stream::iter([1]).map(|_| -> Result<Item, Error> { panic!("a mistake of ours") });
+    let answer = room.dispatched(1).follow(Box::pin(broken), Vec::new());
+    let mut handed_on: Vec<_> = answer.collect().await;
+    assert_eq!(handed_on.len(), 1);
+    assert_eq!(handed_on.pop().unwrap().unwrap_err().reason(), Reason::Internal);
+    assert_eq!(room.row().status, "INTERNAL");
+}
+
+#[tokio::test]
+async fn an_answer_whose_record_cannot_be_written_ends_in_an_error_on_every_lane() {
+    let seen = Seen { content_events: 1, last: true, progress: true, ..Seen::default() };
+    let ends = [
+        Item::Event(Event::End(v1::StreamEnd::default().into())),
+        Item::Raw(bytes::Bytes::from_static(b"{}"), seen),
+        Item::Embeddings(v1::EmbedResponse::default().into()),
+    ];
+    for end in ends {
+        let room = Room::new();
+        let open = room.dispatched(1);
+        room.meter.journal.break_for_test();
+        let handed_on: Vec<_> = open.follow(Box::pin(stream::iter([Ok(end)])), Vec::new()).collect().await;
+        assert_eq!(handed_on.len(), 1);
+        assert_eq!(handed_on[0].as_ref().unwrap_err().reason(), Reason::StoreUnavailable);
+        let row = room.row();
+        assert_eq!((&*row.status, &*row.error_reason), ("UNAVAILABLE", "STORE_UNAVAILABLE"));
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_never_worked_for_a_call_is_not_paid() {
+    for (outcome, http_status, sent_and_paid) in [
+        ("unavailable", 0, false),
+        ("invalid", 0, false),
+        ("rate_limited", 429, false),
+        ("unavailable", 503, false),
+        ("timeout", 0, true),
+        ("unavailable", 200, true),
+        ("no connection", 0, false),
+    ] {
+        let room = Room::new();
+        let mut open = room.dispatched(1);
+        let attempt = open.call.attempts.last_mut().unwrap();
+        attempt.http_status = http_status;
+        attempt.end(if outcome == "no connection" { "timeout" } else { outcome }, Instant::now());
+        attempt.unsent = outcome == "no connection";
+        open.refuse(Error::new(Reason::UpstreamUnavailable, "it failed"));
+        assert_eq!(room.row().usage.is_some(), sent_and_paid, "{outcome} {http_status}");
+    }
 }
 
 #[tokio::test]

@@ -50,6 +50,27 @@ fn a_plain_request_and_a_tool_round_trip_pass() {
 }
 
 #[test]
+fn what_the_model_reads_beside_the_messages_counts_as_prompt() {
+    let mut input = valid();
+    let plain = text_bytes(&input);
+    let schema = v1::JsonSchemaFormat {
+        name: "abc".into(),
+        description: "de".into(),
+        schema_json: "{}".into(),
+        ..Default::default()
+    };
+    input.output_format = Some(v1::OutputFormat { kind: Some(output_format::Kind::JsonSchema(schema)) });
+    let function = v1::FunctionTool {
+        name: "f".into(),
+        description: "gh".into(),
+        parameters_json_schema: "{\"a\":1}".into(),
+        ..Default::default()
+    };
+    input.tools.push(v1::Tool { kind: Some(tool::Kind::Function(function)), ..Default::default() });
+    assert_eq!(text_bytes(&input), plain + 7 + 10);
+}
+
+#[test]
 fn each_refusal_names_its_field() {
     assert_eq!(refused(|input| input.model.clear()), "input.model");
     assert_eq!(refused(|input| input.messages.clear()), "input.messages");

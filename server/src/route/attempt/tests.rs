@@ -1,0 +1,108 @@
+//! Tests of what is dispatched and what is not.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, ready};
+
+use super::*;
+use crate::{
+    call::{Asked, Caller, Operation, Payload, Seen, Surface},
+    error::Reason,
+    provider::{Named, Provider},
+};
+
+/// Answers with pings and nothing else, and counts how often it was asked.
+#[derive(Default)]
+struct Pinging(AtomicUsize);
+
+impl Provider for Pinging {
+    fn chat<'a>(&'a self, _: Outgoing<'a, v1::ChatInput>) -> BoxFuture<'a, Result<Answer, provider::Error>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let ping = || Ok(Item::Raw(Bytes::from_static(b": ping\n\n"), Seen::default()));
+        Box::pin(ready(Ok(Answer {
+            warnings: Vec::new(),
+            headers: HeaderMap::new(),
+            http_status: 200,
+            upstream_request_id: String::new(),
+            items: Box::pin(stream::repeat_with(ping)),
+        })))
+    }
+
+    fn embed<'a>(
+        &'a self,
+        _: Outgoing<'a, v1::EmbedRequest>,
+    ) -> BoxFuture<'a, Result<Answer, provider::Error>> {
+        Box::pin(ready(Err(provider::Error::new(Kind::Unsupported, "no embeddings here"))))
+    }
+}
+
+fn call() -> Call {
+    Call {
+        id: uuid::Uuid::now_v7(),
+        started: Instant::now(),
+        create_time: SystemTime::now(),
+        surface: Surface::Grpc,
+        operation: Operation::Chat,
+        caller: Arc::new(Caller::for_test()),
+        asked: Asked { streamed: true, ..Asked::default() },
+        options: v1::CallOptions::default(),
+        tags: std::collections::BTreeMap::new(),
+        deadline: None,
+        traceparent: None,
+        attempts: Vec::new(),
+    }
+}
+
+/// Dispatches to the pinging provider; tells the error, the attempts of the call, and how often it was asked.
+async fn run(deadline: Instant, journal: Result<(), Error>) -> (Error, Vec<Attempt>, usize) {
+    let pinging = Arc::new(Pinging::default());
+    let target = Target {
+        name: "p/m".into(),
+        provider: "p".into(),
+        model: "m".into(),
+        vendor: "p".into(),
+        rates: None,
+    };
+    let provider = Named { name: "p".into(), vendor: "p".into(), adapter: pinging.clone() };
+    let plan = Plan {
+        candidates: vec![Candidate { target: Arc::new(target), provider }],
+        attempts: 3,
+        first_token: None,
+    };
+    let mut call = call();
+    let request = Request::Chat(Payload::typed(v1::ChatInput::default()));
+    let hour = Duration::from_secs(3600);
+    let timeouts = Timeouts { first_token: hour, idle: hour };
+    let deadline = Deadline { at: deadline, by_caller: true };
+    let done = dispatch(&plan, &mut call, &request, timeouts, deadline, |_| journal.clone()).await;
+    (done.err().unwrap(), call.attempts, pinging.0.load(Ordering::Relaxed))
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}
+
+#[tokio::test]
+async fn nothing_is_dispatched_after_the_deadline() {
+    let (error, attempts, asked) = run(Instant::now(), Ok(())).await;
+    assert_eq!(error.reason(), Reason::CallerDeadlineExceeded);
+    assert_eq!((attempts.len(), asked), (0, 0));
+}
+
+#[tokio::test]
+async fn an_attempt_that_cannot_be_written_down_is_not_made_and_not_told_of() {
+    let (error, attempts, asked) = run(soon(), Err(Error::new(Reason::StoreUnavailable, "full"))).await;
+    assert_eq!(error.reason(), Reason::StoreUnavailable);
+    assert_eq!((attempts.len(), asked, error.facts().attempts.len()), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_stream_that_never_comes_to_its_content_is_not_held_for_ever() {
+    let (error, attempts, asked) = run(soon(), Ok(())).await;
+    assert_eq!(error.reason(), Reason::UpstreamBadResponse);
+    assert_eq!((attempts[0].outcome, asked), ("bad_response", 1));
+}
