@@ -27,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Pipeline;
 
+/// What the caller learns of a panic.
+const PANICKED: &str = "the gateway failed at this request; its log has the place";
+
 /// What every surface shares. Cheap to clone.
 #[derive(Clone)]
 pub struct Edge {
