@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     call::{self, Item, Operation, Payload, Reply, Surface},
-    edge::{arrival, fold},
+    edge::fold,
     error::{Error, Reason},
 };
 
@@ -34,20 +34,8 @@ pub(super) async fn complete(State(shared): State<Shared>, request: Request) -> 
 
 async fn answer(shared: &Shared, request: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {
     let edge = &shared.edge;
-    let caller = edge.pipeline.authenticate(&request.headers, request.uri.query())?;
-    let (call, read) = arrival::call(&request.headers, caller, Surface::OpenAiChat, Operation::Chat);
-    head.id = call.id;
-    let mut open = edge.pipeline.open(call);
-    if let Err(failed) = read {
-        return Err(open.refuse(failed));
-    }
-    let body = match body::read(&request.headers, body, edge.limits.body).await {
-        Ok(body) => body,
-        Err(failed) => {
-            head.close = true;
-            return Err(open.refuse(failed));
-        }
-    };
+    let (mut open, body) =
+        body::open(edge, request, body, head, (Surface::OpenAiChat, Operation::Chat)).await?;
     let mut scanned = match chat_request::scan(&body) {
         Ok(scanned) => scanned,
         Err(failed) => return Err(open.refuse(failed)),
