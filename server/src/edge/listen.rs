@@ -1,9 +1,15 @@
 //! The sockets: accepting, TLS, HTTP/1.1 and HTTP/2 on one port, limits on what a connection may cost, and draining.
 
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    any::Any, convert::Infallible, net::SocketAddr, panic::AssertUnwindSafe, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, body::Body, response::Response, routing::future::RouteFuture};
-use futures_util::future::{self, Either, Ready};
+use futures_util::{
+    FutureExt as _,
+    future::{self, CatchUnwind, Either, Map, Ready},
+};
 use http::{HeaderValue, Request, StatusCode, header::CONNECTION};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -18,7 +24,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{Limits, stall::Stall, tls};
+use super::{Limits, grpc, openai, stall::Stall, tls};
 
 /// Connections that wait to be accepted; a burst of thousands must not be refused by the kernel.
 const BACKLOG: u32 = 16_384;
@@ -154,22 +160,35 @@ impl Connection {
     }
 }
 
-/// The app behind the limit on request heads, which hyper holds to the byte on HTTP/2 only.
+/// The app behind the limit on request heads, which hyper holds to the byte on HTTP/2 only, and with a bottom: what
+/// panics fails for its own caller only, who is told so.
 struct Guard {
     app: Router,
     header: usize,
 }
 
+/// What became of a request.
+type Outcome = Result<Response, Infallible>;
+type Survived = CatchUnwind<AssertUnwindSafe<RouteFuture<Infallible>>>;
+type Tell = fn(Result<Outcome, Box<dyn Any + Send>>) -> Outcome;
+
 impl hyper::service::Service<Request<Incoming>> for Guard {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<RouteFuture<Infallible>, Ready<Result<Response, Infallible>>>;
+    type Future = Either<Map<Survived, Tell>, Ready<Outcome>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let uri = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
         if fields.sum::<usize>() + uri <= self.header {
-            return Either::Left(tower::Service::call(&mut self.app.clone(), request));
+            // The hook of `telemetry::log` has told the place; the panic's message may quote the request.
+            let tell: Tell = if grpc::is_grpc(request.headers()) {
+                |outcome| outcome.unwrap_or_else(|_| Ok(grpc::broken()))
+            } else {
+                |outcome| outcome.unwrap_or_else(|_| Ok(openai::broken()))
+            };
+            let answer = tower::Service::call(&mut self.app.clone(), request);
+            return Either::Left(AssertUnwindSafe(answer).catch_unwind().map(tell));
         }
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -299,6 +318,24 @@ mod tests {
         let request = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(16 * 1024));
         let answer = exchange(running.addr, request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_its_own_call_and_spares_the_connection() {
+        async fn fall() -> String {
+            panic!("of a test")
+        }
+        let app = Router::new().route("/fall", post(fall)).route("/", post(|| async { "stands" }));
+        let running = serve(app, CancellationToken::new(), None).await;
+        let request = "POST /fall HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n";
+        let next = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let answer = exchange(running.addr, format!("{request}\r\n{next}").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+        assert!(answer.contains("x-should-retry: true") && answer.contains(r#""code":"internal_error""#));
+        assert!(!answer.contains("of a test") && answer.ends_with("stands"), "{answer}");
+        let grpc = "content-type: application/grpc\r\nconnection: close\r\n";
+        let answer = exchange(running.addr, format!("{request}{grpc}\r\n").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("grpc-status: 13"), "{answer}");
     }
 
     #[tokio::test]

@@ -27,6 +27,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Pipeline;
 
+/// Largest number of tokens that a request may ask for: what vendors hold in 32 bits.
+const MAX_TOKENS: i64 = i32::MAX as i64;
+/// Most answers to one request.
+const MAX_CHOICES: i64 = 128;
+/// Longest end-user id that goes into the record, in bytes.
+const MAX_END_USER: usize = 512;
+/// What the caller learns of a panic.
+const PANICKED: &str = "the gateway failed at this request; its log has the place";
+
 /// What every surface shares. Cheap to clone.
 #[derive(Clone)]
 pub struct Edge {
@@ -64,6 +73,14 @@ pub fn app(edge: &Edge) -> Result<Router, String> {
         return Ok(app);
     }
     Ok(app.layer(from_fn_with_state(edge.cors.clone(), cors::allow)))
+}
+
+/// Cuts a text to at most this many bytes, between characters.
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+    }
+    text
 }
 
 async fn not_here(request: Request) -> Response {

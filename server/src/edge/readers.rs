@@ -8,35 +8,42 @@ use std::{
     time::Duration,
 };
 
-use futures_util::Stream;
+use futures_util::{Stream, stream::BoxStream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::{
-    call::{Item, Items},
-    error::{Error, Reason},
-};
+use crate::error::{Error, Reason};
 
 /// Longest time for which a caller may leave an item that is ready.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The streams of one surface.
-#[derive(Clone)]
-pub struct Readers {
-    list: Arc<Mutex<Vec<Weak<Mutex<Read>>>>>,
+/// The streams of one surface, which hand on `T`.
+pub struct Readers<T> {
+    list: Arc<Mutex<List<T>>>,
+    /// What a caller finds that comes back too late.
+    farewell: fn(Error) -> T,
+}
+
+type List<T> = Vec<Weak<Mutex<Read<T>>>>;
+
+// Derived, it would ask for `T: Clone`.
+impl<T> Clone for Readers<T> {
+    fn clone(&self) -> Self {
+        Self { list: self.list.clone(), farewell: self.farewell }
+    }
 }
 
 /// A stream and how its caller reads it.
-struct Read {
+struct Read<T> {
     /// Absent once the caller was given up.
-    items: Option<Items>,
-    /// When the last item was handed on; absent while the caller waits for the next.
+    stream: Option<BoxStream<'static, T>>,
+    /// When the last item was handed on, or the stream was begun; absent while the caller waits for the next.
     handed: Option<Instant>,
 }
 
-impl Readers {
-    /// Starts the sweep, which ends with the last clone.
-    pub fn start(patience: Duration) -> Self {
-        let list = Arc::default();
+impl<T: Send + 'static> Readers<T> {
+    /// Starts the sweep, which ends with the last clone. `farewell` makes the last item of a stream that was ended.
+    pub fn start(patience: Duration, farewell: fn(Error) -> T) -> Self {
+        let list: Arc<Mutex<List<T>>> = Arc::default();
         let weak = Arc::downgrade(&list);
         tokio::spawn(async move {
             let mut tick = interval(patience / 4);
@@ -47,18 +54,19 @@ impl Readers {
                 sweep(&list, patience, Instant::now());
             }
         });
-        Self { list }
+        Self { list, farewell }
     }
 
-    /// Follows the items of a call. A caller that does not read them loses the call, which is settled as cancelled.
-    pub fn follow(&self, items: Items) -> Items {
-        let read = Arc::new(Mutex::new(Read { items: Some(items), handed: None }));
+    /// Follows the stream of a call. A caller that does not read it loses the call, which is settled as cancelled.
+    pub fn follow(&self, stream: BoxStream<'static, T>) -> BoxStream<'static, T> {
+        // With a window of zero, a caller makes sure that nobody ever asks for the first item.
+        let read = Arc::new(Mutex::new(Read { stream: Some(stream), handed: Some(Instant::now()) }));
         self.list.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&read));
-        Box::pin(Followed(read))
+        Box::pin(Followed { read, farewell: Some(self.farewell) })
     }
 }
 
-fn sweep(list: &Mutex<Vec<Weak<Mutex<Read>>>>, patience: Duration, now: Instant) {
+fn sweep<T>(list: &Mutex<List<T>>, patience: Duration, now: Instant) {
     let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
     let mut given_up = Vec::new();
     list.retain(|weak| {
@@ -66,9 +74,9 @@ fn sweep(list: &Mutex<Vec<Weak<Mutex<Read>>>>, patience: Duration, now: Instant)
         // A stream that is being polled right now is being read.
         let Ok(mut read) = read.try_lock() else { return true };
         if read.handed.is_some_and(|at| now.saturating_duration_since(at) >= patience) {
-            given_up.extend(read.items.take());
+            given_up.extend(read.stream.take());
         }
-        read.items.is_some()
+        read.stream.is_some()
     });
     let room = list.len() * 2;
     list.shrink_to(room);
@@ -82,21 +90,28 @@ fn sweep(list: &Mutex<Vec<Weak<Mutex<Read>>>>, patience: Duration, now: Instant)
     }
 }
 
-struct Followed(Arc<Mutex<Read>>);
+struct Followed<T> {
+    read: Arc<Mutex<Read<T>>>,
+    /// Absent once it was handed on.
+    farewell: Option<fn(Error) -> T>,
+}
 
-impl Stream for Followed {
-    type Item = Result<Item, Error>;
+impl<T> Stream for Followed<T> {
+    type Item = T;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(items) = read.items.as_mut() else {
-            let error = Error::new(
-                Reason::Cancelled,
-                "the call was ended because its caller did not read the stream",
-            );
-            return Poll::Ready(Some(Err(error)));
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let this = &mut *self;
+        let mut read = this.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(stream) = read.stream.as_mut() else {
+            let last = this.farewell.take().map(|farewell| {
+                farewell(Error::new(
+                    Reason::Cancelled,
+                    "the call was ended because its caller did not read the stream",
+                ))
+            });
+            return Poll::Ready(last);
         };
-        let next = items.as_mut().poll_next(cx);
+        let next = stream.as_mut().poll_next(cx);
         read.handed = next.is_ready().then(Instant::now);
         next
     }
@@ -109,7 +124,11 @@ mod tests {
     use tollgate_api::v1;
 
     use super::*;
-    use crate::call::Event;
+    use crate::call::{Event, Item, Items};
+
+    fn readers() -> Readers<Result<Item, Error>> {
+        Readers::start(PATIENCE, Err)
+    }
 
     fn text() -> Result<Item, Error> {
         Ok(Item::Event(Event::Text(v1::TextDelta::default())))
@@ -127,7 +146,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_whose_caller_stops_reading_is_ended() {
-        let readers = Readers::start(PATIENCE);
+        let readers = readers();
         let (items, dropped) = one_text();
         let mut items = readers.follow(items);
         assert!(items.next().await.unwrap().is_ok());
@@ -135,11 +154,22 @@ mod tests {
         assert!(dropped.await.is_err(), "the sender is dropped with the stream");
         assert!(started.elapsed() < 2 * PATIENCE);
         assert_eq!(items.next().await.unwrap().unwrap_err().reason(), Reason::Cancelled);
+        assert!(items.next().await.is_none(), "the farewell is said once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_whose_caller_never_begins_to_read_is_ended() {
+        let (items, dropped) = one_text();
+        let readers = readers();
+        let _items = readers.follow(items);
+        let started = Instant::now();
+        assert!(dropped.await.is_err(), "the sender is dropped with the stream");
+        assert!(started.elapsed() < 2 * PATIENCE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_waits_for_the_provider_is_left_alone() {
-        let readers = Readers::start(PATIENCE);
+        let readers = readers();
         let (items, mut dropped) = one_text();
         let mut items = readers.follow(items);
         assert!(items.next().await.unwrap().is_ok());
@@ -150,7 +180,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ended_streams_are_forgotten() {
-        let readers = Readers::start(PATIENCE);
+        let readers = readers();
         drop(readers.follow(one_text().0));
         sleep(PATIENCE).await;
         assert!(readers.list.lock().unwrap().is_empty());

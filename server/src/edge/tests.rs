@@ -61,6 +61,32 @@ async fn the_json_twins_want_a_key_before_anything_else() {
 }
 
 #[tokio::test]
+async fn the_json_twins_refuse_in_the_same_words_and_headers_as_their_neighbours() {
+    let (edge, _dir) = here();
+    let secret = edge.pipeline.auth.mint_first().unwrap().unwrap();
+    let app = app(&edge).unwrap();
+    let ask = async |method: &str, path: &str| {
+        let bearer = format!("Bearer {}", secret.expose_secret());
+        ask(&app, request(method, path).header("authorization", bearer)).await
+    };
+    for (method, path, status, code) in [
+        ("POST", "/v1/usage", 405, "unimplemented"),
+        ("OPTIONS", "/v1/quota", 405, "unimplemented"),
+        ("GET", "/v1/usage?x=1", 400, "invalid_request"),
+        ("GET", "/v1/usage/records/%FF", 400, "invalid_request"),
+        ("GET", "/v1/usage/records/nothing", 404, "not_found"),
+    ] {
+        let response = ask(method, path).await;
+        assert_eq!(response.status(), status, "{method} {path}");
+        assert_eq!(response.headers()["x-should-retry"], "false", "{method} {path}");
+        assert!(response.headers().contains_key("x-request-id"), "{method} {path}");
+        assert_eq!(response.headers().contains_key("allow"), status == 405, "{method} {path}");
+        assert_eq!(body(response).await["error"]["code"], code, "{method} {path}");
+    }
+    assert_eq!(ask("HEAD", "/v1/quota").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn only_listed_origins_may_call_from_a_browser() {
     let (mut edge, _dir) = here();
     edge.cors = Arc::new(["https://app.example".to_owned()]);

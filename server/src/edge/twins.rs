@@ -7,24 +7,25 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
-    extract::{Path, Query, RawQuery, State},
+    Router,
+    extract::{Path, Query, RawQuery, State, rejection::PathRejection},
     response::{IntoResponse, Response},
     routing::get,
 };
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+    HeaderMap,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use prost_types::Timestamp;
-use serde_json::json;
 use tollgate_api::{DESCRIPTORS, v1};
 
-use super::{Edge, grpc, status};
+use super::{Edge, grpc, openai};
 use crate::{call::Caller, error::Error, telemetry};
 
+/// What the twins take.
+const METHODS: &str = "GET,HEAD";
 /// Most rows or records of a page.
 const MAX_PAGE: i32 = 1000;
 
@@ -34,10 +35,10 @@ type Pairs = Query<Vec<(String, String)>>;
 /// Returns the routes of the twins.
 pub(super) fn router(edge: &Edge) -> Router {
     Router::new()
-        .route("/v1/usage", get(query_usage))
-        .route("/v1/usage/records", get(list_records))
-        .route("/v1/usage/records/{id}", get(get_record))
-        .route("/v1/quota", get(get_quota))
+        .route("/v1/usage", openai::only(METHODS, get(query_usage)))
+        .route("/v1/usage/records", openai::only(METHODS, get(list_records)))
+        .route("/v1/usage/records/{id}", openai::only(METHODS, get(get_record)))
+        .route("/v1/quota", openai::only(METHODS, get(get_quota)))
         .with_state(edge.clone())
 }
 
@@ -52,20 +53,7 @@ impl From<Error> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let facts = self.0.facts();
-        let row = status::of(facts.reason);
-        let body = json!({ "error": {
-            "message": facts.message,
-            "type": row.openai_type,
-            "param": facts.field,
-            "code": row.openai_code,
-        }});
-        let code = StatusCode::from_u16(row.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (code, Json(body)).into_response();
-        if let Some(wait) = facts.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
-        }
-        response
+        openai::refused(&self.0)
     }
 }
 
@@ -117,11 +105,12 @@ async fn get_record(
     State(edge): State<Edge>,
     headers: HeaderMap,
     RawQuery(raw): RawQuery,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     pairs: Pairs,
 ) -> Result<Response, Refused> {
     let caller = admit(&edge, &headers, raw.as_deref())?;
     none_but_known(&pairs)?;
+    let Path(id) = id.map_err(|_| Error::invalid("id", "id must be UTF-8"))?;
     let answer = edge.pipeline.meter.get_usage_record(&caller, v1::GetUsageRecordRequest { id }).await?;
     Ok(shown("tollgate.v1.GetUsageRecordResponse", &answer)?)
 }
@@ -200,6 +189,8 @@ fn shown(name: &str, message: &impl Message) -> Result<Response, Error> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     async fn body(response: Response) -> serde_json::Value {

@@ -15,7 +15,7 @@ use super::status::{of_tonic, to_call_status, to_status};
 use crate::{
     auth,
     call::{Caller, Operation, Scope, Surface},
-    edge::{Edge, arrival},
+    edge::{Edge, PANICKED, arrival},
     error::{Error, Reason},
     meter::Open,
     telemetry,
@@ -189,6 +189,11 @@ async fn recorded(
 fn polish(response: Response, limit: usize) -> Response {
     let error = response.extensions().get::<Status>().and_then(|status| of_tonic(status, limit));
     error.map_or(response, |error| to_status(&error).into_http())
+}
+
+/// Answers a request in whose handler the gateway panicked.
+pub(in crate::edge) fn broken() -> Response {
+    to_status(&Error::internal(PANICKED)).into_http()
 }
 
 /// Answers an RPC that does not exist here.

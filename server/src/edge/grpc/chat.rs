@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     call::{Asked, Payload, Reply, Request as Wanted},
-    edge::{arrival, fold::fold},
+    edge::{MAX_END_USER, arrival, cut, fold::fold},
     error::{Error, Reason},
     meter::Open,
 };
@@ -117,7 +117,7 @@ fn asked(input: &v1::ChatInput, streamed: bool) -> Asked {
         max_output_tokens: input.max_output_tokens,
         choice_count: input.choice_count.map_or(1, i64::from),
         input_bytes: validate::text_bytes(input),
-        end_user_id: input.end_user_id.chars().take(256).collect(),
+        end_user_id: cut(input.end_user_id.clone(), MAX_END_USER),
     }
 }
 

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::{Services, Told, access, status::to_call_status, validate};
 use crate::{
     call::{Asked, Item, Payload, Request as Wanted},
-    edge::arrival,
+    edge::{MAX_END_USER, arrival, cut},
     error::{Error, Reason},
 };
 
@@ -49,7 +49,7 @@ fn asked(message: &v1::EmbedRequest) -> Asked {
         model: message.model.chars().take(validate::MAX_MODEL).collect(),
         usage_wanted: true,
         input_bytes: validate::embed_bytes(message),
-        end_user_id: message.end_user_id.chars().take(256).collect(),
+        end_user_id: cut(message.end_user_id.clone(), MAX_END_USER),
         ..Asked::default()
     }
 }

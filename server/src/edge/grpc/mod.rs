@@ -34,13 +34,16 @@ use tonic_reflection::server::Builder as Reflection;
 use tonic_web::GrpcWebLayer;
 
 use access::{Authenticate, Door};
-pub(super) use access::{USAGE_SCOPES, is_grpc, permit_one, unknown_rpc};
+pub(super) use access::{USAGE_SCOPES, broken, is_grpc, permit_one, unknown_rpc};
 
 use super::{
     Edge,
     readers::{PATIENCE, Readers},
 };
-use crate::call::Target;
+use crate::{
+    call::{Item, Target},
+    error::Error,
+};
 
 /// The services that health checks know by name.
 const SERVICES: &[&str] = &[
@@ -56,7 +59,7 @@ const SERVICES: &[&str] = &[
 #[derive(Clone)]
 struct Services {
     edge: Edge,
-    readers: Readers,
+    readers: Readers<Result<Item, Error>>,
 }
 
 /// Returns the routes of all gRPC services behind their door. Must be called within a Tokio runtime.
@@ -69,7 +72,7 @@ pub fn router(edge: &Edge) -> Result<Router, String> {
 }
 
 fn router_with(edge: &Edge, authenticate: Authenticate) -> Result<Router, String> {
-    let services = Services { edge: edge.clone(), readers: Readers::start(PATIENCE) };
+    let services = Services { edge: edge.clone(), readers: Readers::start(PATIENCE, Err) };
     let limit = edge.limits.message;
     macro_rules! service {
         ($server:ident) => {

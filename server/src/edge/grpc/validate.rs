@@ -5,11 +5,13 @@ use std::collections::HashSet;
 use tollgate_api::v1::{self, embed_input, output_format, part::Kind, tool, tool_call};
 
 use super::path::Path;
-use crate::error::{Error, Reason};
+use crate::{
+    edge::{MAX_CHOICES, MAX_TOKENS},
+    error::{Error, Reason},
+};
 
 /// Longest name of a model, in characters.
 pub(super) const MAX_MODEL: usize = 256;
-const MAX_TOKENS: i64 = i32::MAX as i64;
 const MAX_STOPS: usize = 16;
 
 /// Checks what is asked of a chat model.
@@ -35,7 +37,7 @@ pub(super) fn chat(input: &v1::ChatInput) -> Result<(), Error> {
         path.field("budget_tokens").integer(reasoning.budget_tokens, 0..=MAX_TOKENS)?;
     }
     root.field("max_output_tokens").integer(input.max_output_tokens, 1..=MAX_TOKENS)?;
-    root.field("choice_count").integer(input.choice_count.map(i64::from), 1..=128)?;
+    root.field("choice_count").integer(input.choice_count.map(i64::from), 1..=MAX_CHOICES)?;
     if let Some(logprobs) = &input.logprobs {
         root.field("logprobs").field("top").integer(logprobs.top.map(i64::from), 0..=20)?;
     }

@@ -5,11 +5,17 @@ use std::{io::Read as _, time::Duration};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
-use http::{HeaderMap, header};
+use http::{HeaderMap, header, request::Parts};
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
-use crate::error::{Error, Reason};
+use super::head::Head;
+use crate::{
+    call::{Operation, Surface},
+    edge::{Edge, arrival},
+    error::{Error, Reason},
+    meter::Open,
+};
 
 /// A body must have arrived within this time.
 const MAX_ARRIVAL: Duration = Duration::from_secs(30);
@@ -21,6 +27,30 @@ const STEP: usize = 256 * 1024;
 const MAX_RATIO: usize = 200;
 /// Small bodies may compress as well as they like, up to here in bytes.
 const RATIO_FREE: usize = 1024 * 1024;
+
+/// Lets a caller in, opens the record of the call, and reads the body. A refusal after the first step is recorded.
+pub(super) async fn open(
+    edge: &Edge,
+    request: &Parts,
+    body: Body,
+    head: &mut Head,
+    (surface, operation): (Surface, Operation),
+) -> Result<(Open, Bytes), Error> {
+    let caller = edge.pipeline.authenticate(&request.headers, request.uri.query())?;
+    let (call, checked) = arrival::call(&request.headers, caller, surface, operation);
+    head.id = call.id;
+    let open = edge.pipeline.open(call);
+    if let Err(failed) = checked {
+        return Err(open.refuse(failed));
+    }
+    match read(&request.headers, body, edge.limits.body).await {
+        Ok(body) => Ok((open, body)),
+        Err(failed) => {
+            head.close = true;
+            Err(open.refuse(failed))
+        }
+    }
+}
 
 /// Reads a body of at most `limit` bytes, after decompression.
 ///

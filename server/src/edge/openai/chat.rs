@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 
 use super::{
-    body,
+    Shared, body,
     chat_chunks::Chunks,
     chat_parse, chat_request, chat_response, error,
     head::{Head, put_cost},
@@ -18,35 +18,24 @@ use super::{
 };
 use crate::{
     call::{self, Item, Operation, Payload, Reply, Surface},
-    edge::{Edge, arrival, fold},
+    edge::fold,
     error::{Error, Reason},
 };
 
 /// Answers a chat request, whole or as a stream.
-pub(super) async fn complete(State(edge): State<Edge>, request: Request) -> Response {
+pub(super) async fn complete(State(shared): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut head = Head::of(&parts);
-    match answer(&edge, &parts, body, &mut head).await {
+    match answer(&shared, &parts, body, &mut head).await {
         Ok(response) => response,
         Err(failed) => error::respond(&head, &failed),
     }
 }
 
-async fn answer(edge: &Edge, request: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {
-    let caller = edge.pipeline.authenticate(&request.headers, request.uri.query())?;
-    let (call, read) = arrival::call(&request.headers, caller, Surface::OpenAiChat, Operation::Chat);
-    head.id = call.id;
-    let mut open = edge.pipeline.open(call);
-    if let Err(failed) = read {
-        return Err(open.refuse(failed));
-    }
-    let body = match body::read(&request.headers, body, edge.limits.body).await {
-        Ok(body) => body,
-        Err(failed) => {
-            head.close = true;
-            return Err(open.refuse(failed));
-        }
-    };
+async fn answer(shared: &Shared, request: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {
+    let edge = &shared.edge;
+    let (mut open, body) =
+        body::open(edge, request, body, head, (Surface::OpenAiChat, Operation::Chat)).await?;
     let mut scanned = match chat_request::scan(&body) {
         Ok(scanned) => scanned,
         Err(failed) => return Err(open.refuse(failed)),
@@ -56,19 +45,26 @@ async fn answer(edge: &Edge, request: &Parts, body: Body, head: &mut Head) -> Re
     let payload = Payload::raw(scanned.into_raw(body), chat_parse::parse);
     let reply = edge.pipeline.run(open, call::Request::Chat(payload)).await?;
     if streamed {
-        return Ok(streaming(edge, head, reply, usage_wanted));
+        return Ok(streaming(shared, head, reply, usage_wanted));
     }
     let headers = head.of_reply(&reply);
     whole(headers, reply).await
 }
 
-fn streaming(edge: &Edge, head: &Head, reply: Reply, usage_wanted: bool) -> Response {
+fn streaming(shared: &Shared, head: &Head, reply: Reply, usage_wanted: bool) -> Response {
     let mut headers = head.of_reply(&reply);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     let chunks = Chunks::new(reply.id, usage_wanted);
-    let mut response = Response::new(Body::from_stream(Sse::new(reply.items, chunks, edge.keep_alive)));
+    let events = Sse::new(reply.items, chunks, shared.edge.keep_alive);
+    // On HTTP/1.1 a caller that stops reading stalls the socket, which ends its connection (`edge::stall`).
+    let body = if head.is_http_1() {
+        Body::from_stream(events)
+    } else {
+        Body::from_stream(shared.readers.follow(Box::pin(events)))
+    };
+    let mut response = Response::new(body);
     *response.headers_mut() = headers;
     response
 }

@@ -10,13 +10,10 @@ use super::fields::{self, Field, Kind, Special, check_depth};
 use super::node::{Key, Node, first_byte};
 use crate::{
     call::{Asked, Dialect, Raw},
+    edge::{MAX_CHOICES, MAX_END_USER, MAX_TOKENS, cut},
     error::Error,
 };
 
-/// Most tokens a caller may ask for.
-const MAX_TOKENS: i64 = i32::MAX as i64;
-/// Longest end-user id that goes into the record, in bytes.
-const MAX_END_USER: usize = 512;
 /// The six roles.
 const ROLES: [&str; 6] = ["developer", "system", "user", "assistant", "tool", "function"];
 
@@ -33,7 +30,7 @@ const FIELDS: &[Field] = &[
     field("stream_options", Kind::Object),
     field("max_tokens", Kind::Integer(1, MAX_TOKENS)),
     field("max_completion_tokens", Kind::Integer(1, MAX_TOKENS)),
-    field("n", Kind::Integer(1, 128)),
+    field("n", Kind::Integer(1, MAX_CHOICES)),
     field("temperature", Kind::Number(0.0, 2.0)),
     field("top_p", Kind::Number(0.0, 1.0)),
     field("frequency_penalty", Kind::Number(-2.0, 2.0)),
@@ -140,14 +137,6 @@ fn without_null(body: &Bytes, span: Range<usize>) -> Bytes {
     let mut patched = body.to_vec();
     patched.splice(span, *b"{}  ");
     patched.into()
-}
-
-/// Cuts a text to at most this many bytes, between characters.
-pub(super) fn cut(mut text: String, most: usize) -> String {
-    if text.len() > most {
-        text.truncate(text.floor_char_boundary(most));
-    }
-    text
 }
 
 fn stream_options(options: &Node<'_>) -> Result<bool, Error> {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     call::{self, Item, Operation, Payload, Reply, Surface},
-    edge::{Edge, arrival},
+    edge::Edge,
     error::{Error, Reason},
 };
 
@@ -30,21 +30,8 @@ pub(super) async fn embed(State(edge): State<Edge>, request: Request) -> Respons
 }
 
 async fn answer(edge: &Edge, request: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {
-    let caller = edge.pipeline.authenticate(&request.headers, request.uri.query())?;
-    let (call, read) =
-        arrival::call(&request.headers, caller, Surface::OpenAiEmbeddings, Operation::Embeddings);
-    head.id = call.id;
-    let mut open = edge.pipeline.open(call);
-    if let Err(failed) = read {
-        return Err(open.refuse(failed));
-    }
-    let body = match body::read(&request.headers, body, edge.limits.body).await {
-        Ok(body) => body,
-        Err(failed) => {
-            head.close = true;
-            return Err(open.refuse(failed));
-        }
-    };
+    let surface = (Surface::OpenAiEmbeddings, Operation::Embeddings);
+    let (mut open, body) = body::open(edge, request, body, head, surface).await?;
     let mut scanned = match embeddings_request::scan(&body) {
         Ok(scanned) => scanned,
         Err(failed) => return Err(open.refuse(failed)),

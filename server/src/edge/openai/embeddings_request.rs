@@ -8,12 +8,12 @@ use serde_json::value::RawValue;
 use tollgate_api::v1::{EmbedInput, EmbedRequest, ProviderOptions, TokenIds, embed_input};
 
 use super::{
-    chat_request::cut,
     fields::{self, Field, Kind, Special},
     node::{Node, first_byte},
 };
 use crate::{
     call::{Asked, Dialect, Raw},
+    edge::{MAX_END_USER, cut},
     error::{Error, Reason},
 };
 
@@ -21,8 +21,6 @@ use crate::{
 const MAX_INPUTS: usize = 2048;
 /// Longest vector that can be asked for.
 const MAX_DIMENSIONS: i32 = 65_536;
-/// Longest end-user id that goes into the record, in bytes.
-const MAX_END_USER: usize = 512;
 /// Bytes of text that a token id stands for, for estimates.
 const BYTES_PER_TOKEN: usize = 4;
 

@@ -40,6 +40,11 @@ impl Head {
         }
     }
 
+    /// Tells whether the request has its connection for itself until it is answered.
+    pub(super) fn is_http_1(&self) -> bool {
+        self.version < Version::HTTP_2
+    }
+
     /// Makes the headers that every answer has.
     pub(super) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(16);
@@ -79,7 +84,7 @@ impl Head {
         }
         headers.insert("x-tollgate-cache", HeaderValue::from_static("bypass"));
         // HTTP/2 has no such header; there the stream ends by itself.
-        if self.close && self.version < Version::HTTP_2 {
+        if self.close && self.is_http_1() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }

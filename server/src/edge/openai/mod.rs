@@ -23,7 +23,7 @@ mod sse;
 
 use axum::{
     Router,
-    extract::Request,
+    extract::{FromRef, Request},
     response::Response,
     routing::{MethodRouter, get, post},
 };
@@ -32,13 +32,29 @@ use http::{HeaderValue, StatusCode, header};
 pub use chat_parse::parse as parse_chat;
 pub use embeddings_request::parse as parse_embed;
 
-use super::Edge;
+use super::{
+    Edge, PANICKED,
+    readers::{PATIENCE, Readers},
+};
 use crate::error::{Error, Reason};
 
 /// Longest part of an unknown path that is told back, in characters.
 const MAX_SHOWN_PATH: usize = 200;
 
-/// Builds the routes of this surface, each with and without `/v1`.
+/// What the handlers share.
+#[derive(Clone)]
+struct Shared {
+    edge: Edge,
+    readers: Readers<sse::Piece>,
+}
+
+impl FromRef<Shared> for Edge {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.edge.clone()
+    }
+}
+
+/// Builds the routes of this surface, each with and without `/v1`. Must be called within a Tokio runtime.
 pub fn router(edge: Edge) -> Router {
     let mut router = Router::new();
     for prefix in ["", "/v1"] {
@@ -48,7 +64,8 @@ pub fn router(edge: Edge) -> Router {
             .route(&format!("{prefix}/models"), only("GET,HEAD", get(models::list)))
             .route(&format!("{prefix}/models/{{*id}}"), only("GET,HEAD", get(models::get)));
     }
-    router.with_state(edge)
+    let readers = Readers::start(PATIENCE, |error| Ok(error::in_stream(&error)));
+    router.with_state(Shared { edge, readers })
 }
 
 /// Answers a path that nobody serves.
@@ -59,8 +76,21 @@ pub async fn not_found(request: Request) -> Response {
     error::respond(&head::Head::of(&request), &Error::new(Reason::Unimplemented, message))
 }
 
+/// Answers a request in whose handler the gateway panicked.
+pub(super) fn broken() -> Response {
+    refused(&Error::internal(PANICKED))
+}
+
+/// Answers a request that is refused with nothing known of it.
+pub(super) fn refused(failed: &Error) -> Response {
+    error::respond(&head::Head::of(&http::Request::new(()).into_parts().0), failed)
+}
+
 /// Answers other methods of a known path in our own words.
-fn only(allowed: &'static str, route: MethodRouter<Edge>) -> MethodRouter<Edge> {
+pub(super) fn only<S: Clone + Send + Sync + 'static>(
+    allowed: &'static str,
+    route: MethodRouter<S>,
+) -> MethodRouter<S> {
     route.fallback(move |request: Request| async move {
         let (request, _) = request.into_parts();
         let message = format!("this path takes {allowed}, not {}", request.method);

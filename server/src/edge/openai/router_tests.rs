@@ -273,6 +273,28 @@ async fn tokens_leave_before_the_upstream_has_finished() {
 }
 
 #[tokio::test]
+async fn an_http_2_stream_that_nobody_reads_is_ended() {
+    let house = house();
+    let (alive, mut dropped) = tokio::sync::oneshot::channel::<()>();
+    house.acts(move |_| {
+        let items = stream::iter([raw("data: {}\n\n", false)]).chain(stream::pending());
+        Ok(Box::pin(items.map(move |item| {
+            let _ = &alive;
+            item
+        })))
+    });
+    let mut request = post("/v1/chat/completions", &chat(r#","stream":true"#));
+    *request.version_mut() = http::Version::HTTP_2;
+    let response = house.send(request).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(20)).await;
+    assert!(dropped.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty));
+    assert!(tokio::time::timeout(Duration::from_secs(30), dropped).await.unwrap().is_err());
+    let late = text_of(response).await;
+    assert!(late.contains(r#""code":"cancelled""#) && !late.contains("[DONE]"), "{late}");
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_off_ends_in_an_error_and_without_an_end() {
     let house = house();
     let broke = Err(Failure::new(Kind::Unavailable, "reset"));

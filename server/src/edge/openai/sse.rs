@@ -16,6 +16,9 @@ use crate::call::{Item, Items};
 
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keepalive\n\n");
 
+/// A part of a body.
+pub(super) type Piece = Result<Bytes, Infallible>;
+
 /// Items as server-sent events. Dropping it drops the items, which cancels the call.
 pub(super) struct Sse {
     items: Option<Items>,
@@ -75,7 +78,7 @@ impl Sse {
 }
 
 impl Stream for Sse {
-    type Item = Result<Bytes, Infallible>;
+    type Item = Piece;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Poll::Ready(piece) = self.poll_piece(cx) {
