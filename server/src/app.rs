@@ -183,8 +183,10 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
         key: tls.key.clone(),
         client_ca: tls.client_ca.clone(),
     });
-    let callers = Listener::bind(&config.listen.0, tls.as_ref()).await?;
-    let operators = Listener::bind(&config.ops_listen.0, None).await?;
+    let callers = Listener::bind(&config.listen.0, tls.as_ref()).await;
+    let callers = callers.map_err(|message| format!("--listen: {message}"))?;
+    let operators = Listener::bind(&config.ops_listen.0, None).await;
+    let operators = operators.map_err(|message| format!("--ops-listen: {message}"))?;
     Ok((callers, operators))
 }
 
@@ -304,6 +306,19 @@ mod tests {
         make_data_dir(&dir).unwrap();
         assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_told_with_the_flag_that_changes_it() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = || config::Address::parse(&other.local_addr().unwrap().to_string()).unwrap();
+        let free = || config::Address::parse("127.0.0.1:0").unwrap();
+        let operators = Config { listen: free(), ops_listen: taken(), ..Config::default() };
+        let message = bind(&operators).await.err().unwrap();
+        assert!(message.starts_with("--ops-listen: ") && message.contains("in use"), "{message}");
+        let callers = Config { listen: taken(), ops_listen: free(), ..Config::default() };
+        let message = bind(&callers).await.err().unwrap();
+        assert!(message.starts_with("--listen: ") && message.contains("in use"), "{message}");
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl Greeting<'_> {
         if let Some(key) = self.minted {
             let key = key.expose_secret();
             let model = self.example_model();
+            let address = if self.tls { format!("https://{callers}") } else { callers.to_string() };
             line(format_args!(
                 "\nThis is your first key. It may do everything and is shown this one time:\n\n  {key}"
             ));
@@ -55,7 +56,7 @@ impl Greeting<'_> {
                 "    -d '{{\"model\":\"{model}\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello from Tollgate\"}}]}}'"
             ));
             line(format_args!(
-                "\n  TOLLGATE_ADDR={callers} TOLLGATE_KEY={key} tollctl chat -m {model} 'Hello from Tollgate'\n"
+                "\nOr with tollctl (`cargo install --path client` puts it on the path):\n\n  TOLLGATE_ADDR={address} TOLLGATE_KEY={key} tollctl chat -m {model} 'Hello from Tollgate'\n"
             ));
         }
         text
@@ -91,21 +92,27 @@ fn shortened(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
-    fn greeting(minted: Option<&SecretString>) -> String {
-        let aliases = ["echo".to_owned(), "echo-*".to_owned()];
+    static NAMES: LazyLock<[String; 3]> = LazyLock::new(|| ["echo", "echo-*", "openai"].map(str::to_owned));
+
+    fn facts(minted: Option<&SecretString>) -> Greeting<'_> {
         Greeting {
             callers: "0.0.0.0:8080".parse().unwrap(),
             operators: "127.0.0.1:9464".parse().unwrap(),
             tls: false,
             data_dir: Path::new("data"),
-            found: &["openai".to_owned()],
-            aliases: &aliases,
+            found: &NAMES[2..],
+            aliases: &NAMES[..2],
             minted,
             took: Duration::from_millis(17),
         }
-        .text()
+    }
+
+    fn greeting(minted: Option<&SecretString>) -> String {
+        facts(minted).text()
     }
 
     #[test]
@@ -114,6 +121,13 @@ mod tests {
         assert!(text.contains("curl -N http://127.0.0.1:8080/v1/chat/completions"), "{text}");
         assert!(text.contains("Bearer tg_abc_def") && text.contains("\"model\":\"echo\""), "{text}");
         assert!(text.contains("TOLLGATE_KEY=tg_abc_def tollctl chat"), "{text}");
+    }
+
+    #[test]
+    fn with_tls_the_example_of_tollctl_uses_it_too() {
+        let key = "tg_abc_def".into();
+        let text = Greeting { tls: true, ..facts(Some(&key)) }.text();
+        assert!(text.contains("TOLLGATE_ADDR=https://127.0.0.1:8080 "), "{text}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Config {
     /// none.
     pub cors: Vec<String>,
     /// Who answers: providers by the name that `models` uses. Absent: those that the environment names
-    /// (`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`, …).
+    /// (`OPENAI_API_KEY`, `GROQ_API_KEY`, …).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub providers: Option<BTreeMap<String, Provider>>,
     /// What callers may ask for: aliases and their targets. A name may hold one `*`; an exact name wins over a

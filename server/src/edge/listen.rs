@@ -234,7 +234,7 @@ fn explain(addr: &str, error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::AddrInUse => {
-            format!("{addr} is in use by another process; stop it, or choose another address with --listen")
+            format!("{addr} is in use by another process; stop it, or choose another address")
         }
         ErrorKind::PermissionDenied => {
             format!("{addr} may not be bound by this user; ports below 1024 need a privilege")
