@@ -56,7 +56,7 @@ impl Greeting<'_> {
                 "    -d '{{\"model\":\"{model}\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello from Tollgate\"}}]}}'"
             ));
             line(format_args!(
-                "\nOr with tollctl (`cargo install --path client` puts it on the path):\n\n  TOLLGATE_ADDR={address} TOLLGATE_KEY={key} tollctl chat -m {model} 'Hello from Tollgate'\n"
+                "\nOr from the command line, which `cargo install --path client` puts on the path:\n\n  TOLLGATE_ADDR={address} TOLLGATE_KEY={key} tollctl chat -m {model} 'Hello from Tollgate'\n"
             ));
         }
         text
