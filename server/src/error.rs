@@ -72,6 +72,11 @@ impl Error {
         self
     }
 
+    /// Makes the error for a call in which the gateway panicked; the panic's own words are in the log.
+    pub fn panicked() -> Self {
+        Self::internal("the gateway made a mistake in this call; its log says more")
+    }
+
     /// Adds a fact for `ErrorInfo.metadata`.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {

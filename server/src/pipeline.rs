@@ -99,7 +99,7 @@ impl Pipeline {
         // A panic settles the call on its way out of `answer`; here it ends, so that other calls of the connection live.
         let answer = AssertUnwindSafe(self.clone().answer(open, request)).catch_unwind();
         let mut answer: BoxFuture<'static, Result<Reply, Error>> =
-            Box::pin(answer.map(|done| done.unwrap_or_else(|_| Err(mistake()))));
+            Box::pin(answer.map(|done| done.unwrap_or_else(|_| Err(Error::panicked()))));
         if !streamed {
             return answer.await;
         }
@@ -244,10 +244,6 @@ impl Pipeline {
         let ours = Deadline { at: call.started + self.total, by_caller: false };
         ours.earlier(call.deadline)
     }
-}
-
-fn mistake() -> Error {
-    Error::internal("the gateway made a mistake in this call; its log says more")
 }
 
 fn used(usage: &v1::Usage) -> Amounts {

@@ -149,18 +149,13 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if !self.is_settled() {
-            let mistake = std::thread::panicking().then(mistake);
+            let mistake = std::thread::panicking().then(Error::panicked);
             let ending = mistake.as_ref().map_or(Ending::Cancelled, Ending::Failed);
             // The caller is gone, so nobody is left to be told of a failing store; it has been logged.
             let _ = self.settle(&ending);
         }
         telemetry::metrics::call_closed();
     }
-}
-
-/// What a panic is to the caller; its own words are in the log.
-fn mistake() -> Error {
-    Error::internal("the gateway made a mistake in this call; its log says more")
 }
 
 /// The items of a call, counted as they pass. The record is durable before the last one is handed on.
@@ -249,7 +244,7 @@ impl Stream for Metered {
             // A mistake of ours in this stream must not take the connection and its other calls with it. What panicked
             // is never polled again.
             let polled = catch_unwind(AssertUnwindSafe(|| items.poll_next_unpin(cx)));
-            let polled = polled.unwrap_or_else(|_| Poll::Ready(Some(Err(mistake()))));
+            let polled = polled.unwrap_or_else(|_| Poll::Ready(Some(Err(Error::panicked()))));
             match std::task::ready!(polled) {
                 Some(Ok(item)) => self.pass(item),
                 Some(Err(error)) => self.fail(error),
