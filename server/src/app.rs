@@ -71,6 +71,7 @@ pub fn load(file: Option<&Path>) -> Result<(Config, Vec<Settings>), Problems> {
     let around = Surroundings {
         env: &env,
         dialects: provider::dialects().collect(),
+        keys_of: provider::keys_of,
         discovered: found.iter().map(|settings| settings.name.clone()).collect(),
     };
     Ok((config::load(file, &around)?, found))

@@ -33,6 +33,12 @@ pub enum Surface {
     OpenAiChat,
     /// `POST /v1/embeddings`.
     OpenAiEmbeddings,
+    /// `POST /v1/responses`.
+    OpenAiResponses,
+    /// `POST /v1/completions`.
+    OpenAiCompletions,
+    /// `POST /v1/messages` and `/v1/messages/count_tokens`.
+    AnthropicMessages,
 }
 
 impl Surface {
@@ -42,6 +48,9 @@ impl Surface {
             Self::Grpc => "grpc",
             Self::OpenAiChat => "openai-chat",
             Self::OpenAiEmbeddings => "openai-embeddings",
+            Self::OpenAiResponses => "openai-responses",
+            Self::OpenAiCompletions => "openai-completions",
+            Self::AnthropicMessages => "anthropic-messages",
         }
     }
 }
@@ -53,6 +62,8 @@ pub enum Operation {
     Chat,
     /// Vectors for texts.
     Embeddings,
+    /// How many tokens a prompt would be. Costs nothing.
+    CountTokens,
 }
 
 impl Operation {
@@ -61,6 +72,7 @@ impl Operation {
         match self {
             Self::Chat => "chat",
             Self::Embeddings => "embeddings",
+            Self::CountTokens => "count_tokens",
         }
     }
 }

@@ -85,7 +85,7 @@ impl Pipeline {
     /// Every refusal and failure before the commit point. Later ones come as an item.
     pub async fn run(self: &Arc<Self>, mut open: Open, request: Request) -> Result<Reply, Error> {
         let scope = match open.call.operation {
-            Operation::Chat => Scope::Chat,
+            Operation::Chat | Operation::CountTokens => Scope::Chat,
             Operation::Embeddings => Scope::Embed,
         };
         let permitted = auth::permit(&open.call.caller, scope)
@@ -222,7 +222,7 @@ impl Pipeline {
         let per_target = plan.candidates.iter().map(|candidate| {
             let target = &candidate.target;
             let output_tokens = match call.operation {
-                Operation::Embeddings => 0,
+                Operation::Embeddings | Operation::CountTokens => 0,
                 Operation::Chat => call.asked.max_output_tokens.unwrap_or_else(|| {
                     let facts = catalog.facts(&target.vendor, &target.model);
                     facts.and_then(|facts| facts.max_output_tokens).unwrap_or(ASSUMED_OUTPUT_TOKENS)

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use secrecy::SecretString;
+
 use crate::{
     call::Rates,
     config::{self, Config, ECHO},
-    provider::{self, Named, Settings},
+    provider::{self, Named, Settings, registry::Cloud},
     route::{Alias, AliasTarget},
 };
 
@@ -27,7 +29,7 @@ pub fn resolve(config: &Config, found: Vec<Settings>) -> Result<Vec<(String, Ali
     let mut providers = BTreeMap::new();
     for mut one in settings {
         one.connect_timeout = config.timeouts.connect.0;
-        providers.insert(one.name.clone(), provider::build(one)?);
+        providers.insert(one.name.clone(), provider::build(&one)?);
     }
     let mut aliases = BTreeMap::new();
     match &config.models {
@@ -51,19 +53,33 @@ fn from_file(name: &str, provider: &config::Provider) -> Settings {
         name: name.to_owned(),
         dialect: provider.dialect.clone(),
         base_url: provider.base_url.clone(),
-        api_key: provider.api_key.as_ref().and_then(config::Secret::filled).cloned(),
-        ..echo()
+        api_key: filled(provider.api_key.as_ref()),
+        connect_timeout: config::Timeouts::default().connect.0,
+        cloud: Cloud {
+            api: provider.api.clone(),
+            api_version: provider.api_version.clone(),
+            region: provider.region.clone(),
+            project: provider.project.clone(),
+            credentials: filled(provider.credentials.as_ref()),
+            profile: provider.profile.clone(),
+            access_key_id: provider.access_key_id.clone(),
+            secret_access_key: filled(provider.secret_access_key.as_ref()),
+            session_token: filled(provider.session_token.as_ref()),
+            role_arn: provider.role_arn.clone(),
+            web_identity_token_file: provider.web_identity_token_file.clone(),
+            tenant_id: provider.tenant_id.clone(),
+            client_id: provider.client_id.clone(),
+            client_secret: filled(provider.client_secret.as_ref()),
+        },
     }
 }
 
+fn filled(secret: Option<&config::Secret>) -> Option<SecretString> {
+    secret.and_then(config::Secret::filled).cloned()
+}
+
 fn echo() -> Settings {
-    Settings {
-        name: ECHO.to_owned(),
-        dialect: ECHO.to_owned(),
-        base_url: None,
-        api_key: None,
-        connect_timeout: config::Timeouts::default().connect.0,
-    }
+    Settings { name: ECHO.to_owned(), dialect: ECHO.to_owned(), ..Settings::default() }
 }
 
 /// Returns the provider that names without an alias go to: `openai` if it is there, else the first.
@@ -144,6 +160,7 @@ mod tests {
         let around = Surroundings {
             env: &|_| None,
             dialects: vec!["openai", ECHO],
+            keys_of: provider::keys_of,
             discovered: environment.iter().map(|name| (*name).to_owned()).collect(),
         };
         let config = config::parse("t.yaml", yaml, &around).unwrap();

@@ -53,6 +53,8 @@ pub enum Item {
     Event(Event),
     /// Typed lane: the whole answer of an embedding call.
     Embeddings(Box<v1::EmbedResponse>),
+    /// Typed lane: the whole answer of a count of tokens.
+    Counted(Box<v1::CountTokensResponse>),
     /// Express lane: whole SSE events, or a whole body, exactly as the upstream sent them.
     Raw(Bytes, Seen),
 }

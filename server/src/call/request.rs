@@ -3,6 +3,7 @@
 use std::{ops::Range, sync::OnceLock};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use tollgate_api::v1;
 
 use crate::error::Error;
@@ -14,6 +15,12 @@ pub enum Dialect {
     OpenAiChat,
     /// OpenAI Embeddings.
     OpenAiEmbeddings,
+    /// OpenAI Responses.
+    OpenAiResponses,
+    /// OpenAI's legacy Completions.
+    OpenAiCompletions,
+    /// Anthropic Messages, and the same body for counting its tokens.
+    AnthropicMessages,
 }
 
 /// A request body exactly as the caller sent it, with the places where a provider may patch it.
@@ -27,6 +34,9 @@ pub struct Raw {
     pub model: Range<usize>,
     /// Where the value of `stream_options` stands, if it is there and not null.
     pub stream_options: Option<Range<usize>>,
+    /// Headers of the request that belong to the dialect and go upstream with the body (`anthropic-beta`). Never a
+    /// credential.
+    pub headers: HeaderMap,
 }
 
 /// A request as the caller sent it and as the contract sees it. The typed view is made on demand; changing it
@@ -88,6 +98,8 @@ pub enum Request {
     Chat(Payload<v1::ChatInput>),
     /// Embeddings. The `options` of the message are already in `Call::options`.
     Embed(Payload<v1::EmbedRequest>),
+    /// The number of tokens of a prompt.
+    CountTokens(Payload<v1::ChatInput>),
 }
 
 /// What the rooms need to know of a request without reading all of it.
@@ -120,6 +132,7 @@ mod tests {
             body: Bytes::from_static(b"{}"),
             model: 0..0,
             stream_options: None,
+            headers: HeaderMap::new(),
         };
         let mut payload: Payload<v1::ChatInput> = Payload::raw(raw, |_| Ok(v1::ChatInput::default()));
         assert!(payload.as_raw(Dialect::OpenAiChat).is_some());

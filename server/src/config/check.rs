@@ -50,7 +50,7 @@ pub(super) fn check(
     checker.timeouts(config);
     checker.tls(config);
     for (name, provider) in config.providers.iter().flatten() {
-        checker.provider(name, provider, &around.dialects);
+        checker.provider(name, provider, around);
     }
     let mut known = providers.clone();
     if config.providers.is_none() {
@@ -150,7 +150,7 @@ impl Checker<'_> {
         }
     }
 
-    fn provider(&mut self, name: &str, provider: &Provider, dialects: &[&str]) {
+    fn provider(&mut self, name: &str, provider: &Provider, around: &Surroundings<'_>) {
         let here = [Name("providers"), Name(name)];
         let plain = |char: char| char.is_ascii_alphanumeric() || "_.-".contains(char);
         self.require(
@@ -158,9 +158,15 @@ impl Checker<'_> {
             &here,
             "a provider's name is made of letters, digits, `_`, `.` and `-`",
         );
-        if !dialects.contains(&provider.dialect.as_str()) {
+        if around.dialects.contains(&provider.dialect.as_str()) {
+            let understood = (around.keys_of)(&provider.dialect);
+            for key in provider.cloud_keys().filter(|key| !understood.contains(key)) {
+                let message = format!("`{key}` means nothing to the dialect `{}`", provider.dialect);
+                self.report(&[here[0], here[1], Name(key)], message);
+            }
+        } else {
             let message = format!("there is no dialect `{}`", shown(&provider.dialect));
-            let message = with_suggestion(message, &provider.dialect, dialects.iter().copied());
+            let message = with_suggestion(message, &provider.dialect, around.dialects.iter().copied());
             self.report(&[here[0], here[1], Name("dialect")], message);
         }
         if let Some(Err(message)) = provider.base_url.as_deref().map(check_url) {

@@ -35,6 +35,8 @@ pub struct Surroundings<'s> {
     pub env: &'s dyn Fn(&str) -> Option<String>,
     /// Dialects that a provider may speak.
     pub dialects: Vec<&'s str>,
+    /// Lists the keys of a provider, beside those that every one has, that mean something to a dialect.
+    pub keys_of: fn(&str) -> &'static [&'static str],
     /// Providers that the environment names; they count if the file has no `providers`.
     pub discovered: Vec<String>,
 }

@@ -153,6 +153,74 @@ pub struct Provider {
     /// Its credential. Empty or absent: none is sent. Example `${OPENAI_API_KEY}` or `file:/run/secrets/openai`.
     #[serde(default, skip_serializing)]
     pub api_key: Option<Secret>,
+    /// OpenAI and compatible: the wire for calls that did not come by it, `chat` or `responses`. Default: `chat`,
+    /// and `responses` for models that have nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
+    /// Azure: version of the API by date, like `2025-04-01-preview`, or `v1`. Default `v1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// Bedrock: AWS region, like `us-east-1`. Vertex: location, like `us-central1` or `global`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Vertex: Google Cloud project. Default: the one of `credentials`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Vertex: a service account's key, as JSON. Example `file:/run/secrets/vertex.json`. Default: the file that
+    /// `GOOGLE_APPLICATION_CREDENTIALS` names.
+    #[serde(default, skip_serializing)]
+    pub credentials: Option<Secret>,
+    /// Bedrock: profile of the shared AWS configuration files. Example `production`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Bedrock: id of a static access key. Default: environment, profile, web identity, in this order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
+    /// Bedrock: secret of the static access key. Example `${AWS_SECRET_ACCESS_KEY}`.
+    #[serde(default, skip_serializing)]
+    pub secret_access_key: Option<Secret>,
+    /// Bedrock: session token of a temporary access key. Example `${AWS_SESSION_TOKEN}`.
+    #[serde(default, skip_serializing)]
+    pub session_token: Option<Secret>,
+    /// Bedrock: role to assume with the web identity token. Example `arn:aws:iam::123456789012:role/tollgate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
+    /// Bedrock: file with the web identity token. Example
+    /// `/var/run/secrets/eks.amazonaws.com/serviceaccount/token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_identity_token_file: Option<String>,
+    /// Azure: Entra tenant, for a bearer token in place of `api_key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
+    /// Azure: id of the Entra application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// Azure: secret of the Entra application. Example `${AZURE_CLIENT_SECRET}`.
+    #[serde(default, skip_serializing)]
+    pub client_secret: Option<Secret>,
+}
+
+impl Provider {
+    /// Lists the keys that are set and that only some dialects understand.
+    pub(super) fn cloud_keys(&self) -> impl Iterator<Item = &'static str> {
+        let set = [
+            ("api", self.api.is_some()),
+            ("api_version", self.api_version.is_some()),
+            ("region", self.region.is_some()),
+            ("project", self.project.is_some()),
+            ("credentials", self.credentials.is_some()),
+            ("profile", self.profile.is_some()),
+            ("access_key_id", self.access_key_id.is_some()),
+            ("secret_access_key", self.secret_access_key.is_some()),
+            ("session_token", self.session_token.is_some()),
+            ("role_arn", self.role_arn.is_some()),
+            ("web_identity_token_file", self.web_identity_token_file.is_some()),
+            ("tenant_id", self.tenant_id.is_some()),
+            ("client_id", self.client_id.is_some()),
+            ("client_secret", self.client_secret.is_some()),
+        ];
+        set.into_iter().filter(|(_, set)| *set).map(|(key, _)| key)
+    }
 }
 
 /// An alias: what callers ask for.

@@ -32,6 +32,7 @@ fn read(yaml: &str) -> Result<Config, Problems> {
     let around = Surroundings {
         env: &env,
         dialects: vec!["openai", "echo", "groq"],
+        keys_of: |_| &["api"],
         discovered: vec!["openai".to_owned()],
     };
     parse("t.yaml", yaml, &around)

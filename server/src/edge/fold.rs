@@ -26,7 +26,7 @@ pub async fn fold(mut items: Items) -> Result<v1::CompleteResponse, Error> {
     while let Some(item) = items.next().await {
         match item? {
             Item::Event(event) => folder.take(event)?,
-            Item::Raw(..) | Item::Embeddings(_) => {
+            Item::Raw(..) | Item::Embeddings(_) | Item::Counted(_) => {
                 return Err(Error::internal("an answer that is no stream of events cannot be folded"));
             }
         }

@@ -4,6 +4,7 @@
 //! `tollgate_connections`. Tests: `tests/e2e`, `tests/clients`.
 
 pub mod arrival;
+pub mod continuity;
 mod cors;
 pub mod fold;
 pub mod grpc;
@@ -11,6 +12,7 @@ pub mod listen;
 pub mod openai;
 pub mod ops;
 pub mod readers;
+mod rest;
 mod stall;
 pub mod status;
 #[cfg(test)]

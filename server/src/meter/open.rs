@@ -175,6 +175,7 @@ impl Metered {
         match &mut item {
             Item::Raw(_, seen) if seen.last => return self.finish(item),
             Item::Raw(..) => {}
+            Item::Counted(_) => return self.finish(item),
             Item::Embeddings(answer) => {
                 answer.id = self.open.call.id.to_string();
                 answer.warnings.append(&mut self.warnings);

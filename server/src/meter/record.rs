@@ -6,7 +6,7 @@ use tollgate_api::v1;
 
 use super::{Catalog, tally::Tally};
 use crate::{
-    call::{Attempt, Call, Target},
+    call::{Attempt, Call, Operation, Target},
     error::Error,
 };
 
@@ -47,7 +47,7 @@ pub(super) fn begun(call: &Call) -> v1::UsageRecord {
         end_user_id: call.asked.end_user_id.clone(),
         cache_status: v1::CacheStatus::Bypass.into(),
         attempts: call.attempts.iter().map(crate::call::Attempt::to_proto).collect(),
-        usage: target.map(|_| v1::Usage {
+        usage: target.filter(|_| call.operation != Operation::CountTokens).map(|_| v1::Usage {
             input_tokens: Some(i64::from(crate::call::estimate_text_tokens(call.asked.input_bytes))),
             source: v1::usage::Source::Estimated.into(),
             ..Default::default()
@@ -66,7 +66,8 @@ pub(super) fn settled(
     now: Instant,
 ) -> v1::UsageRecord {
     let target = call.attempts.last().map(|attempt| &*attempt.target);
-    let dispatched = tally.content_events > 0 || call.attempts.iter().any(may_be_billed);
+    let costs = call.operation != Operation::CountTokens;
+    let dispatched = costs && (tally.content_events > 0 || call.attempts.iter().any(may_be_billed));
     let mut usage = tally.usage(&call.asked, dispatched, matches!(ending, Ending::Complete));
     let unpriced = match (&mut usage, target) {
         (Some(usage), Some(target)) => !price(usage, target, &tally.model, catalog),

@@ -43,6 +43,7 @@ impl Tally {
                 self.usage.clone_from(&answer.usage);
                 keep_first(&mut self.model, Some(&answer.model));
             }
+            Item::Counted(_) => self.content_events += 1,
             Item::Event(event) => self.count_event(event),
         }
         self.content_events > before

@@ -11,19 +11,38 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http_body::Body;
 
-use super::{
-    Error, Kind, http,
-    sse::{Block, Splitter},
-};
+use super::{Error, Kind, http};
 use crate::call::Item;
+
+/// Cuts a body into whole units: server-sent events, lines, binary frames. A plain state machine, bounded in memory.
+pub trait Frames: Default + Send + Unpin {
+    /// One or more whole units.
+    type Block;
+
+    /// Takes what arrived and returns what is whole with it. Half a unit is never handed out.
+    ///
+    /// # Errors
+    /// `BadResponse` if it is no such stream, or a unit is larger than allowed.
+    fn push(&mut self, data: Bytes) -> Result<impl Iterator<Item = Self::Block> + use<Self>, Error>;
+
+    /// Ends the body. Returns a unit that lacks only its mark of the end.
+    fn finish(&mut self) -> Option<Self::Block>;
+}
 
 /// What a dialect makes of whole events.
 pub trait Lane: Send + Unpin {
+    /// How the body is cut.
+    type Frames: Frames;
+
     /// Takes one or more whole events.
     ///
     /// # Errors
     /// The failure that the events tell, or are. The items before it are still handed on.
-    fn block(&mut self, block: &Block, out: &mut VecDeque<Item>) -> Result<(), Error>;
+    fn block(
+        &mut self,
+        block: &<Self::Frames as Frames>::Block,
+        out: &mut VecDeque<Item>,
+    ) -> Result<(), Error>;
 
     /// Takes the clean end of the body, which may or may not be the end of the answer.
     ///
@@ -39,18 +58,18 @@ pub trait Lane: Send + Unpin {
 }
 
 /// The items of a streamed answer. Dropping it before its end closes the connection.
-pub struct Follow<B, L> {
+pub struct Follow<B, L: Lane> {
     body: Option<B>,
-    splitter: Splitter,
+    frames: L::Frames,
     lane: L,
     ready: VecDeque<Item>,
     failed: Option<Error>,
 }
 
-impl<B, L> Follow<B, L> {
+impl<B, L: Lane> Follow<B, L> {
     /// Starts to read the body.
     pub fn new(body: B, lane: L) -> Self {
-        Self { body: Some(body), splitter: Splitter::default(), lane, ready: VecDeque::new(), failed: None }
+        Self { body: Some(body), frames: L::Frames::default(), lane, ready: VecDeque::new(), failed: None }
     }
 }
 
@@ -60,10 +79,7 @@ where
     L: Lane,
 {
     fn frame(&mut self, data: Bytes) -> Result<(), Error> {
-        let blocks = self
-            .splitter
-            .push(data)
-            .map_err(|too_large| Error::new(Kind::BadResponse, too_large.to_string()))?;
+        let blocks = self.frames.push(data)?;
         for block in blocks {
             self.lane.block(&block, &mut self.ready)?;
             if self.lane.is_complete() {
@@ -74,7 +90,7 @@ where
     }
 
     fn ended(&mut self) -> Result<(), Error> {
-        if let Some(block) = self.splitter.finish()
+        if let Some(block) = self.frames.finish()
             && self.lane.block(&block, &mut self.ready).is_err()
         {
             return Err(Error::new(Kind::Unavailable, "the answer ended in the middle of an event"));

@@ -159,6 +159,12 @@ impl Pieces {
     }
 }
 
+impl From<String> for Pieces {
+    fn from(body: String) -> Self {
+        body.into_bytes().into()
+    }
+}
+
 impl From<Vec<u8>> for Pieces {
     fn from(body: Vec<u8>) -> Self {
         Self::new(vec![body.into()])

@@ -1,16 +1,28 @@
-//! To whom a call goes: one file per dialect behind a trait of two methods, a table of compatible vendors, and
-//! what they share (HTTP, SSE, classification of failures).
+//! To whom a call goes: one folder per dialect behind a trait of a few methods, a table of compatible vendors, and what
+//! they share.
+//!
+//! A dialect is a way there (`translate` for the typed lane, `express` for the caller's own bytes) and a way back
+//! (`follow` drives its `Lane`, which tells what it reads with `compose`). `upstream` sends, `credential` opens the
+//! door, `refusal` says what a failure means, `registry` lists the dialects.
 //!
 //! Place in the path: the last room; `route` calls it once per attempt. Config: `providers`. Metrics:
 //! `tollgate_upstream_*`, written by `meter`. Tests: `tests/e2e/upstream.rs`, `tests/wire`.
 
+pub mod compose;
+pub mod credential;
 pub mod echo;
+mod estimate;
+pub mod express;
 pub mod follow;
 pub mod http;
+mod json;
 pub mod openai;
+mod refusal;
 pub mod registry;
 mod retry_after;
 pub mod sse;
+mod translate;
+pub mod upstream;
 pub mod vendors;
 
 use std::{sync::Arc, time::Duration};
@@ -23,8 +35,7 @@ use uuid::Uuid;
 
 use crate::call::{Items, Payload};
 
-pub use registry::{Settings, build, dialects};
-pub use vendors::from_environment;
+pub use registry::{Settings, build, dialects, from_environment, keys_of};
 
 /// A vendor's adapter. Dropping the future or the items it returns ends the upstream call at once.
 pub trait Provider: Send + Sync + 'static {
@@ -40,6 +51,17 @@ pub trait Provider: Send + Sync + 'static {
     /// # Errors
     /// As `chat`.
     fn embed<'a>(&'a self, request: Outgoing<'a, v1::EmbedRequest>) -> BoxFuture<'a, Result<Answer, Error>>;
+
+    /// Counts the tokens of a prompt: by the vendor if it offers that, else an upper bound by us.
+    ///
+    /// # Errors
+    /// As `chat`.
+    fn count_tokens<'a>(
+        &'a self,
+        request: Outgoing<'a, v1::ChatInput>,
+    ) -> BoxFuture<'a, Result<Answer, Error>> {
+        Box::pin(async move { estimate::count_tokens(request.payload.view()?, request.model) })
+    }
 }
 
 /// A provider under its configured name, as `route` holds it.

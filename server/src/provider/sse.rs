@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr2, memchr2_iter};
 
+use super::{Error, Kind, follow::Frames};
+
 /// The most bytes one event may have.
 pub const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
 
@@ -146,6 +148,18 @@ impl Splitter {
 /// Returns where the line ends whose CR or LF stands at `at`.
 fn end_of_line(bytes: &[u8], at: usize) -> usize {
     if bytes[at] == b'\r' && bytes.get(at + 1) == Some(&b'\n') { at + 2 } else { at + 1 }
+}
+
+impl Frames for Splitter {
+    type Block = Block;
+
+    fn push(&mut self, data: Bytes) -> Result<impl Iterator<Item = Block> + use<>, Error> {
+        Self::push(self, data).map_err(|too_large| Error::new(Kind::BadResponse, too_large.to_string()))
+    }
+
+    fn finish(&mut self) -> Option<Block> {
+        Self::finish(self)
+    }
 }
 
 impl Block {

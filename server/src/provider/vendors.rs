@@ -1,10 +1,16 @@
 //! The table of vendors that speak OpenAI's dialect: a row is all that a new one needs.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::Settings;
+use super::{
+    Provider, Settings,
+    credential::Credential,
+    openai::{self, OpenAi},
+    registry::{self, Environment},
+    upstream::Upstream,
+};
 
 /// What tells one vendor of the dialect from another.
 #[derive(Debug)]
@@ -70,10 +76,21 @@ pub fn find(name: &str) -> Option<&'static Vendor> {
     VENDORS.iter().find(|vendor| vendor.name == name)
 }
 
-/// Finds the providers for which the environment has what their own SDKs would use: a key, or `OLLAMA_HOST`. An
-/// empty variable counts as unset.
-pub fn from_environment(get: &dyn Fn(&str) -> Option<String>) -> Vec<Settings> {
-    let get = |name: &str| get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+/// Keys of the cloud settings that mean something to every vendor of the table.
+pub const KEYS: &[&str] = &[];
+
+/// Builds the adapter of a vendor.
+///
+/// # Errors
+/// A message for operators.
+pub fn build(settings: &Settings, vendor: &'static Vendor) -> Result<Arc<dyn Provider>, String> {
+    let (base, http) = registry::connect(settings, vendor.base_url)?;
+    let credential = Credential::bearer(settings.api_key.as_ref())?;
+    Ok(Arc::new(OpenAi::new(Upstream::new(http, credential, openai::FORWARDED), vendor, &base)?))
+}
+
+/// Finds the vendors for which the environment has what their own SDKs would use: a key, or `OLLAMA_HOST`.
+pub fn from_environment(get: &Environment<'_>) -> Vec<Settings> {
     let with_key = VENDORS.iter().filter(|vendor| !vendor.key_env.is_empty()).filter_map(|vendor| {
         let key = get(vendor.key_env)?;
         let base_url = if vendor.name == OPENAI.name { get("OPENAI_BASE_URL") } else { None };
@@ -89,7 +106,7 @@ fn settings(name: &str, base_url: Option<String>, key: Option<String>) -> Settin
         dialect: name.to_owned(),
         base_url,
         api_key: key.map(SecretString::from),
-        connect_timeout: Duration::from_secs(1),
+        ..Settings::default()
     }
 }
 
@@ -113,7 +130,7 @@ mod tests {
 
     #[test]
     fn keys_in_the_environment_make_providers() {
-        let found = from_environment(&|name| match name {
+        let found = registry::from_environment(&|name| match name {
             "OPENAI_API_KEY" | "GROQ_API_KEY" => Some("k".to_owned()),
             "XAI_API_KEY" => Some("  ".to_owned()),
             _ => None,

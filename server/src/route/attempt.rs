@@ -173,6 +173,10 @@ async fn send(candidate: &Candidate, call: &Call, request: &Request) -> Result<A
             let adapter = &provider.adapter;
             adapter.embed(outgoing(candidate, call, payload)).await
         }
+        Request::CountTokens(payload) => {
+            let adapter = &provider.adapter;
+            adapter.count_tokens(outgoing(candidate, call, payload)).await
+        }
     }
 }
 
@@ -227,7 +231,7 @@ async fn hold_until_content(items: &mut Items<provider::Error>) -> Result<Vec<It
 
 fn is_content(item: &Item) -> bool {
     match item {
-        Item::Embeddings(_) => true,
+        Item::Embeddings(_) | Item::Counted(_) => true,
         Item::Raw(_, seen) => seen.content_events > 0 || seen.last,
         Item::Event(event) => !matches!(event, Event::Start(_) | Event::PartStart(_) | Event::Usage(_)),
     }

@@ -91,7 +91,7 @@ impl Messages {
         let Some(items) = self.items.as_mut() else { return Poll::Ready(None) };
         match std::task::ready!(items.as_mut().poll_next(cx)) {
             Some(Ok(Item::Event(event))) => Poll::Ready(Some(Ok(event))),
-            Some(Ok(Item::Raw(..) | Item::Embeddings(_))) => {
+            Some(Ok(Item::Raw(..) | Item::Embeddings(_) | Item::Counted(_))) => {
                 self.items = None;
                 Poll::Ready(Some(Err(Error::internal("a typed call was answered with raw bytes"))))
             }

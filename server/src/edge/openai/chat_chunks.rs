@@ -8,13 +8,16 @@ use serde::Serialize;
 use tollgate_api::v1::{self, ChoiceEnd, Media, PartEnd, PartStart, StreamStart, media, part, tool_call};
 use uuid::Uuid;
 
-use super::shapes::{Annotation, Aside, Audio, Call, Image, Logprobs, Usage, finish_reason};
-use crate::call::Event;
+use super::{
+    error,
+    shapes::{Annotation, Aside, Audio, Call, Image, Logprobs, Usage, finish_reason},
+};
+use crate::{call::Event, edge::rest::sse::Encode, error::Error};
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// The state of one stream: what its chunks have in common and what each choice has told already.
-pub(super) struct Chunks {
+pub(in crate::edge) struct Chunks {
     id: String,
     created: i64,
     model: String,
@@ -90,7 +93,7 @@ struct Delta<'a> {
 
 impl Chunks {
     /// Starts a stream of that call; what its start event tells replaces what is assumed here.
-    pub(super) fn new(call_id: Uuid, usage_wanted: bool) -> Self {
+    pub(in crate::edge) fn new(call_id: Uuid, usage_wanted: bool) -> Self {
         Self {
             id: format!("chatcmpl-{call_id}"),
             created: 0,
@@ -100,43 +103,6 @@ impl Chunks {
             usage: None,
             choices: BTreeMap::new(),
         }
-    }
-
-    /// Writes what an event says; empty if chunks have no place for it.
-    pub(super) fn event(&mut self, event: Event) -> Bytes {
-        match event {
-            Event::Text(delta) => self.text(delta.choice, &delta.text),
-            Event::Thought(delta) => {
-                self.delta(delta.choice, Delta { reasoning_content: Some(&delta.text), ..Delta::default() })
-            }
-            Event::Refusal(delta) => {
-                self.delta(delta.choice, Delta { refusal: Some(&delta.text), ..Delta::default() })
-            }
-            Event::ToolCall(delta) => self.more_input(&delta),
-            Event::Media(delta) => self.sound(delta.choice, delta.part, &delta.data, delta.transcript),
-            Event::PartStart(start) => self.part_start(&start),
-            Event::PartEnd(end) => self.part_end(&end),
-            Event::ChoiceEnd(end) => self.choice_end(&end),
-            Event::Logprobs(delta) => self.choice(Choice {
-                index: delta.choice,
-                logprobs: Logprobs::of(&delta.logprobs),
-                ..Choice::default()
-            }),
-            Event::Usage(usage) => {
-                if usage.r#final {
-                    self.usage = Some(usage);
-                }
-                Bytes::new()
-            }
-            Event::Start(start) => self.start(*start),
-            Event::End(end) => self.end(&end.service_tier),
-            Event::Notice(_) | Event::Extension(_) => Bytes::new(),
-        }
-    }
-
-    /// Writes what was used of a stream that broke off, if that was asked for.
-    pub(super) fn interrupted(&mut self) -> Bytes {
-        self.usage_chunk("").into()
     }
 
     fn start(&mut self, start: StreamStart) -> Bytes {
@@ -306,6 +272,46 @@ impl Chunks {
             x_tollgate: Aside::of(mapped, &end.upstream_finish_reason),
             ..Choice::default()
         })
+    }
+}
+
+impl Encode for Chunks {
+    fn event(&mut self, event: Event) -> Bytes {
+        match event {
+            Event::Text(delta) => self.text(delta.choice, &delta.text),
+            Event::Thought(delta) => {
+                self.delta(delta.choice, Delta { reasoning_content: Some(&delta.text), ..Delta::default() })
+            }
+            Event::Refusal(delta) => {
+                self.delta(delta.choice, Delta { refusal: Some(&delta.text), ..Delta::default() })
+            }
+            Event::ToolCall(delta) => self.more_input(&delta),
+            Event::Media(delta) => self.sound(delta.choice, delta.part, &delta.data, delta.transcript),
+            Event::PartStart(start) => self.part_start(&start),
+            Event::PartEnd(end) => self.part_end(&end),
+            Event::ChoiceEnd(end) => self.choice_end(&end),
+            Event::Logprobs(delta) => self.choice(Choice {
+                index: delta.choice,
+                logprobs: Logprobs::of(&delta.logprobs),
+                ..Choice::default()
+            }),
+            Event::Usage(usage) => {
+                if usage.r#final {
+                    self.usage = Some(usage);
+                }
+                Bytes::new()
+            }
+            Event::Start(start) => self.start(*start),
+            Event::End(end) => self.end(&end.service_tier),
+            Event::Notice(_) | Event::Extension(_) => Bytes::new(),
+        }
+    }
+
+    fn failed(&mut self, failed: &Error) -> Bytes {
+        // What was used is told before the error, if that was asked for.
+        let mut last = self.usage_chunk("");
+        last.extend_from_slice(&error::in_stream(failed));
+        last.into()
     }
 }
 

@@ -211,7 +211,7 @@ fn a_broken_stream_tells_its_usage_only_if_asked_and_never_that_it_is_done() {
         let mut chunks = Chunks::new(Uuid::nil(), wanted);
         chunks.event(text(0, "x"));
         chunks.event(usage());
-        let last = String::from_utf8(chunks.interrupted().to_vec()).unwrap();
+        let last = String::from_utf8(chunks.failed(&Error::internal("cut")).to_vec()).unwrap();
         assert_eq!(last.contains(r#""choices":[],"usage":{"prompt_tokens":3"#), wanted, "{last}");
         assert!(!last.contains("[DONE]"));
     }

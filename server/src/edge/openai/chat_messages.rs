@@ -9,7 +9,7 @@ use tollgate_api::v1::{
     tool_call,
 };
 
-use super::node::{Node, Object};
+use crate::edge::rest::node::{Node, Object};
 use crate::error::Error;
 
 /// Callers forget padding as often as they write it.

@@ -6,11 +6,11 @@ use tollgate_api::v1::{
     TextFormat, Tool, ToolChoice, UpstreamTool, output_format, part, tool, tool_choice::Mode,
 };
 
-use super::{
-    chat_messages,
-    node::{Node, Object},
+use super::chat_messages;
+use crate::{
+    edge::rest::node::{Node, Object},
+    error::{Error, Reason},
 };
-use crate::error::{Error, Reason};
 
 /// Makes the typed view of a body that the scan has accepted.
 ///

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::fields::{self, Field, Kind, Special, check_depth};
-use super::node::{Key, Node, first_byte};
+use crate::edge::rest::fields::{self, Field, Kind, Special, check_depth};
+use crate::edge::rest::node::{Key, Node, first_byte};
 use crate::{
     call::{Asked, Dialect, Raw},
     edge::{MAX_CHOICES, MAX_END_USER, MAX_TOKENS, cut},
@@ -128,6 +129,7 @@ impl Scanned {
             body: null.map_or_else(|| body.clone(), |span| without_null(&body, span)),
             model: self.model,
             stream_options: self.stream_options,
+            headers: HeaderMap::new(),
         }
     }
 }

@@ -9,13 +9,16 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderValue, header, request::Parts};
 
-use super::{
-    body, chat, embeddings_request, embeddings_response, error,
-    head::{Head, put_cost},
-};
+use super::{embeddings_request, embeddings_response, error};
 use crate::{
     call::{self, Item, Operation, Payload, Reply, Surface},
-    edge::Edge,
+    edge::{
+        Edge,
+        rest::{
+            self, body,
+            head::{Head, put_cost},
+        },
+    },
     error::{Error, Reason},
 };
 
@@ -53,9 +56,9 @@ async fn collect(reply: &mut Reply, base64: bool) -> Result<Bytes, Error> {
     let mut written = None;
     while let Some(item) = reply.items.next().await {
         match item? {
-            Item::Raw(bytes, _) => return chat::raw(bytes, reply).await,
+            Item::Raw(bytes, _) => return rest::raw(bytes, reply).await,
             Item::Embeddings(answer) => written = Some(embeddings_response::write(&answer, base64)?.into()),
-            Item::Event(_) => {}
+            Item::Event(_) | Item::Counted(_) => {}
         }
     }
     written.ok_or_else(|| Error::new(Reason::UpstreamBadResponse, "the answer holds no embeddings"))

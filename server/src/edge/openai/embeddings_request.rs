@@ -3,17 +3,20 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tollgate_api::v1::{EmbedInput, EmbedRequest, ProviderOptions, TokenIds, embed_input};
 
-use super::{
-    fields::{self, Field, Kind, Special},
-    node::{Node, first_byte},
-};
 use crate::{
     call::{Asked, Dialect, Raw},
-    edge::{MAX_END_USER, cut},
+    edge::{
+        MAX_END_USER, cut,
+        rest::{
+            fields::{self, Field, Kind, Special},
+            node::{Node, first_byte},
+        },
+    },
     error::{Error, Reason},
 };
 
@@ -64,7 +67,13 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
 impl Scanned {
     /// Makes the raw view of the body that was scanned.
     pub(super) fn into_raw(self, body: Bytes) -> Raw {
-        Raw { dialect: Dialect::OpenAiEmbeddings, body, model: self.model, stream_options: None }
+        Raw {
+            dialect: Dialect::OpenAiEmbeddings,
+            body,
+            model: self.model,
+            stream_options: None,
+            headers: HeaderMap::new(),
+        }
     }
 }
 

@@ -1,20 +1,20 @@
 //! Errors in OpenAI's words: status, headers, envelope, and the error inside a stream.
 
-use std::time::Duration;
-
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use super::head::{Head, put};
 use crate::{
-    edge::status,
-    error::{Error, Reason, Upstream},
+    edge::{
+        rest::{
+            head::Head,
+            refusal::{add_facts, upstreams_own},
+        },
+        status,
+    },
+    error::{Error, Reason},
 };
-
-/// SDKs give up or ignore a hint to wait for longer.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Serialize)]
 struct Envelope<'a> {
@@ -32,7 +32,8 @@ struct Told<'a> {
 /// Makes the response of a call that failed before its first byte.
 pub(super) fn respond(head: &Head, error: &Error) -> Response {
     let row = status::of(error.reason());
-    let (status, body) = upstreams_own(error).unwrap_or_else(|| (row.http, envelope(error).into()));
+    let own = upstreams_own(error).filter(|(_, body)| is_envelope(body));
+    let (status, body) = own.unwrap_or_else(|| (row.http, envelope(error).into()));
     let mut headers = head.headers();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     add_facts(&mut headers, error, row.retry);
@@ -73,68 +74,26 @@ fn message(error: &Error) -> String {
     format!("{message} (context_length_exceeded: the prompt exceeds the context window)")
 }
 
-/// Returns the upstream's status and body where it refused the request itself, which only its own words explain.
-fn upstreams_own(error: &Error) -> Option<(u16, Bytes)> {
-    let told = error.facts().upstream.as_ref()?;
-    let refused = matches!(
-        error.reason(),
-        Reason::UpstreamRejected | Reason::ContextLengthExceeded | Reason::ContentBlocked
-    );
-    if !refused {
-        return None;
-    }
-    let status = match told.failure.http_status {
-        // These speak of the gateway's own credential, connection or limits, never of the caller's.
-        401 | 402 | 403 | 407 | 408 | 429 => return None,
-        // SDKs repeat a 409 by themselves.
-        409 => 422,
-        status @ 400..=498 => u16::try_from(status).ok()?,
-        _ => return None,
-    };
-    Some((status, openai_body(told)?))
-}
-
-/// Returns the upstream's body if it is an error in this dialect.
-fn openai_body(told: &Upstream) -> Option<Bytes> {
+/// Tells whether a body is an error in this dialect.
+fn is_envelope(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Body {
         #[serde(rename = "error")]
         _error: IgnoredAny,
     }
-    let body = told.body.clone()?;
-    serde_json::from_slice::<Body>(&body).ok().map(|_| body)
-}
-
-fn add_facts(headers: &mut HeaderMap, error: &Error, retry: bool) {
-    let facts = error.facts();
-    put(headers, "x-tollgate-reason", error.reason_name());
-    headers.insert("x-should-retry", HeaderValue::from_static(if retry { "true" } else { "false" }));
-    headers.insert("x-tollgate-attempts", facts.attempts.len().into());
-    if let Some(last) = facts.attempts.last() {
-        put(headers, "x-tollgate-provider", &last.provider);
-        put(headers, "x-tollgate-model", &last.model);
-        put(headers, "x-tollgate-target", &last.target);
-        put(headers, "x-tollgate-upstream-request-id", &last.upstream_request_id);
-    }
-    if let Some(told) = &facts.upstream {
-        put(headers, "x-tollgate-provider", &told.failure.provider);
-        put(headers, "x-tollgate-target", &told.failure.target);
-        put(headers, "x-tollgate-upstream-request-id", &told.failure.request_id);
-    }
-    if let Some(wait) = facts.retry_after {
-        let wait = wait.min(MAX_RETRY_AFTER);
-        let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-        headers.insert("retry-after", ms.div_ceil(1000).max(1).into());
-        headers.insert("retry-after-ms", ms.into());
-    }
+    serde_json::from_slice::<Body>(body).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use http::HeaderMap;
     use http_body_util::BodyExt as _;
     use tollgate_api::v1;
 
     use super::*;
+    use crate::error::Upstream;
 
     fn head() -> Head {
         Head::of(&http::Request::new(()).into_parts().0)

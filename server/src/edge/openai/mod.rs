@@ -3,9 +3,8 @@
 //! Place in the path: first and last of calls by `POST /v1/chat/completions` and `/v1/embeddings`. Config:
 //! `limits_in.body`. Metrics: none of its own, `surface` labels tell it. Tests: in each file, `tests/e2e/openai.rs`.
 
-mod body;
 mod chat;
-mod chat_chunks;
+pub(in crate::edge) mod chat_chunks;
 mod chat_messages;
 mod chat_parse;
 mod chat_request;
@@ -14,12 +13,8 @@ mod embeddings;
 mod embeddings_request;
 mod embeddings_response;
 mod error;
-mod fields;
-mod head;
 mod models;
-mod node;
 mod shapes;
-mod sse;
 
 use axum::{
     Router,
@@ -35,6 +30,7 @@ pub use embeddings_request::parse as parse_embed;
 use super::{
     Edge, PANICKED,
     readers::{PATIENCE, Readers},
+    rest::{head, sse},
 };
 use crate::error::{Error, Reason};
 

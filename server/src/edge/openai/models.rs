@@ -13,11 +13,11 @@ use axum::{
 use http::{HeaderValue, header};
 use serde::Serialize;
 
-use super::{error, head::Head};
+use super::error;
 use crate::{
     auth,
     call::{Caller, Scope},
-    edge::Edge,
+    edge::{Edge, rest::head::Head},
     error::{Error, Reason},
 };
 

@@ -9,10 +9,10 @@ use tollgate_api::v1::{
 };
 
 use super::{
-    error,
     express::not_json,
     json::{Count, Text, says_something},
-    options::{self, Built, Lost, unsupported},
+    refusal,
+    translate::{self, Built, Lost, unsupported},
     usage, write,
     write::Object,
 };
@@ -48,7 +48,7 @@ pub(super) fn whole(body: Bytes) -> Result<Item, Error> {
 fn look(body: &[u8]) -> Result<Seen, Error> {
     let answer: Whole<'_, IgnoredAny> = serde_json::from_slice(body).map_err(|_| not_json(body))?;
     if says_something(answer.error) {
-        return Err(error::of_payload(body));
+        return Err(refusal::of_payload(body));
     }
     if answer.data.is_none() {
         return Err(no_data());
@@ -135,7 +135,7 @@ pub(super) fn build(
     }
     body.end();
     let (body, headers) =
-        options::apply(text, &request.provider_options, outgoing.provider, "provider_options", &PROTECTED)?;
+        translate::apply(text, &request.provider_options, outgoing.provider, "provider_options", &PROTECTED)?;
     Ok(Built { body, headers, warnings: lost.warnings })
 }
 
@@ -194,7 +194,7 @@ struct One<'a> {
 pub(super) fn decode(body: &[u8], inputs: usize) -> Result<EmbedResponse, Error> {
     let answer: Whole<'_, One<'_>> = serde_json::from_slice(body).map_err(|_| not_json(body))?;
     if says_something(answer.error) {
-        return Err(error::of_payload(body));
+        return Err(refusal::of_payload(body));
     }
     let data = answer.data.ok_or_else(no_data)?;
     let mut embeddings = Vec::with_capacity(data.len());

@@ -1,6 +1,6 @@
-//! The express lane: the caller's bytes to the vendor and the vendor's bytes back, patched and watched, not rebuilt.
+//! The express lane of chat completions: what is patched in the caller's bytes, and what is seen in the vendor's.
 
-use std::{borrow::Cow, collections::VecDeque};
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -8,9 +8,9 @@ use serde_json::{Deserializer, value::RawValue};
 use tollgate_api::v1;
 
 use super::{
-    error,
     json::says_something,
     members::Members,
+    refusal,
     tap::{Indexes, Tapped},
     usage,
 };
@@ -18,40 +18,21 @@ use crate::{
     call::{Item, Raw, Seen},
     provider::{
         Error, Kind,
-        follow::Lane,
+        express::{self, Patch, Tap},
         http::Pieces,
-        sse::{Block, Event},
+        sse::Event,
     },
 };
 
 /// Builds the upstream's request from the caller's bytes: another `model`, usage asked for in streams, the rest as it
-/// came. Only the patches are new bytes.
+/// came.
 pub(super) fn request(raw: &Raw, model: &str, streamed: bool) -> Result<Pieces, Error> {
-    let broken = || Error::from(crate::error::Error::internal("a raw request's spans do not fit its body"));
-    if raw.model.start > raw.model.end || raw.model.end > raw.body.len() {
-        return Err(broken());
-    }
-    let model = serde_json::to_vec(model).map_err(|_| broken())?;
-    let mut patches = vec![(raw.model.clone(), Bytes::from(model))];
+    let mut patches = vec![express::model_patch(raw, model)?];
     if streamed {
-        patches.extend(ask_for_usage(raw).ok_or_else(broken)?);
+        patches.extend(ask_for_usage(raw).ok_or_else(express::broken_spans)?);
     }
-    patches.sort_unstable_by_key(|(span, _)| span.start);
-    let mut pieces = Vec::with_capacity(2 * patches.len() + 1);
-    let mut from = 0;
-    for (span, patch) in patches {
-        if span.start < from {
-            return Err(broken());
-        }
-        pieces.push(raw.body.slice(from..span.start));
-        pieces.push(patch);
-        from = span.end;
-    }
-    pieces.push(raw.body.slice(from..));
-    Ok(Pieces::new(pieces))
+    express::patched(raw, patches)
 }
-
-type Patch = (std::ops::Range<usize>, Bytes);
 
 const WITH_USAGE: &[u8] = br#"{"include_usage":true}"#;
 
@@ -105,7 +86,7 @@ pub(super) fn whole_chat(body: Bytes) -> Result<Item, Error> {
         None if !says_something(tapped.error) => {
             return Err(Error::new(Kind::BadResponse, "the answer is a JSON object without `choices`"));
         }
-        _ => return Err(error::of_payload(&body)),
+        _ => return Err(refusal::of_payload(&body)),
     };
     let seen = Seen {
         content_events: 1,
@@ -178,52 +159,24 @@ pub(super) fn is_done(data: &[u8]) -> bool {
     data.trim_ascii() == b"[DONE]"
 }
 
-/// The lane of a streamed chat answer.
+/// Looks at a streamed chat answer as it passes.
 #[derive(Debug)]
-pub(super) struct Express {
+pub(super) struct Watch {
     usage_wanted: bool,
     told_id: bool,
     told_model: bool,
     progress: Progress,
 }
 
-impl Express {
+impl Watch {
     pub(super) fn new(usage_wanted: bool) -> Self {
         Self { usage_wanted, told_id: false, told_model: false, progress: Progress::default() }
-    }
-
-    /// Looks at one event. Returns whether the caller may see it.
-    fn event(&mut self, event: &Event<'_>, seen: &mut Seen) -> Result<bool, Error> {
-        let Some(data) = &event.data else {
-            if event.stray && !self.progress.any_event {
-                return Err(stray(event.raw));
-            }
-            return Ok(true);
-        };
-        self.progress.any_event = true;
-        seen.progress = true;
-        if is_done(data) {
-            self.progress.done()?;
-            seen.last = true;
-            return Ok(true);
-        }
-        if event.name == b"error" {
-            return Err(error::of_payload(data));
-        }
-        let mut shown = true;
-        // Some vendors put two objects into one event.
-        for tapped in Deserializer::from_slice(data).into_iter::<Tapped<'_>>() {
-            let tapped =
-                tapped.map_err(|_| Error::new(Kind::BadResponse, "an event of the stream is not JSON"))?;
-            shown &= self.chunk(&tapped, data, seen)?;
-        }
-        Ok(shown)
     }
 
     fn chunk(&mut self, tapped: &Tapped<'_>, data: &[u8], seen: &mut Seen) -> Result<bool, Error> {
         let choices = tapped.choices.unwrap_or_default();
         if choices.failed || says_something(tapped.error) {
-            return Err(error::of_payload(data));
+            return Err(refusal::of_payload(data));
         }
         if !self.told_id && !tapped.id.is_empty() {
             self.told_id = true;
@@ -249,49 +202,42 @@ impl Express {
 /// Says what an answer is that has a line no event stream has.
 pub(super) fn stray(raw: &[u8]) -> Error {
     match raw.trim_ascii().first() {
-        Some(b'{') if memchr::memmem::find(raw, b"\"error\"").is_some() => error::of_payload(raw),
+        Some(b'{') if memchr::memmem::find(raw, b"\"error\"").is_some() => refusal::of_payload(raw),
         Some(b'<') => Error::new(Kind::BadResponse, "the answer is an HTML page, not an event stream"),
         _ => Error::new(Kind::BadResponse, "the answer is no event stream"),
     }
 }
 
-impl Lane for Express {
-    fn block(&mut self, block: &Block, out: &mut VecDeque<Item>) -> Result<(), Error> {
-        let mut seen = Seen::default();
-        let (mut from, mut at) = (0, 0);
-        let mut failed = Ok(());
-        for event in block.events() {
-            let end = at + event.raw.len();
-            match self.event(&event, &mut seen) {
-                Ok(true) => {}
-                Ok(false) => {
-                    if from < at {
-                        let passed = Seen { progress: true, ..Seen::default() };
-                        out.push_back(Item::Raw(block.raw.slice(from..at), passed));
-                    }
-                    from = end;
-                }
-                Err(error) => {
-                    failed = Err(error);
-                    break;
-                }
+impl Tap for Watch {
+    fn event(&mut self, event: &Event<'_>, seen: &mut Seen) -> Result<bool, Error> {
+        let Some(data) = &event.data else {
+            if event.stray && !self.progress.any_event {
+                return Err(stray(event.raw));
             }
-            at = end;
-            if self.progress.complete {
-                break;
-            }
+            return Ok(true);
+        };
+        self.progress.any_event = true;
+        seen.progress = true;
+        if is_done(data) {
+            self.progress.done()?;
+            seen.last = true;
+            return Ok(true);
         }
-        if from < at || seen.usage.is_some() {
-            out.push_back(Item::Raw(block.raw.slice(from..at), seen));
+        if event.name == b"error" {
+            return Err(refusal::of_payload(data));
         }
-        failed
+        let mut shown = true;
+        // Some vendors put two objects into one event.
+        for tapped in Deserializer::from_slice(data).into_iter::<Tapped<'_>>() {
+            let tapped =
+                tapped.map_err(|_| Error::new(Kind::BadResponse, "an event of the stream is not JSON"))?;
+            shown &= self.chunk(&tapped, data, seen)?;
+        }
+        Ok(shown)
     }
 
-    fn end(&mut self, out: &mut VecDeque<Item>) -> Result<(), Error> {
-        self.progress.ended()?;
-        let seen = Seen { last: true, progress: true, ..Seen::default() };
-        out.push_back(Item::Raw(Bytes::new(), seen));
-        Ok(())
+    fn ended(&mut self) -> Result<(), Error> {
+        self.progress.ended()
     }
 
     fn is_complete(&self) -> bool {

@@ -6,7 +6,7 @@ use tollgate_api::v1::{
 };
 
 use super::{
-    options::{Lost, unsupported},
+    translate::{Lost, unsupported},
     write::{self, List, Object},
 };
 use crate::{error::Error as CallerError, provider::Error};
@@ -108,7 +108,7 @@ pub(super) fn content<'a>(
         Some(Kind::Text(text)) => Ok(Some(Item::Text(text))),
         Some(Kind::Media(media)) => media_part(media, field, to).map(|json| Some(Item::Json(json))),
         Some(Kind::Extension(extension)) if extension.provider == to.provider => {
-            let json = super::options::json(&extension.json, &format!("{field}.extension.json"))?;
+            let json = super::translate::json(&extension.json, &format!("{field}.extension.json"))?;
             Ok(Some(Item::Json(json.to_owned())))
         }
         Some(Kind::Extension(_)) => {

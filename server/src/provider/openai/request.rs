@@ -4,8 +4,8 @@ use tollgate_api::v1::{ChatInput, Sampling, output_format::Kind as Format};
 
 use super::{
     message::{self, To},
-    options::{self, Built, Lost, json},
     tools,
+    translate::{self, Built, Lost, json},
     write::{self, Object},
 };
 use crate::{
@@ -51,7 +51,7 @@ pub(super) fn build(
         body.raw("stream_options", r#"{"include_usage":true}"#);
     }
     body.end();
-    let (body, headers) = options::apply(
+    let (body, headers) = translate::apply(
         text,
         &input.provider_options,
         outgoing.provider,

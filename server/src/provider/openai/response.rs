@@ -2,31 +2,25 @@
 
 use std::collections::VecDeque;
 
-use serde_json::{Deserializer, value::RawValue};
-use tollgate_api::v1::{ChatInput, Extension, StreamEnd, StreamStart, Usage};
+use serde_json::Deserializer;
+use tollgate_api::v1::{ChatInput, StreamEnd, StreamStart, Usage};
 
 use super::{
     choice::{Shared, State},
     chunk::Chunk,
-    error,
     express::{Progress, is_done, not_json, stray},
     json::says_something,
-    usage,
+    refusal, usage,
 };
 use crate::{
     call::{Event, Item},
     provider::{
         Error, Kind,
+        compose::{self, MAX_CHOICES},
         follow::Lane,
-        sse::{Block, Event as SseEvent},
+        sse::{Block, Event as SseEvent, Splitter},
     },
 };
-
-/// The most choices of one answer; the contract allows no more.
-const MAX_CHOICES: i64 = 128;
-/// The most unmodelled members that are kept, and the most bytes of all of them.
-const MAX_EXTENSIONS: usize = 32;
-const MAX_EXTENSION_BYTES: usize = 1024 * 1024;
 
 /// Reads one answer: feed it chunks, or give it the whole body.
 #[derive(Debug)]
@@ -70,7 +64,7 @@ impl Decoder {
             let chunk =
                 chunk.map_err(|_| Error::new(Kind::BadResponse, "an event of the stream is no chunk"))?;
             if says_something(chunk.error) {
-                return Err(error::of_payload(json));
+                return Err(refusal::of_payload(json));
             }
             self.chunk(&chunk, json, out)?;
         }
@@ -97,7 +91,7 @@ impl Decoder {
     pub fn whole(mut self, body: &[u8]) -> Result<Vec<Item>, Error> {
         let mut chunk: Chunk<'_> = serde_json::from_slice(body).map_err(|_| not_json(body))?;
         if says_something(chunk.error) {
-            return Err(error::of_payload(body));
+            return Err(refusal::of_payload(body));
         }
         if chunk.choices.as_ref().is_none_or(Vec::is_empty) {
             return Err(Error::new(Kind::BadResponse, "the answer is a JSON object without `choices`"));
@@ -120,7 +114,10 @@ impl Decoder {
             chunk.service_tier.0.as_ref().clone_into(&mut self.end.service_tier);
         }
         for (name, value) in &chunk.extras {
-            self.extension(name, value);
+            if says_something(Some(value)) {
+                let list = &mut self.end.extensions;
+                compose::keep_extension(list, &self.shared.provider, name, value.get());
+            }
         }
         let usages = [chunk.usage, chunk.groq_usage].into_iter().flatten();
         if let Some(usage) = usages.into_iter().find_map(|usage| usage::parse(usage.get())) {
@@ -128,10 +125,10 @@ impl Decoder {
         }
         for (position, choice) in (0..).zip(chunk.choices.iter().flatten()) {
             if says_something(choice.error) {
-                return Err(error::of_payload(json));
+                return Err(refusal::of_payload(json));
             }
             let index = choice.index.0.unwrap_or(position);
-            let Some(index) = i32::try_from(index).ok().filter(|_| index < MAX_CHOICES) else {
+            let Some(index) = i32::try_from(index).ok().filter(|index| *index < MAX_CHOICES) else {
                 return Err(Error::new(
                     Kind::BadResponse,
                     "the answer has more choices than can be asked for",
@@ -162,32 +159,6 @@ impl Decoder {
         })
     }
 
-    /// Keeps an unmodelled member for the end; a later word for it replaces the earlier one.
-    fn extension(&mut self, name: &str, value: &RawValue) {
-        if !says_something(Some(value)) {
-            return;
-        }
-        let json = value.get();
-        let list = &mut self.end.extensions;
-        let bytes: usize = list.iter().map(|one| one.json.len()).sum();
-        let known = list.iter().position(|one| one.r#type == name);
-        let replaced = known.map_or(0, |place| list[place].json.len());
-        if bytes - replaced + json.len() > MAX_EXTENSION_BYTES {
-            return;
-        }
-        if let Some(place) = known {
-            if list[place].json != json {
-                json.clone_into(&mut list[place].json);
-            }
-        } else if list.len() < MAX_EXTENSIONS {
-            list.push(Extension {
-                provider: self.shared.provider.clone(),
-                r#type: name.to_owned(),
-                json: json.to_owned(),
-            });
-        }
-    }
-
     fn event(&mut self, event: &SseEvent<'_>, out: &mut VecDeque<Item>) -> Result<(), Error> {
         let Some(data) = &event.data else {
             let stray_start = event.stray && !self.progress.any_event;
@@ -200,7 +171,7 @@ impl Decoder {
             return Ok(());
         }
         if event.name == b"error" {
-            return Err(error::of_payload(data));
+            return Err(refusal::of_payload(data));
         }
         self.feed(data, out)
     }
@@ -213,6 +184,8 @@ fn keep(slot: &mut String, text: &str) {
 }
 
 impl Lane for Decoder {
+    type Frames = Splitter;
+
     fn block(&mut self, block: &Block, out: &mut VecDeque<Item>) -> Result<(), Error> {
         for event in block.events() {
             self.event(&event, out)?;
@@ -245,7 +218,7 @@ impl Lane for Decoder {
 /// Says what a JSON or HTML body is that came where an event stream was asked for.
 pub(super) fn json_in_place_of_events(body: &[u8]) -> Error {
     match serde_json::from_slice::<Chunk<'_>>(body) {
-        Ok(chunk) if says_something(chunk.error) => error::of_payload(body),
+        Ok(chunk) if says_something(chunk.error) => refusal::of_payload(body),
         Ok(_) => {
             Error::new(Kind::BadResponse, "the answer is a whole JSON object, not the event stream asked for")
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ::http::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http_body_util::Full;
@@ -15,13 +16,14 @@ use tollgate_api::v1::ChatInput;
 use uuid::Uuid;
 
 use super::{
-    express::{Express, whole_chat},
+    express::{Watch, whole_chat},
     response::Decoder,
 };
 use crate::{
     call::{Dialect, Item, Payload, Raw},
     provider::{
         Answer, Error, Kind, Outgoing, Settings, build,
+        express::Express,
         follow::{Follow, Lane},
     },
 };
@@ -50,7 +52,13 @@ async fn read_request(socket: &mut TcpStream) -> String {
 
 fn raw_payload() -> Payload<ChatInput> {
     let body = Bytes::from_static(br#"{"model":"alias","stream":true}"#);
-    let raw = Raw { dialect: Dialect::OpenAiChat, body, model: 9..16, stream_options: None };
+    let raw = Raw {
+        dialect: Dialect::OpenAiChat,
+        body,
+        model: 9..16,
+        stream_options: None,
+        headers: HeaderMap::new(),
+    };
     Payload::raw(raw, |_| Ok(ChatInput::default()))
 }
 
@@ -61,8 +69,9 @@ async fn ask(address: std::net::SocketAddr, payload: &Payload<ChatInput>) -> Res
         base_url: Some(format!("http://{address}/v1")),
         api_key: Some("sk-secret".to_owned().into()),
         connect_timeout: Duration::from_secs(5),
+        ..Settings::default()
     };
-    ask_named(&build(settings).unwrap(), payload).await
+    ask_named(&build(&settings).unwrap(), payload).await
 }
 
 async fn ask_named(named: &crate::provider::Named, payload: &Payload<ChatInput>) -> Result<Answer, Error> {
@@ -148,8 +157,9 @@ async fn a_complete_stream_leaves_its_connection_for_the_next_call() {
         base_url: Some(format!("http://{address}/v1")),
         api_key: None,
         connect_timeout: Duration::from_secs(5),
+        ..Settings::default()
     };
-    let named = build(settings).unwrap();
+    let named = build(&settings).unwrap();
     for _ in 0..2 {
         let mut answer = ask_named(&named, &raw_payload()).await.unwrap();
         while let Some(item) = answer.items.next().await {
@@ -286,7 +296,7 @@ fn odd_chunks() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn no_answer_makes_a_lane_panic_and_a_failure_is_the_last_item(body in odd_chunks()) {
-        let express = items_of(&body, Express::new(false));
+        let express = items_of(&body, Express(Watch::new(false)));
         let typed = items_of(&body, Decoder::new("mine", &ChatInput::default()));
         for items in [express, typed] {
             let failures = items.iter().filter(|item| item.is_err()).count();

@@ -6,7 +6,7 @@ use tollgate_api::v1::{
 
 use super::{
     members::Members,
-    options::{Lost, json},
+    translate::{Lost, json},
     write::{List, Object},
 };
 use crate::{error::Error as CallerError, provider::Error};

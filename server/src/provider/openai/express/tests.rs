@@ -1,7 +1,14 @@
 //! Tests of the express lane.
 
+use std::collections::VecDeque;
+
+use ::http::HeaderMap;
+
 use super::*;
-use crate::{call::Dialect, provider::sse::Splitter};
+use crate::{
+    call::Dialect,
+    provider::{express::Express, follow::Lane, sse::Splitter},
+};
 
 fn sent(body: &'static str, streamed: bool) -> String {
     let find = |text: &str| body.find(text).map(|at| at + text.len());
@@ -9,7 +16,13 @@ fn sent(body: &'static str, streamed: bool) -> String {
     let model = model..model + body[model..].find([',', '}']).unwrap();
     let options = find("\"stream_options\":").filter(|at| !body[*at..].starts_with("null"));
     let stream_options = options.map(|at| at..at + body[at..].find('}').unwrap() + 1);
-    let raw = Raw { dialect: Dialect::OpenAiChat, body: body.into(), model, stream_options };
+    let raw = Raw {
+        dialect: Dialect::OpenAiChat,
+        body: body.into(),
+        model,
+        stream_options,
+        headers: HeaderMap::new(),
+    };
     String::from_utf8(request(&raw, "real\"x", streamed).unwrap().join().to_vec()).unwrap()
 }
 
@@ -44,7 +57,7 @@ fn usage_is_asked_for_in_streams_whatever_the_caller_says() {
 }
 
 fn run(usage_wanted: bool, frames: &[&'static str]) -> (String, Vec<Seen>, Result<(), Error>) {
-    let mut lane = Express::new(usage_wanted);
+    let mut lane = Express(Watch::new(usage_wanted));
     let mut splitter = Splitter::default();
     let mut out = VecDeque::new();
     let mut all = || {

@@ -13,43 +13,43 @@ const MAX_DEPTH: u32 = 64;
 
 /// The members of an object, in order.
 #[derive(Debug, Default)]
-pub(super) struct Members<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
+pub(in crate::provider) struct Members<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
 /// The JSON text of a value.
 #[derive(Clone, Debug)]
-pub(super) struct Json<'a>(Cow<'a, str>);
+pub(in crate::provider) struct Json<'a>(Cow<'a, str>);
 
 impl Json<'_> {
     /// Returns the text.
-    pub(super) fn get(&self) -> &str {
+    pub(in crate::provider) fn get(&self) -> &str {
         &self.0
     }
 }
 
 impl<'a> Members<'a> {
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(in crate::provider) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, value.get()))
     }
 
     /// Returns the value of the member of that name.
-    pub(super) fn get(&self, name: &str) -> Option<&Json<'a>> {
+    pub(in crate::provider) fn get(&self, name: &str) -> Option<&Json<'a>> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// Sets a member, at its place if it is there, else at the end. `json` must be JSON.
-    pub(super) fn set(&mut self, name: &str, json: Cow<'a, str>) {
+    pub(in crate::provider) fn set(&mut self, name: &str, json: Cow<'a, str>) {
         match self.0.iter_mut().find(|(key, _)| key == name) {
             Some((_, value)) => *value = Json(json),
             None => self.0.push((Cow::Owned(name.to_owned()), Json(json))),
         }
     }
 
-    pub(super) fn remove(&mut self, name: &str) {
+    pub(in crate::provider) fn remove(&mut self, name: &str) {
         self.0.retain(|(key, _)| key != name);
     }
 
     /// Writes the object.
-    pub(super) fn to_json(&self) -> String {
+    pub(in crate::provider) fn to_json(&self) -> String {
         let mut json = String::from("{");
         for (name, value) in self.iter() {
             if json.len() > 1 {
@@ -65,7 +65,7 @@ impl<'a> Members<'a> {
 
     /// Applies a JSON Merge Patch (RFC 7396): null removes, objects merge, anything else replaces. False if it is
     /// nested too deeply.
-    pub(super) fn merge(&mut self, patch: &Members<'_>) -> bool {
+    pub(in crate::provider) fn merge(&mut self, patch: &Members<'_>) -> bool {
         self.merge_at(patch, 0)
     }
 
@@ -106,7 +106,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
                 let mut members = Members::default();
-                while let Some(super::json::Text(name)) = map.next_key()? {
+                while let Some(super::Text(name)) = map.next_key()? {
                     let value: &'de RawValue = map.next_value()?;
                     members.0.push((name, Json(Cow::Borrowed(value.get()))));
                 }

@@ -15,11 +15,11 @@ const MAX_VALUE: usize = 1024;
 const NANOS_PER_USD: i64 = 1_000_000_000;
 
 /// What the headers of an answer need to know of its request.
-pub(super) struct Head {
+pub(in crate::edge) struct Head {
     /// Our id of the call, or a fresh one where there is no call.
-    pub(super) id: Uuid,
+    pub(in crate::edge) id: Uuid,
     /// Whether the rest of the request was left unread, so that the connection cannot go on.
-    pub(super) close: bool,
+    pub(in crate::edge) close: bool,
     started: Instant,
     version: Version,
     client_request_id: Option<HeaderValue>,
@@ -27,7 +27,7 @@ pub(super) struct Head {
 
 impl Head {
     /// Starts the clock and reads what is echoed.
-    pub(super) fn of(request: &Parts) -> Self {
+    pub(in crate::edge) fn of(request: &Parts) -> Self {
         let sane = |value: &&HeaderValue| {
             value.len() <= MAX_ECHO && value.as_bytes().iter().all(u8::is_ascii_graphic)
         };
@@ -41,19 +41,19 @@ impl Head {
     }
 
     /// Tells whether the request has its connection for itself until it is answered.
-    pub(super) fn is_http_1(&self) -> bool {
+    pub(in crate::edge) fn is_http_1(&self) -> bool {
         self.version < Version::HTTP_2
     }
 
     /// Makes the headers that every answer has.
-    pub(super) fn headers(&self) -> HeaderMap {
+    pub(in crate::edge) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(16);
         self.stamp(&mut headers);
         headers
     }
 
     /// Makes the headers of an answer of the pipeline. Upstream's come first, so that ours win.
-    pub(super) fn of_reply(&self, reply: &Reply) -> HeaderMap {
+    pub(in crate::edge) fn of_reply(&self, reply: &Reply) -> HeaderMap {
         let mut headers = reply.headers.clone();
         for hop in
             [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRANSFER_ENCODING, header::CONNECTION]
@@ -91,7 +91,7 @@ impl Head {
 }
 
 /// Adds a header unless its value is empty or would not be one. Text of upstreams and callers may hold anything.
-pub(super) fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+pub(in crate::edge) fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if value.is_empty() || value.len() > MAX_VALUE || value.chars().any(char::is_control) {
         return;
     }
@@ -101,7 +101,7 @@ pub(super) fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
 }
 
 /// Adds what a whole answer cost, in US dollars.
-pub(super) fn put_cost(headers: &mut HeaderMap, settled: Option<&Settled>) {
+pub(in crate::edge) fn put_cost(headers: &mut HeaderMap, settled: Option<&Settled>) {
     if let Some(cost) = settled.and_then(|settled| settled.usage.cost.as_ref()) {
         put(headers, "x-tollgate-cost-usd", &dollars(cost.amount_nanos));
     }

@@ -1,5 +1,8 @@
 //! Lenient pieces of vendors' JSON: what has the wrong type is absent, never an error that costs the whole answer.
 
+pub(in crate::provider) mod members;
+pub(in crate::provider) mod write;
+
 use std::{borrow::Cow, fmt};
 
 use serde::{
@@ -10,28 +13,28 @@ use serde_json::value::RawValue;
 
 /// A count: a whole number that is not negative, or absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Count(pub(super) Option<i64>);
+pub(in crate::provider) struct Count(pub(in crate::provider) Option<i64>);
 
 /// A text, or nothing. Numbers are taken as they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
+pub(in crate::provider) struct Text<'a>(pub(in crate::provider) Cow<'a, str>);
 
 /// How much text a value holds, without keeping any of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Weight {
+pub(in crate::provider) struct Weight {
     /// Bytes of all texts inside.
-    pub(super) bytes: usize,
+    pub(in crate::provider) bytes: usize,
     /// It is not null, false, empty or zero-length.
-    pub(super) present: bool,
+    pub(in crate::provider) present: bool,
 }
 
 /// Tells whether a member that may be there says anything: null, false, `""`, `[]` and `{}` do not.
-pub(super) fn says_something(value: Option<&RawValue>) -> bool {
+pub(in crate::provider) fn says_something(value: Option<&RawValue>) -> bool {
     value.is_some_and(|value| !matches!(value.get(), "null" | "false" | "\"\"" | "[]" | "{}"))
 }
 
 impl Text<'_> {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::provider) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

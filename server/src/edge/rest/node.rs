@@ -15,66 +15,66 @@ const MAX_SHOWN_KEY: usize = 64;
 
 /// A well-formed JSON value and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Node<'a> {
+pub(in crate::edge) struct Node<'a> {
     path: Cow<'a, str>,
     raw: &'a RawValue,
 }
 
 /// A JSON object whose members are taken one by one; what is left at the end was not known.
-pub(super) struct Object<'a> {
+pub(in crate::edge) struct Object<'a> {
     path: Cow<'a, str>,
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
 /// An object key, borrowed unless it has escapes.
 #[derive(Deserialize)]
-pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+pub(in crate::edge) struct Key<'a>(#[serde(borrow)] pub(in crate::edge) Cow<'a, str>);
 
 impl<'a> Node<'a> {
     /// Names a value.
-    pub(super) fn new(path: impl Into<Cow<'a, str>>, raw: &'a RawValue) -> Self {
+    pub(in crate::edge) fn new(path: impl Into<Cow<'a, str>>, raw: &'a RawValue) -> Self {
         Self { path: path.into(), raw }
     }
 
     /// Returns the JSON text of the value, as it came.
-    pub(super) fn json(&self) -> &'a str {
+    pub(in crate::edge) fn json(&self) -> &'a str {
         self.raw.get()
     }
 
     /// Makes the error that this value is not what it must be ("must be a string").
-    pub(super) fn refuse(&self, must: &str) -> Error {
+    pub(in crate::edge) fn refuse(&self, must: &str) -> Error {
         Error::invalid(self.path.as_ref(), format!("`{}` {must}", self.path))
     }
 
     /// Tells which kind of value it is by its first byte: `"`, `{`, `[`, `t`, `f`, `n`, `-` or a digit.
-    pub(super) fn first_byte(&self) -> u8 {
+    pub(in crate::edge) fn first_byte(&self) -> u8 {
         first_byte(self.raw)
     }
 
-    pub(super) fn is_string(&self) -> bool {
+    pub(in crate::edge) fn is_string(&self) -> bool {
         self.first_byte() == b'"'
     }
 
-    pub(super) fn is_object(&self) -> bool {
+    pub(in crate::edge) fn is_object(&self) -> bool {
         self.first_byte() == b'{'
     }
 
-    pub(super) fn is_array(&self) -> bool {
+    pub(in crate::edge) fn is_array(&self) -> bool {
         self.first_byte() == b'['
     }
 
     /// Reads a string.
-    pub(super) fn text(&self) -> Result<String, Error> {
+    pub(in crate::edge) fn text(&self) -> Result<String, Error> {
         serde_json::from_str(self.json()).map_err(|_| self.refuse("must be a string"))
     }
 
     /// Reads a boolean.
-    pub(super) fn flag(&self) -> Result<bool, Error> {
+    pub(in crate::edge) fn flag(&self) -> Result<bool, Error> {
         serde_json::from_str(self.json()).map_err(|_| self.refuse("must be true or false"))
     }
 
     /// Reads an integer of a range, exactly.
-    pub(super) fn integer(&self, min: i64, max: i64) -> Result<i64, Error> {
+    pub(in crate::edge) fn integer(&self, min: i64, max: i64) -> Result<i64, Error> {
         let number: Option<i64> = self.json().parse().ok();
         number
             .filter(|number| (min..=max).contains(number))
@@ -82,13 +82,13 @@ impl<'a> Node<'a> {
     }
 
     /// Reads an integer of a range that fits 32 bits.
-    pub(super) fn small_integer(&self, min: i32, max: i32) -> Result<i32, Error> {
+    pub(in crate::edge) fn small_integer(&self, min: i32, max: i32) -> Result<i32, Error> {
         let number = self.integer(min.into(), max.into())?;
         i32::try_from(number).map_err(|_| self.refuse("is out of range"))
     }
 
     /// Reads a finite number of a range.
-    pub(super) fn number(&self, min: f64, max: f64) -> Result<f64, Error> {
+    pub(in crate::edge) fn number(&self, min: f64, max: f64) -> Result<f64, Error> {
         let is_number = matches!(self.first_byte(), b'-' | b'0'..=b'9');
         let number: Option<f64> = if is_number { self.json().parse().ok() } else { None };
         number
@@ -97,7 +97,7 @@ impl<'a> Node<'a> {
     }
 
     /// Reads the elements of an array.
-    pub(super) fn elements(&self) -> Result<Vec<Self>, Error> {
+    pub(in crate::edge) fn elements(&self) -> Result<Vec<Self>, Error> {
         if !self.is_array() {
             return Err(self.refuse("must be an array"));
         }
@@ -108,12 +108,12 @@ impl<'a> Node<'a> {
     }
 
     /// Reads an array of strings.
-    pub(super) fn texts(&self) -> Result<Vec<String>, Error> {
+    pub(in crate::edge) fn texts(&self) -> Result<Vec<String>, Error> {
         self.elements()?.iter().map(Self::text).collect()
     }
 
     /// Reads the members of an object. No key may stand there twice.
-    pub(super) fn object(&self) -> Result<Object<'a>, Error> {
+    pub(in crate::edge) fn object(&self) -> Result<Object<'a>, Error> {
         if !self.is_object() {
             return Err(self.refuse("must be an object"));
         }
@@ -132,7 +132,7 @@ impl<'a> Node<'a> {
     }
 
     /// Checks that the value is nested no deeper than parsers take.
-    pub(super) fn check_depth(&self) -> Result<(), Error> {
+    pub(in crate::edge) fn check_depth(&self) -> Result<(), Error> {
         // Nearly every value opens too few brackets to be deep, and those are found much faster than depth is.
         let opened = memchr::memchr2_iter(b'{', b'[', self.json().as_bytes()).take(MAX_DEPTH + 1).count();
         if opened <= MAX_DEPTH || depth(self.json()) <= MAX_DEPTH {
@@ -144,7 +144,7 @@ impl<'a> Node<'a> {
 
 impl<'a> Object<'a> {
     /// Takes a member out; null is absent.
-    pub(super) fn take(&mut self, key: &str) -> Option<Node<'a>> {
+    pub(in crate::edge) fn take(&mut self, key: &str) -> Option<Node<'a>> {
         let at = self.members.iter().position(|(name, _)| name == key)?;
         let (_, raw) = self.members.remove(at);
         if raw.get() == "null" {
@@ -158,7 +158,7 @@ impl<'a> Object<'a> {
     }
 
     /// Takes a member out that must be there.
-    pub(super) fn need(&mut self, key: &str) -> Result<Node<'a>, Error> {
+    pub(in crate::edge) fn need(&mut self, key: &str) -> Result<Node<'a>, Error> {
         self.take(key).ok_or_else(|| {
             let path = self.path_of(key);
             let message = format!("`{path}` is required");
@@ -167,22 +167,22 @@ impl<'a> Object<'a> {
     }
 
     /// Takes an optional string.
-    pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, Error> {
+    pub(in crate::edge) fn text(&mut self, key: &str) -> Result<Option<String>, Error> {
         self.take(key).map(|node| node.text()).transpose()
     }
 
     /// Takes an optional string; absent is empty.
-    pub(super) fn text_or_empty(&mut self, key: &str) -> Result<String, Error> {
+    pub(in crate::edge) fn text_or_empty(&mut self, key: &str) -> Result<String, Error> {
         Ok(self.text(key)?.unwrap_or_default())
     }
 
     /// Takes an optional boolean.
-    pub(super) fn flag(&mut self, key: &str) -> Result<Option<bool>, Error> {
+    pub(in crate::edge) fn flag(&mut self, key: &str) -> Result<Option<bool>, Error> {
         self.take(key).map(|node| node.flag()).transpose()
     }
 
     /// Writes what nobody took as a JSON object, values as they came; absent if nothing is left.
-    pub(super) fn rest(self) -> Option<String> {
+    pub(in crate::edge) fn rest(self) -> Option<String> {
         if self.members.is_empty() {
             return None;
         }
@@ -200,7 +200,7 @@ impl<'a> Object<'a> {
     }
 
     /// Returns what nobody took, with its keys.
-    pub(super) fn into_members(self) -> impl Iterator<Item = (String, Node<'a>)> {
+    pub(in crate::edge) fn into_members(self) -> impl Iterator<Item = (String, Node<'a>)> {
         let path = self.path;
         self.members.into_iter().map(move |(key, raw)| {
             let node = Node { path: format!("{path}.{}", shown(&key)).into(), raw };
@@ -210,12 +210,12 @@ impl<'a> Object<'a> {
 }
 
 /// Cuts a key that the caller chose to a length that fits a message.
-pub(super) fn shown(key: &str) -> String {
+pub(in crate::edge) fn shown(key: &str) -> String {
     key.chars().take(MAX_SHOWN_KEY).collect()
 }
 
 /// Returns the first byte of a value, which tells its kind.
-pub(super) fn first_byte(raw: &RawValue) -> u8 {
+pub(in crate::edge) fn first_byte(raw: &RawValue) -> u8 {
     raw.get().as_bytes().first().copied().unwrap_or(b'n')
 }
 

@@ -12,14 +12,14 @@ use crate::error::Error;
 const MAX_MODEL_BYTES: usize = 256;
 
 /// A known key and what it must hold. Unless it is `Required`, null is the same as absent.
-pub(super) struct Field {
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
+pub(in crate::edge) struct Field {
+    pub(in crate::edge) name: &'static str,
+    pub(in crate::edge) kind: Kind,
 }
 
 /// What a known key must hold.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(in crate::edge) enum Kind {
     /// The alias: a non-empty string of at most 256 bytes. Required.
     Model,
     /// A value that the endpoint's own reader walks through while the bytes are scanned. Required.
@@ -55,14 +55,14 @@ pub(super) enum Kind {
 }
 
 /// The values of the known keys, in the order of the table.
-pub(super) struct Scan<'a> {
+pub(in crate::edge) struct Scan<'a> {
     body: &'a str,
     fields: &'static [Field],
     values: Vec<Option<&'a RawValue>>,
 }
 
 /// Reads the one value that is walked through instead of skipped (`messages`, `input`).
-pub(super) trait Special {
+pub(in crate::edge) trait Special {
     /// Walks through the value.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ pub(super) trait Special {
 ///
 /// # Errors
 /// `INVALID_REQUEST` naming the field, or the line and column where the JSON breaks.
-pub(super) fn scan<'a>(
+pub(in crate::edge) fn scan<'a>(
     body: &'a [u8],
     fields: &'static [Field],
     special: &mut impl Special,
@@ -182,7 +182,7 @@ impl<S> State<'_, '_, S> {
 }
 
 /// Checks the nesting of a value; strings and numbers, which prompts mostly are, cost nothing.
-pub(super) fn check_depth(path: &str, raw: &RawValue) -> Result<(), Error> {
+pub(in crate::edge) fn check_depth(path: &str, raw: &RawValue) -> Result<(), Error> {
     match first_byte(raw) {
         b'{' | b'[' => Node::new(path, raw).check_depth(),
         _ => Ok(()),
@@ -191,13 +191,13 @@ pub(super) fn check_depth(path: &str, raw: &RawValue) -> Result<(), Error> {
 
 impl<'a> Scan<'a> {
     /// Returns the value of a known key; null is absent.
-    pub(super) fn get(&self, name: &'static str) -> Option<Node<'a>> {
+    pub(in crate::edge) fn get(&self, name: &'static str) -> Option<Node<'a>> {
         let at = self.fields.iter().position(|field| field.name == name)?;
         self.values[at].filter(|raw| raw.get() != "null").map(|raw| Node::new(name, raw))
     }
 
     /// Returns where the value of a known key stands in the body, null included.
-    pub(super) fn span(&self, name: &'static str) -> Option<Range<usize>> {
+    pub(in crate::edge) fn span(&self, name: &'static str) -> Option<Range<usize>> {
         let at = self.fields.iter().position(|field| field.name == name)?;
         let text = self.values[at]?.get();
         // The raw value is a slice of the body, so the distance of their addresses is its place.

@@ -4,11 +4,8 @@ use ::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 use tollgate_api::v1::{ProviderOptions, Warning};
 
-use super::members::Members;
-use crate::{
-    error::Error as CallerError,
-    provider::{Error, Kind},
-};
+use super::{Error, Kind, json::members::Members};
+use crate::error::Error as CallerError;
 
 /// Headers that callers may add; besides these, those that begin with `x-` and are not reserved.
 const ALLOWED_HEADERS: [&str; 3] = ["openai-beta", "anthropic-beta", "http-referer"];
@@ -27,21 +24,21 @@ const RESERVED_HEADERS: [&str; 9] = [
 
 /// A translated request.
 #[derive(Debug)]
-pub(super) struct Built {
-    pub(super) body: String,
-    pub(super) headers: HeaderMap,
-    pub(super) warnings: Vec<Warning>,
+pub(in crate::provider) struct Built {
+    pub(in crate::provider) body: String,
+    pub(in crate::provider) headers: HeaderMap,
+    pub(in crate::provider) warnings: Vec<Warning>,
 }
 
 /// Gathers what the vendor cannot take.
 #[derive(Debug)]
-pub(super) struct Lost {
+pub(in crate::provider) struct Lost {
     strict: bool,
-    pub(super) warnings: Vec<Warning>,
+    pub(in crate::provider) warnings: Vec<Warning>,
 }
 
 impl Lost {
-    pub(super) fn new(strict: bool) -> Self {
+    pub(in crate::provider) fn new(strict: bool) -> Self {
         Self { strict, warnings: Vec::new() }
     }
 
@@ -49,7 +46,7 @@ impl Lost {
     ///
     /// # Errors
     /// `Unsupported` if the caller wants that instead.
-    pub(super) fn parameter(&mut self, field: &str, why: &str) -> Result<(), Error> {
+    pub(in crate::provider) fn parameter(&mut self, field: &str, why: &str) -> Result<(), Error> {
         if self.strict {
             return Err(unsupported(field, why));
         }
@@ -58,7 +55,7 @@ impl Lost {
     }
 
     /// Leaves content of an earlier turn out with a warning, once per code.
-    pub(super) fn content(&mut self, code: &str, field: &str, why: &str) {
+    pub(in crate::provider) fn content(&mut self, code: &str, field: &str, why: &str) {
         if !self.warnings.iter().any(|warning| warning.code == code) {
             self.warn(code, field, why);
         }
@@ -74,7 +71,7 @@ impl Lost {
 }
 
 /// Makes the failure for a field that the vendor cannot take.
-pub(super) fn unsupported(field: &str, why: &str) -> Error {
+pub(in crate::provider) fn unsupported(field: &str, why: &str) -> Error {
     let mut error =
         Error::new(Kind::Unsupported, format!("`{field}` cannot be sent to this provider: {why}"));
     error.field = Some(field.to_owned());
@@ -82,7 +79,7 @@ pub(super) fn unsupported(field: &str, why: &str) -> Error {
 }
 
 /// Checks that a text of the contract is JSON, and returns it as it will be sent.
-pub(super) fn json<'a>(text: &'a str, field: &str) -> Result<&'a str, Error> {
+pub(in crate::provider) fn json<'a>(text: &'a str, field: &str) -> Result<&'a str, Error> {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(value) => Ok(value.get()),
         Err(error) => Err(CallerError::invalid(field, format!("`{field}` is no JSON: {error}")).into()),
@@ -91,7 +88,7 @@ pub(super) fn json<'a>(text: &'a str, field: &str) -> Result<&'a str, Error> {
 
 /// Applies the options that are meant for this provider: those of no name first, then its own. `at` is the path of
 /// the list, `protected` are the members that no patch may touch.
-pub(super) fn apply(
+pub(in crate::provider) fn apply(
     body: String,
     options: &[ProviderOptions],
     provider: &str,

@@ -24,7 +24,7 @@ struct Said {
 }
 
 /// Classifies an answer whose status is not a success.
-pub(super) fn of_response(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Error {
+pub(in crate::provider) fn of_response(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Error {
     let said = match serde_json::from_slice::<Value>(&body) {
         Ok(json) => read(&json),
         Err(_) => Said { message: plain_text(headers, &body), ..Said::default() },
@@ -43,7 +43,7 @@ pub(super) fn of_response(status: StatusCode, headers: &HeaderMap, body: Bytes) 
 }
 
 /// Classifies an error that came inside a 200: in a stream, or as the whole answer.
-pub(super) fn of_payload(json: &[u8]) -> Error {
+pub(in crate::provider) fn of_payload(json: &[u8]) -> Error {
     let said = serde_json::from_slice::<Value>(json).map(|json| read(&json)).unwrap_or_default();
     let status = said.status.unwrap_or_else(|| status_of_words(&said));
     to_error(kind_of(status, &said), said, status)
@@ -221,7 +221,7 @@ fn plain_text(headers: &HeaderMap, body: &[u8]) -> String {
 }
 
 /// Removes control characters and what looks like a key, and cuts to 1 KiB.
-pub(super) fn clean(text: &str) -> String {
+pub(in crate::provider) fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len().min(MAX_MESSAGE_BYTES));
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         if !cleaned.is_empty() {

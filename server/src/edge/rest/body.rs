@@ -29,7 +29,7 @@ const MAX_RATIO: usize = 200;
 const RATIO_FREE: usize = 1024 * 1024;
 
 /// Lets a caller in, opens the record of the call, and reads the body. A refusal after the first step is recorded.
-pub(super) async fn open(
+pub(in crate::edge) async fn open(
     edge: &Edge,
     request: &Parts,
     body: Body,
@@ -56,7 +56,7 @@ pub(super) async fn open(
 ///
 /// # Errors
 /// `REQUEST_TOO_LARGE`, or `INVALID_REQUEST` if it is encoded in a way we do not know, broken, or too slow.
-pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Error> {
+pub(in crate::edge) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Error> {
     let gzipped = is_gzipped(headers)?;
     let length = match headers.get(header::CONTENT_LENGTH) {
         None => 0,

@@ -11,28 +11,39 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{chat_chunks::Chunks, error};
-use crate::call::{Item, Items};
+use crate::{
+    call::{Event, Item, Items},
+    error::Error,
+};
 
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keepalive\n\n");
 
 /// A part of a body.
-pub(super) type Piece = Result<Bytes, Infallible>;
+pub(in crate::edge) type Piece = Result<Bytes, Infallible>;
+
+/// Writes typed events in the frames of one dialect.
+pub(in crate::edge) trait Encode: Send + Unpin {
+    /// Writes what an event says; empty if the dialect has no place for it.
+    fn event(&mut self, event: Event) -> Bytes;
+
+    /// Writes the last frames of a stream that failed, whichever lane it took.
+    fn failed(&mut self, error: &Error) -> Bytes;
+}
 
 /// Items as server-sent events. Dropping it drops the items, which cancels the call.
-pub(super) struct Sse {
+pub(in crate::edge) struct Sse<E> {
     items: Option<Items>,
-    chunks: Chunks,
+    encoder: E,
     keep_alive: Duration,
     silent_since: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
-impl Sse {
-    pub(super) fn new(items: Items, chunks: Chunks, keep_alive: Duration) -> Self {
+impl<E: Encode> Sse<E> {
+    pub(in crate::edge) fn new(items: Items, encoder: E, keep_alive: Duration) -> Self {
         let now = Instant::now();
         let timer = Box::pin(sleep_until(now + keep_alive));
-        Self { items: Some(items), chunks, keep_alive, silent_since: now, timer }
+        Self { items: Some(items), encoder, keep_alive, silent_since: now, timer }
     }
 
     /// Returns the next piece that is not empty, or none at the end.
@@ -45,13 +56,11 @@ impl Sse {
                     continue;
                 }
                 Some(Ok(Item::Raw(bytes, _))) => bytes,
-                Some(Ok(Item::Event(event))) => self.chunks.event(event),
-                Some(Ok(Item::Embeddings(_))) => Bytes::new(),
+                Some(Ok(Item::Event(event))) => self.encoder.event(event),
+                Some(Ok(Item::Embeddings(_) | Item::Counted(_))) => Bytes::new(),
                 Some(Err(failed)) => {
                     self.items = None;
-                    let mut last = self.chunks.interrupted().to_vec();
-                    last.extend_from_slice(&error::in_stream(&failed));
-                    last.into()
+                    self.encoder.failed(&failed)
                 }
             };
             if !piece.is_empty() {
@@ -77,7 +86,7 @@ impl Sse {
     }
 }
 
-impl Stream for Sse {
+impl<E: Encode> Stream for Sse<E> {
     type Item = Piece;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -96,16 +105,13 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{
-        call::{Event, Seen},
-        error::{Error, Reason},
-    };
+    use crate::{call::Seen, edge::openai::chat_chunks::Chunks, error::Reason};
 
     fn raw(text: &'static str) -> Result<Item, Error> {
         Ok(Item::Raw(Bytes::from_static(text.as_bytes()), Seen::default()))
     }
 
-    fn sse(items: Items) -> Sse {
+    fn sse(items: Items) -> Sse<Chunks> {
         Sse::new(items, Chunks::new(Uuid::nil(), false), Duration::from_secs(15))
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Writes a string with quotes and escapes.
-pub(super) fn string(out: &mut String, text: &str) {
+pub(in crate::provider) fn string(out: &mut String, text: &str) {
     out.push('"');
     let mut from = 0;
     for (at, byte) in text.bytes().enumerate() {
@@ -29,26 +29,26 @@ pub(super) fn string(out: &mut String, text: &str) {
 
 /// An object that is being written. Dropping it does not close it: `end` does.
 #[derive(Debug)]
-pub(super) struct Object<'a> {
+pub(in crate::provider) struct Object<'a> {
     out: &'a mut String,
     any: bool,
 }
 
 /// A list that is being written.
 #[derive(Debug)]
-pub(super) struct List<'a> {
+pub(in crate::provider) struct List<'a> {
     out: &'a mut String,
     any: bool,
 }
 
 impl<'a> Object<'a> {
-    pub(super) fn begin(out: &'a mut String) -> Self {
+    pub(in crate::provider) fn begin(out: &'a mut String) -> Self {
         out.push('{');
         Self { out, any: false }
     }
 
     /// Writes a member's name and hands out the place for its value.
-    pub(super) fn key(&mut self, name: &str) -> &mut String {
+    pub(in crate::provider) fn key(&mut self, name: &str) -> &mut String {
         if std::mem::replace(&mut self.any, true) {
             self.out.push(',');
         }
@@ -57,42 +57,46 @@ impl<'a> Object<'a> {
         self.out
     }
 
-    pub(super) fn string(&mut self, name: &str, text: &str) {
+    pub(in crate::provider) fn string(&mut self, name: &str, text: &str) {
         string(self.key(name), text);
     }
 
     /// Writes a text member unless the text is empty, which in the contract means absent.
-    pub(super) fn text(&mut self, name: &str, text: &str) {
+    pub(in crate::provider) fn text(&mut self, name: &str, text: &str) {
         if !text.is_empty() {
             self.string(name, text);
         }
     }
 
     /// Writes JSON as it is; it must be valid.
-    pub(super) fn raw(&mut self, name: &str, json: &str) {
+    pub(in crate::provider) fn raw(&mut self, name: &str, json: &str) {
         self.key(name).push_str(json);
     }
 
-    pub(super) fn bool(&mut self, name: &str, value: Option<bool>) {
+    pub(in crate::provider) fn bool(&mut self, name: &str, value: Option<bool>) {
         if let Some(value) = value {
             self.raw(name, if value { "true" } else { "false" });
         }
     }
 
-    pub(super) fn int(&mut self, name: &str, value: Option<i64>) {
+    pub(in crate::provider) fn int(&mut self, name: &str, value: Option<i64>) {
         if let Some(value) = value {
             let _ = write!(self.key(name), "{value}");
         }
     }
 
     /// Writes a finite number in its shortest form: 0.7 stays 0.7.
-    pub(super) fn double(&mut self, name: &str, value: Option<f64>) {
+    pub(in crate::provider) fn double(&mut self, name: &str, value: Option<f64>) {
         if let Some(value) = value {
             double(self.key(name), value);
         }
     }
 
-    pub(super) fn strings<'b>(&mut self, name: &str, texts: impl IntoIterator<Item = &'b String>) {
+    pub(in crate::provider) fn strings<'b>(
+        &mut self,
+        name: &str,
+        texts: impl IntoIterator<Item = &'b String>,
+    ) {
         let mut texts = texts.into_iter().peekable();
         if texts.peek().is_none() {
             return;
@@ -104,44 +108,44 @@ impl<'a> Object<'a> {
         list.end();
     }
 
-    pub(super) fn object(&mut self, name: &str) -> Object<'_> {
+    pub(in crate::provider) fn object(&mut self, name: &str) -> Object<'_> {
         Object::begin(self.key(name))
     }
 
-    pub(super) fn list(&mut self, name: &str) -> List<'_> {
+    pub(in crate::provider) fn list(&mut self, name: &str) -> List<'_> {
         List::begin(self.key(name))
     }
 
-    pub(super) fn end(self) {
+    pub(in crate::provider) fn end(self) {
         self.out.push('}');
     }
 }
 
 impl<'a> List<'a> {
-    pub(super) fn begin(out: &'a mut String) -> Self {
+    pub(in crate::provider) fn begin(out: &'a mut String) -> Self {
         out.push('[');
         Self { out, any: false }
     }
 
     /// Hands out the place for the next item.
-    pub(super) fn item(&mut self) -> &mut String {
+    pub(in crate::provider) fn item(&mut self) -> &mut String {
         if std::mem::replace(&mut self.any, true) {
             self.out.push(',');
         }
         self.out
     }
 
-    pub(super) fn object(&mut self) -> Object<'_> {
+    pub(in crate::provider) fn object(&mut self) -> Object<'_> {
         Object::begin(self.item())
     }
 
-    pub(super) fn end(self) {
+    pub(in crate::provider) fn end(self) {
         self.out.push(']');
     }
 }
 
 /// Writes a finite number; JSON has no other.
-pub(super) fn double(out: &mut String, value: f64) {
+pub(in crate::provider) fn double(out: &mut String, value: f64) {
     match serde_json::Number::from_f64(value) {
         Some(number) => {
             let _ = write!(out, "{number}");

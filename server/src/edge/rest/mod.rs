@@ -1,0 +1,67 @@
+//! What all REST dialects share: reading bodies, checking their JSON, headers of answers, streams of events. What a
+//! dialect adds is how it reads a request, writes an answer (`sse::Encode` for streams) and words an error.
+
+pub(in crate::edge) mod body;
+pub(in crate::edge) mod fields;
+pub(in crate::edge) mod head;
+pub(in crate::edge) mod node;
+pub(in crate::edge) mod refusal;
+pub(in crate::edge) mod sse;
+
+use axum::{body::Body, response::Response};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use http::{HeaderValue, header};
+
+use self::{
+    head::Head,
+    sse::{Encode, Piece, Sse},
+};
+use super::{Edge, readers::Readers};
+use crate::{
+    call::{Item, Reply},
+    error::Error,
+};
+
+/// Answers with a stream of events, as they come.
+pub(in crate::edge) fn streaming(
+    edge: &Edge,
+    readers: &Readers<Piece>,
+    head: &Head,
+    reply: Reply,
+    encoder: impl Encode + 'static,
+) -> Response {
+    let mut headers = head.of_reply(&reply);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    let events = Sse::new(reply.items, encoder, edge.keep_alive);
+    // On HTTP/1.1 a caller that stops reading stalls the socket, which ends its connection (`edge::stall`).
+    let body = if head.is_http_1() {
+        Body::from_stream(events)
+    } else {
+        Body::from_stream(readers.follow(Box::pin(events)))
+    };
+    let mut response = Response::new(body);
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Joins the rest of an upstream's own body to its first piece. The end is awaited: there the call is settled.
+///
+/// # Errors
+/// The stream's own.
+pub(in crate::edge) async fn raw(first: Bytes, reply: &mut Reply) -> Result<Bytes, Error> {
+    let mut more = BytesMut::new();
+    while let Some(item) = reply.items.next().await {
+        if let Item::Raw(bytes, _) = item? {
+            more.extend_from_slice(&bytes);
+        }
+    }
+    if more.is_empty() {
+        return Ok(first);
+    }
+    let mut all = BytesMut::from(first);
+    all.unsplit(more);
+    Ok(all.freeze())
+}

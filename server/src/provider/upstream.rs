@@ -1,0 +1,196 @@
+//! One request to an upstream and the head of its answer: what every dialect spoken over HTTP has in common.
+
+use ::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri,
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT},
+};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use hyper::body::Incoming;
+use tollgate_api::v1;
+use uuid::Uuid;
+
+use super::{
+    Answer, Error, Outgoing,
+    credential::Credential,
+    http::{self, Http, Pieces},
+    refusal,
+};
+use crate::call::{Item, Items};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
+
+/// Where vendors tell their own id of a request, the first that is there.
+const REQUEST_IDS: [&str; 5] =
+    ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-goog-request-id"];
+
+/// A vendor's host as an adapter sees it: the connections to it and what opens its door.
+pub struct Upstream {
+    http: Http,
+    credential: Credential,
+    /// Headers of the upstream's answer that callers' SDKs read and that are safe to forward.
+    forwarded: &'static [&'static str],
+}
+
+/// What is asked of an upstream.
+#[derive(Debug)]
+pub struct Ask {
+    /// Usually POST.
+    pub method: Method,
+    /// The body.
+    pub body: Pieces,
+    /// Headers of the dialect and of the caller's `provider_options`; they win over ours but not over the credential.
+    pub headers: HeaderMap,
+    /// Whether an event stream is wanted.
+    pub streamed: bool,
+    /// Our id of the call.
+    pub call_id: Uuid,
+    /// The caller's `traceparent`.
+    pub traceparent: Option<HeaderValue>,
+}
+
+/// What a successful answer says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// An event stream, or something that may be one.
+    Events,
+    /// JSON.
+    Json,
+    /// A web page, which no API answers with.
+    Html,
+}
+
+impl Ask {
+    /// Makes the POST of a translated or patched request.
+    pub fn new<T>(outgoing: &Outgoing<'_, T>, body: impl Into<Pieces>, headers: HeaderMap) -> Self {
+        Self {
+            method: Method::POST,
+            body: body.into(),
+            headers,
+            streamed: outgoing.streamed,
+            call_id: outgoing.call_id,
+            traceparent: outgoing.traceparent.and_then(|value| HeaderValue::from_str(value).ok()),
+        }
+    }
+}
+
+impl Upstream {
+    /// Makes the upstream of one provider.
+    pub fn new(http: Http, credential: Credential, forwarded: &'static [&'static str]) -> Self {
+        Self { http, credential, forwarded }
+    }
+
+    /// Sends a request and returns the answer's head with its unread body.
+    ///
+    /// # Errors
+    /// No connection, no answer, a redirect, or whatever the upstream's status and error body mean.
+    pub async fn send(&self, uri: &Uri, ask: Ask) -> Result<Response<Incoming>, Error> {
+        let mut request = Request::new(ask.body);
+        *request.method_mut() = ask.method;
+        *request.uri_mut() = uri.clone();
+        let headers = request.headers_mut();
+        *headers = ask.headers;
+        headers.entry(CONTENT_TYPE).or_insert(JSON);
+        headers.entry(ACCEPT).or_insert(if ask.streamed { EVENT_STREAM } else { JSON });
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(USER_AGENT, AGENT);
+        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+        let id: &str = ask.call_id.hyphenated().encode_lower(&mut id);
+        if let Ok(id) = HeaderValue::from_str(id) {
+            headers.insert(HeaderName::from_static("x-client-request-id"), id);
+        }
+        if let Some(traceparent) = ask.traceparent {
+            headers.insert(HeaderName::from_static("traceparent"), traceparent);
+        }
+        self.credential.apply(&mut request).await?;
+        let response = self.http.send(request).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        if status.is_redirection() {
+            return Err(http::redirected(status));
+        }
+        let request_id = request_id(response.headers());
+        let (head, body) = response.into_parts();
+        let mut failed = refusal::of_response(status, &head.headers, http::read_error(body).await);
+        failed.request_id = request_id;
+        Err(failed)
+    }
+
+    /// Takes what the head of an answer tells; `items` are still to be filled.
+    pub fn open(
+        &self,
+        response: Response<Incoming>,
+        warnings: Vec<v1::Warning>,
+    ) -> (Answer, Shape, Incoming) {
+        let (head, body) = response.into_parts();
+        let mut headers = HeaderMap::new();
+        for name in self.forwarded {
+            if let Some(value) = head.headers.get(*name) {
+                headers.insert(HeaderName::from_static(name), value.clone());
+            }
+        }
+        let kind = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let shape = if kind.starts_with(b"text/html") {
+            Shape::Html
+        } else if kind.starts_with(b"application/json") {
+            Shape::Json
+        } else {
+            // Some servers name their streams text/plain or not at all; what they are shows in the first event.
+            Shape::Events
+        };
+        let answer = Answer {
+            http_status: head.status.as_u16(),
+            upstream_request_id: request_id(&head.headers),
+            headers,
+            warnings,
+            items: Box::pin(stream::empty()),
+        };
+        (answer, shape, body)
+    }
+
+    /// Sends a request whose answer is read as a whole and made into items by `decode`.
+    ///
+    /// # Errors
+    /// As `send`; what `decode` says comes as an item.
+    pub async fn whole(
+        &self,
+        uri: &Uri,
+        ask: Ask,
+        warnings: Vec<v1::Warning>,
+        decode: impl FnOnce(Bytes) -> Result<Vec<Item>, Error> + Send + 'static,
+    ) -> Result<Answer, Error> {
+        let (answer, _, body) = self.open(self.send(uri, ask).await?, warnings);
+        let items = once(async move { decode(http::read_all(body, http::MAX_ANSWER_BYTES).await?) });
+        Ok(Answer { items, ..answer })
+    }
+}
+
+/// Appends a path to a base URL that has no trailing slash or query.
+///
+/// # Errors
+/// A message for operators if that makes no URL.
+pub fn endpoint(base: &Uri, path: &str) -> Result<Uri, String> {
+    let base = base.to_string();
+    let url = format!("{}/{path}", base.trim_end_matches('/'));
+    url.parse().map_err(|error| format!("`base_url` is no URL: {error}"))
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let told = REQUEST_IDS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
+    told.map(|id| id.chars().filter(|c| !c.is_control()).take(128).collect()).unwrap_or_default()
+}
+
+/// Makes items of an answer that is read as a whole.
+pub fn once(work: impl Future<Output = Result<Vec<Item>, Error>> + Send + 'static) -> Items<Error> {
+    Box::pin(work.into_stream().flat_map(|result| {
+        let items: Vec<Result<Item, Error>> = match result {
+            Ok(items) => items.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        };
+        stream::iter(items)
+    }))
+}
