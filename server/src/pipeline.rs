@@ -23,7 +23,7 @@ use tollgate_api::v1;
 
 use crate::{
     auth::{self, Auth},
-    call::{Call, Caller, Deadline, Operation, Reply, Request, Scope},
+    call::{Call, Caller, Deadline, Endpoint, Operation, Reply, Request, Scope},
     error::Error,
     meter::{Meter, Open},
     quota::{Amounts, Quota},
@@ -86,7 +86,10 @@ impl Pipeline {
     pub async fn run(self: &Arc<Self>, mut open: Open, request: Request) -> Result<Reply, Error> {
         let scope = match open.call.operation {
             Operation::Chat | Operation::CountTokens => Scope::Chat,
-            Operation::Embeddings => Scope::Embed,
+            Operation::Embeddings | Operation::PassThrough(Endpoint::Rerank) => Scope::Embed,
+            // Whoever names the provider and its path goes around the aliases.
+            Operation::PassThrough(Endpoint::Native) => Scope::RoutePin,
+            Operation::PassThrough(_) => Scope::Chat,
         };
         let permitted = auth::permit(&open.call.caller, scope)
             .and_then(|()| auth::permit_model(&open.call.caller, &open.call.asked.model));
@@ -122,7 +125,14 @@ impl Pipeline {
     }
 
     async fn answer(self: Arc<Self>, mut open: Open, request: Request) -> Result<Reply, Error> {
-        let plan = match self.routes.plan(&open.call.asked.model) {
+        let plan = self.routes.plan(&open.call.asked.model);
+        let plan = match open.call.operation {
+            Operation::PassThrough(Endpoint::Native) => {
+                plan.and_then(|plan| plan.pinned(&open.call.asked.model))
+            }
+            _ => plan,
+        };
+        let plan = match plan {
             Ok(plan) => plan,
             Err(error) => return Err(open.refuse(error)),
         };
@@ -222,11 +232,13 @@ impl Pipeline {
         let per_target = plan.candidates.iter().map(|candidate| {
             let target = &candidate.target;
             let output_tokens = match call.operation {
-                Operation::Embeddings | Operation::CountTokens => 0,
-                Operation::Chat => call.asked.max_output_tokens.unwrap_or_else(|| {
-                    let facts = catalog.facts(&target.vendor, &target.model);
-                    facts.and_then(|facts| facts.max_output_tokens).unwrap_or(ASSUMED_OUTPUT_TOKENS)
-                }),
+                Operation::Chat | Operation::PassThrough(Endpoint::Native) => {
+                    call.asked.max_output_tokens.unwrap_or_else(|| {
+                        let facts = catalog.facts(&target.vendor, &target.model);
+                        facts.and_then(|facts| facts.max_output_tokens).unwrap_or(ASSUMED_OUTPUT_TOKENS)
+                    })
+                }
+                Operation::Embeddings | Operation::CountTokens | Operation::PassThrough(_) => 0,
             };
             let output_tokens = output_tokens.saturating_mul(call.asked.choice_count.max(1)).min(MOST_TOKENS);
             let usage = v1::Usage {

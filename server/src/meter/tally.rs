@@ -103,7 +103,9 @@ impl Tally {
                     || told.output_tokens.unwrap_or(0) >= self.output_tokens =>
             {
                 let mut told = told.clone();
-                told.set_source(Source::Provider);
+                if told.source() != Source::Estimated {
+                    told.set_source(Source::Provider);
+                }
                 told
             }
             _ if !dispatched => return None,

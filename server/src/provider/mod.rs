@@ -14,6 +14,7 @@ pub mod echo;
 mod estimate;
 pub mod express;
 pub mod follow;
+mod forward;
 pub mod http;
 mod json;
 pub mod openai;
@@ -22,6 +23,7 @@ pub mod registry;
 mod retry_after;
 pub mod sse;
 mod translate;
+mod units;
 pub mod upstream;
 pub mod vendors;
 
@@ -33,7 +35,7 @@ use futures_util::future::BoxFuture;
 use tollgate_api::v1;
 use uuid::Uuid;
 
-use crate::call::{Items, Payload};
+use crate::call::{Endpoint, Forward, Items, Payload};
 
 pub use registry::{Settings, build, dialects, from_environment, keys_of};
 
@@ -62,6 +64,49 @@ pub trait Provider: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move { estimate::count_tokens(request.payload.view()?, request.model) })
     }
+
+    /// Names where an endpoint that passes through is reached, if the vendor has it.
+    fn place(&self, _endpoint: Endpoint, _model: &str) -> Option<Place<'_>> {
+        None
+    }
+
+    /// Passes a request through, byte for byte but for the model's name.
+    ///
+    /// # Errors
+    /// As `chat`; `Unsupported` if the vendor has no such endpoint.
+    fn forward<'a>(&'a self, request: Forwarding<'a>) -> BoxFuture<'a, Result<Answer, Error>> {
+        Box::pin(async move {
+            let endpoint = request.forward.endpoint;
+            let Some(place) = self.place(endpoint, request.model) else {
+                let message = format!("this provider has no endpoint for `{}`", endpoint.operation());
+                return Err(Error::new(Kind::Unsupported, message));
+            };
+            forward::send(&place, request).await
+        })
+    }
+}
+
+/// Where an endpoint is reached.
+pub struct Place<'a> {
+    /// The vendor's host.
+    pub upstream: &'a upstream::Upstream,
+    /// The URL below which the path is.
+    pub base: &'a ::http::Uri,
+    /// The path; for `Endpoint::Native` the caller's own is used.
+    pub path: String,
+}
+
+/// One attempt to pass a request through.
+#[derive(Debug)]
+pub struct Forwarding<'a> {
+    /// Our id of the call.
+    pub call_id: Uuid,
+    /// The vendor's model id.
+    pub model: &'a str,
+    /// What is passed through.
+    pub forward: &'a Forward,
+    /// The caller's `traceparent`.
+    pub traceparent: Option<&'a str>,
 }
 
 /// A provider under its configured name, as `route` holds it.

@@ -30,7 +30,7 @@ struct Told<'a> {
 }
 
 /// Makes the response of a call that failed before its first byte.
-pub(super) fn respond(head: &Head, error: &Error) -> Response {
+pub(in crate::edge) fn respond(head: &Head, error: &Error) -> Response {
     let row = status::of(error.reason());
     let own = upstreams_own(error).filter(|(_, body)| is_envelope(body));
     let (status, body) = own.unwrap_or_else(|| (row.http, envelope(error).into()));
@@ -44,7 +44,7 @@ pub(super) fn respond(head: &Head, error: &Error) -> Response {
 }
 
 /// Makes the last frame of a stream that failed.
-pub(super) fn in_stream(error: &Error) -> Bytes {
+pub(in crate::edge) fn in_stream(error: &Error) -> Bytes {
     let mut frame = b"data: ".to_vec();
     frame.extend_from_slice(&envelope(error));
     frame.extend_from_slice(b"\n\n");

@@ -12,7 +12,7 @@ mod chat_response;
 mod embeddings;
 mod embeddings_request;
 mod embeddings_response;
-mod error;
+pub(in crate::edge) mod error;
 mod models;
 mod shapes;
 

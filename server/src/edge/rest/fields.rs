@@ -24,6 +24,8 @@ pub(in crate::edge) enum Kind {
     Model,
     /// A value that the endpoint's own reader walks through while the bytes are scanned. Required.
     Special,
+    /// Anything.
+    Any,
     /// A string.
     Text,
     /// A boolean.
@@ -224,7 +226,7 @@ impl<'a> Scan<'a> {
 impl Kind {
     fn check(self, node: &Node<'_>) -> Result<(), Error> {
         match self {
-            Self::Special => Ok(()),
+            Self::Special | Self::Any => Ok(()),
             Self::Model => check_model(node),
             Self::Text => must(node.is_string(), node, "must be a string"),
             Self::Flag => node.flag().map(drop),

@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use tollgate_api::v1;
 
 use super::{
-    Answer, Error, Outgoing, Provider,
+    Answer, Error, Outgoing, Place, Provider,
     express::Express,
     follow::Follow,
     http::{self, MAX_ANSWER_BYTES},
@@ -31,7 +31,7 @@ use super::{
     upstream::{Ask, Shape, Upstream, endpoint, once},
     vendors::Vendor,
 };
-use crate::call::{Dialect, Item, Items};
+use crate::call::{Dialect, Endpoint, Item, Items};
 
 /// What callers' SDKs read of the upstream's head and that is safe to forward.
 pub const FORWARDED: &[&str] = &["openai-processing-ms", "openai-version"];
@@ -40,6 +40,7 @@ pub const FORWARDED: &[&str] = &["openai-processing-ms", "openai-version"];
 pub struct OpenAi {
     upstream: Upstream,
     vendor: &'static Vendor,
+    base: Uri,
     chat: Uri,
     embeddings: Uri,
 }
@@ -51,7 +52,7 @@ impl OpenAi {
     /// A message for operators if the URL cannot be used in a request.
     pub fn new(upstream: Upstream, vendor: &'static Vendor, base: &Uri) -> Result<Self, String> {
         let (chat, embeddings) = (endpoint(base, "chat/completions")?, endpoint(base, "embeddings")?);
-        Ok(Self { upstream, vendor, chat, embeddings })
+        Ok(Self { upstream, vendor, base: base.clone(), chat, embeddings })
     }
 
     async fn chat_express(&self, request: &Outgoing<'_, v1::ChatInput>) -> Option<Result<Answer, Error>> {
@@ -128,6 +129,10 @@ impl Provider for OpenAi {
 
     fn embed<'a>(&'a self, request: Outgoing<'a, v1::EmbedRequest>) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move { self.embeddings(&request).await })
+    }
+
+    fn place(&self, endpoint: Endpoint, _: &str) -> Option<Place<'_>> {
+        Some(Place { upstream: &self.upstream, base: &self.base, path: endpoint.path().to_owned() })
     }
 }
 
