@@ -22,6 +22,7 @@ mod refusal;
 pub mod registry;
 mod retry_after;
 pub mod sse;
+pub mod token;
 mod translate;
 mod units;
 pub mod upstream;
