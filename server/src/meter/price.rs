@@ -104,7 +104,10 @@ impl Prices {
         if usage.input_tokens.is_none() && usage.output_tokens.is_none() {
             return None;
         }
-        let total = self.input_amount(usage)?.checked_add(self.output_amount(usage)?)?;
+        let (input, output) = (billed(usage, "billed_input_tokens"), billed(usage, "billed_output_tokens"));
+        let input = input.map_or_else(|| self.input_amount(usage), |tokens| times(tokens, self.input))?;
+        let output = output.map_or_else(|| self.output_amount(usage), |tokens| times(tokens, self.output))?;
+        let total = input.checked_add(output)?;
         i64::try_from(total.checked_add(TOKENS_PER_RATE / 2)?.div_euclid(TOKENS_PER_RATE)).ok()
     }
 
@@ -177,6 +180,11 @@ impl Left {
         self.0 -= taken;
         taken
     }
+}
+
+/// Returns what is paid for where a vendor bills other numbers of tokens than the model saw (Cohere).
+fn billed(usage: &v1::Usage, name: &str) -> Option<i64> {
+    usage.billable_units.get(name).map(|tokens| count(Some(*tokens)))
 }
 
 /// Reads a count of an upstream, which may say anything.

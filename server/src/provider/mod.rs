@@ -9,6 +9,7 @@
 //! `tollgate_upstream_*`, written by `meter`. Tests: `tests/e2e/upstream.rs`, `tests/wire`.
 
 pub mod azure;
+pub mod cohere;
 pub mod compose;
 pub mod credential;
 pub mod echo;
@@ -21,6 +22,7 @@ pub mod http;
 mod json;
 pub mod openai;
 mod refusal;
+mod refused;
 pub mod registry;
 mod retry_after;
 pub mod sse;

@@ -49,6 +49,25 @@ pub(in crate::provider) fn of_payload(json: &[u8]) -> Error {
     to_error(kind_of(status, &said), said, status)
 }
 
+/// Says what is wrong with a whole answer that is no JSON object.
+pub(in crate::provider) fn not_json(body: &[u8]) -> Error {
+    let message = match body.trim_ascii().first() {
+        None => "the answer is empty",
+        Some(b'<') => "the answer is an HTML page, not JSON",
+        Some(_) => "the answer is no whole JSON object",
+    };
+    Error::new(Kind::BadResponse, message)
+}
+
+/// Says what an answer is that has a line no event stream has.
+pub(in crate::provider) fn stray(raw: &[u8]) -> Error {
+    match raw.trim_ascii().first() {
+        Some(b'{') if memchr::memmem::find(raw, b"\"error\"").is_some() => of_payload(raw),
+        Some(b'<') => Error::new(Kind::BadResponse, "the answer is an HTML page, not an event stream"),
+        _ => Error::new(Kind::BadResponse, "the answer is no event stream"),
+    }
+}
+
 fn to_error(kind: Kind, said: Said, status: u16) -> Error {
     let mut message = clean(&said.message);
     if message.is_empty() {
@@ -71,7 +90,12 @@ fn read(json: &Value) -> Said {
     let inner = if error.is_object() { error } else { json };
     let mut said = Said {
         message: text(&inner["message"]),
-        r#type: text(&inner["type"]),
+        // Cohere: `error_type`.
+        r#type: [&inner["type"], &inner["error_type"]]
+            .map(text)
+            .into_iter()
+            .find(|t| !t.is_empty())
+            .unwrap_or_default(),
         code: text(&inner["code"]),
         field: Some(text(&inner["param"])).filter(|field| !field.is_empty()),
         hint: text(&inner["innererror"]["code"]),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::http::Uri;
 use secrecy::SecretString;
 
-use super::{Named, Provider, azure, echo::Echo, http::Http, vendors};
+use super::{Named, Provider, azure, cohere, echo::Echo, http::Http, vendors};
 
 /// The dialect of the built-in provider.
 pub const ECHO: &str = "echo";
@@ -87,6 +87,7 @@ static DIALECTS: &[Dialect] = &[
         from_environment: |_| None,
     },
     azure::DIALECT,
+    cohere::DIALECT,
 ];
 
 /// Lists what `Settings::dialect` may say.

@@ -11,7 +11,6 @@ pub mod endpoints;
 mod express;
 mod message;
 mod notes;
-mod refused;
 mod request;
 pub mod response;
 mod tap;
@@ -19,7 +18,7 @@ mod think;
 mod toolcalls;
 mod tools;
 mod usage;
-mod vectors;
+pub(in crate::provider) mod vectors;
 
 use ::http::{HeaderMap, Response};
 use futures_util::future::BoxFuture;
@@ -150,5 +149,7 @@ impl Provider for OpenAi {
     }
 }
 
+#[cfg(test)]
+mod quirks;
 #[cfg(test)]
 mod tests;
