@@ -2,6 +2,7 @@
 
 mod content;
 mod embed;
+mod finish;
 mod notes;
 mod request;
 mod response;

@@ -3,12 +3,10 @@
 use std::collections::VecDeque;
 
 use serde_json::value::RawValue;
-use tollgate_api::v1::{
-    Extension, FinishReason, Part, ToolCall as Call, part::Kind as PartKind, tool_call::Input,
-};
+use tollgate_api::v1::{Extension, Part, ToolCall as Call, part::Kind as PartKind, tool_call::Input};
 
 use super::{
-    MESSAGE_TOOL_PLAN, THINKING,
+    MESSAGE_TOOL_PLAN, THINKING, finish,
     notes::{annotations, logprobs},
     shapes::{Citation, Content, Delta, Event, Message, ToolCall, Whole, list, read},
     usage,
@@ -240,18 +238,7 @@ impl Decoder {
         if let Some(usage) = told.and_then(usage::of_chat) {
             self.composer.usage = Some(usage);
         }
-        let reason = match word {
-            "TIMEOUT" => return Err(failed(Kind::Timeout, word, error)),
-            "ERROR" => return Err(failed(Kind::Unavailable, word, error)),
-            "" if !error.is_empty() => return Err(failed(Kind::Unavailable, word, error)),
-            "COMPLETE" | "STOP_SEQUENCE" if self.composer.has_tool_call(CHOICE) => FinishReason::ToolCalls,
-            "COMPLETE" | "STOP_SEQUENCE" => FinishReason::Stop,
-            "MAX_TOKENS" => FinishReason::Length,
-            "TOOL_CALL" => FinishReason::ToolCalls,
-            "ERROR_TOXIC" => FinishReason::ContentFilter,
-            "ERROR_LIMIT" => FinishReason::ContextLength,
-            _ => FinishReason::Other,
-        };
+        let reason = finish::reason(word, error, self.composer.has_tool_call(CHOICE))?;
         self.tool_end(out);
         self.composer.end_choice(CHOICE, reason, word, "", out)?;
         self.composer.finish(out);
@@ -278,13 +265,6 @@ impl Decoder {
 /// Tells whether a citation of a whole answer is about an item of the content; without an index, about the only one.
 fn is_about(citation: &Citation<'_>, index: i64, only: bool) -> bool {
     citation.kind.0 != "PLAN" && citation.content_index.0.map_or(only || index == 0, |about| about == index)
-}
-
-fn failed(kind: Kind, word: &str, error: &str) -> Error {
-    let said = refusal::clean(error);
-    let mut failed = Error::new(kind, format!("the provider broke its answer off ({word}) {said}"));
-    word.clone_into(&mut failed.upstream_code);
-    failed
 }
 
 impl Lane for Decoder {

@@ -9,6 +9,7 @@ mod content;
 mod embed;
 pub mod endpoints;
 mod express;
+mod media;
 mod message;
 mod notes;
 mod request;
