@@ -118,6 +118,15 @@ pub struct Named {
     pub vendor: Arc<str>,
     /// The adapter.
     pub adapter: Arc<dyn Provider>,
+    /// Whether a parameter that the vendor does not know refuses a call that says nothing about it.
+    pub rejects_unsupported: bool,
+}
+
+impl Named {
+    /// Names an adapter that is lenient with parameters.
+    pub fn new(name: &str, vendor: &str, adapter: Arc<dyn Provider>) -> Self {
+        Self { name: name.into(), vendor: vendor.into(), adapter, rejects_unsupported: false }
+    }
 }
 
 /// One attempt's request.

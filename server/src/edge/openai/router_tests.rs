@@ -104,14 +104,14 @@ fn house() -> House {
         key("narrow", NARROW, Some(vec!["models".to_owned(), "chat".to_owned()]), vec!["play".to_owned()]),
     ];
     let player = Arc::new(Player::default());
-    let provider = Named { name: "p".into(), vendor: "openai".into(), adapter: player.clone() };
+    let provider = Named::new("p", "openai", player.clone());
     let alias = |model: &str| Alias {
         targets: vec![AliasTarget { provider: provider.clone(), model: model.to_owned() }],
         rates: None,
         attempts: 1,
         first_token: None,
     };
-    let echo = Named { name: "echo".into(), vendor: "echo".into(), adapter: Arc::new(Echo) };
+    let echo = Named::new("echo", "echo", Arc::new(Echo));
     let echo = AliasTarget { provider: echo, model: "echo".to_owned() };
     let aliases = [
         ("play".to_owned(), alias("m-1")),
