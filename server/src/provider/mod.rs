@@ -8,9 +8,11 @@
 //! Place in the path: the last room; `route` calls it once per attempt. Config: `providers`. Metrics:
 //! `tollgate_upstream_*`, written by `meter`. Tests: `tests/e2e/upstream.rs`, `tests/wire`.
 
+pub mod azure;
 pub mod compose;
 pub mod credential;
 pub mod echo;
+pub mod entra;
 mod estimate;
 pub mod express;
 pub mod follow;
@@ -22,6 +24,7 @@ mod refusal;
 pub mod registry;
 mod retry_after;
 pub mod sse;
+pub mod token;
 mod translate;
 mod units;
 pub mod upstream;

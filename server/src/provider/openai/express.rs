@@ -24,11 +24,11 @@ use crate::{
     },
 };
 
-/// Builds the upstream's request from the caller's bytes: another `model`, usage asked for in streams, the rest as it
-/// came.
-pub(super) fn request(raw: &Raw, model: &str, streamed: bool) -> Result<Pieces, Error> {
+/// Builds the upstream's request from the caller's bytes: another `model`, usage asked for if that is said, the rest as
+/// it came.
+pub(super) fn request(raw: &Raw, model: &str, usage: bool) -> Result<Pieces, Error> {
     let mut patches = vec![express::model_patch(raw, model)?];
-    if streamed {
+    if usage {
         patches.extend(ask_for_usage(raw).ok_or_else(express::broken_spans)?);
     }
     express::patched(raw, patches)

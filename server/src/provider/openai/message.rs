@@ -6,18 +6,27 @@ use tollgate_api::v1::{
 };
 
 use super::{
+    choice::THINKING_PART,
     translate::{Lost, unsupported},
     write::{self, List, Object},
 };
-use crate::{error::Error as CallerError, provider::Error};
+use crate::{
+    error::Error as CallerError,
+    provider::{
+        Error,
+        vendors::{Documents, Vendor},
+    },
+};
 
 /// Who is written to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct To<'a> {
     /// The provider's configured name, which owns continuity tokens and extensions.
     pub(super) provider: &'a str,
-    /// It is OpenAI itself: it knows developer messages and takes no video.
-    pub(super) native: bool,
+    /// What is different about the vendor.
+    pub(super) vendor: &'a Vendor,
+    /// The message is the last one.
+    pub(super) last: bool,
 }
 
 /// Writes one message; a message of tool results becomes one per result.
@@ -30,7 +39,7 @@ pub(super) fn write(
 ) -> Result<(), Error> {
     let field = format!("input.messages[{index}]");
     let role = match message.role() {
-        Role::Developer if to.native => "developer",
+        Role::Developer if to.vendor.native => "developer",
         Role::System | Role::Developer => "system",
         Role::User => "user",
         Role::Assistant => "assistant",
@@ -187,7 +196,8 @@ fn assistant(
     if !refusals.is_empty() {
         written.string("refusal", &refusals.concat());
     }
-    send_back(written, &thoughts, !calls.is_empty());
+    let thinking = send_back(written, &thoughts, !calls.is_empty());
+    contents.splice(0..0, thinking.into_iter().map(Item::Json));
     if let Some(id) = audio {
         let mut member = written.object("audio");
         member.string("id", &id);
@@ -197,6 +207,8 @@ fn assistant(
     content_member(written, &contents, true);
     if !calls.is_empty() {
         tool_calls(written, &calls);
+    } else if to.last && to.vendor.prefix {
+        written.raw("prefix", "true");
     }
     Ok(())
 }
@@ -213,9 +225,10 @@ fn audio_id(part: &Part, media: &Media, to: To<'_>) -> Option<String> {
     String::from_utf8(token.token.to_vec()).ok()
 }
 
-/// Sends thoughts back the way they came. Plain reasoning goes back beside tool calls only: there some vendors need
-/// it, elsewhere some refuse it.
-fn send_back(written: &mut Object<'_>, thoughts: &[&Part], with_calls: bool) {
+/// Sends thoughts back the way they came; returns those that are parts of the content. Plain reasoning goes back beside
+/// tool calls only: there some vendors need it, elsewhere some refuse it.
+fn send_back(written: &mut Object<'_>, thoughts: &[&Part], with_calls: bool) -> Vec<String> {
+    let mut thinking = Vec::new();
     let mut details = String::new();
     let mut named: Option<(&str, String)> = None;
     for part in thoughts {
@@ -227,6 +240,7 @@ fn send_back(written: &mut Object<'_>, thoughts: &[&Part], with_calls: bool) {
             "reasoning_content" | "reasoning" if with_calls => {
                 named.get_or_insert((token, String::new())).1.push_str(&thought.text);
             }
+            THINKING_PART => thinking.push(thinking_part(&thought.text)),
             _ => {
                 let Ok(items) = serde_json::from_str::<Vec<&serde_json::value::RawValue>>(token) else {
                     continue;
@@ -246,6 +260,22 @@ fn send_back(written: &mut Object<'_>, thoughts: &[&Part], with_calls: bool) {
     if !details.is_empty() {
         written.raw("reasoning_details", &format!("[{details}]"));
     }
+    thinking
+}
+
+/// Writes a thought as Mistral does: a part that holds a list of texts.
+fn thinking_part(text: &str) -> String {
+    let mut json = String::new();
+    let mut part = Object::begin(&mut json);
+    part.string("type", THINKING_PART);
+    let mut list = part.list("thinking");
+    let mut item = list.object();
+    item.string("type", "text");
+    item.string("text", text);
+    item.end();
+    list.end();
+    part.end();
+    json
 }
 
 fn tool_calls(written: &mut Object<'_>, calls: &[&ToolCall]) {
@@ -322,14 +352,19 @@ fn media_part(media: &Media, field: &str, to: To<'_>) -> Result<String, Error> {
             sound.string("format", audio_format(&media.mime_type));
             sound.end();
         }
-        ("video", _) if to.native => return Err(unsupported(&field, "it takes no video")),
+        ("video", _) if to.vendor.native => return Err(unsupported(&field, "it takes no video")),
         ("video", Some(source @ (Source::Data(_) | Source::Uri(_)))) => {
             url_part(&mut part, "video_url", media, source);
         }
         ("image" | "", Some(source @ Source::Uri(_))) | ("image", Some(source @ Source::Data(_))) => {
             url_part(&mut part, "image_url", media, source);
         }
-        (_, Some(Source::Uri(_))) if to.native => {
+        (_, Some(source @ (Source::Data(_) | Source::Uri(_))))
+            if to.vendor.documents != Documents::File && !matches!(family, "image" | "") =>
+        {
+            document_url(&mut part, to.vendor.documents, media, source);
+        }
+        (_, Some(Source::Uri(_))) if to.vendor.native => {
             return Err(unsupported(&field, "a document must be sent as bytes or by its file id"));
         }
         (_, Some(source)) => {
@@ -347,6 +382,22 @@ fn media_part(media: &Media, field: &str, to: To<'_>) -> Result<String, Error> {
     }
     part.end();
     Ok(json)
+}
+
+/// Writes a document for a vendor that takes an address, be it one of `data:`.
+fn document_url(part: &mut Object<'_>, documents: Documents, media: &Media, source: &Source) {
+    if documents == Documents::FileUrl {
+        part.string("type", "file_url");
+        let mut file = part.object("file_url");
+        // Perplexity takes plain base64 and no `data:`.
+        file.string("url", &base64_of(source).unwrap_or_else(|| url_of(media, source)));
+        file.end();
+        part.text("file_name", &media.filename);
+    } else {
+        part.string("type", "document_url");
+        part.string("document_url", &url_of(media, source));
+        part.text("document_name", &media.filename);
+    }
 }
 
 fn url_part(part: &mut Object<'_>, kind: &str, media: &Media, source: &Source) {
@@ -407,6 +458,7 @@ pub(super) fn write_all(
 ) -> Result<(), Error> {
     let mut list = write::List::begin(out);
     for (index, message) in messages.iter().enumerate() {
+        let to = To { last: index + 1 == messages.len(), ..to };
         write(&mut list, message, index, to, lost)?;
     }
     list.end();

@@ -7,19 +7,26 @@ mod choice;
 mod chunk;
 mod content;
 mod embed;
+pub mod endpoints;
 mod express;
 mod message;
 mod notes;
+mod refused;
 mod request;
 pub mod response;
 mod tap;
+mod think;
 mod toolcalls;
 mod tools;
 mod usage;
+mod vectors;
 
-use ::http::{HeaderMap, Uri};
+use ::http::{HeaderMap, Response};
 use futures_util::future::BoxFuture;
+use hyper::body::Incoming;
 use tollgate_api::v1;
+
+use self::endpoints::Endpoints;
 
 use super::{
     Answer, Error, Outgoing, Place, Provider,
@@ -28,7 +35,7 @@ use super::{
     http::{self, MAX_ANSWER_BYTES},
     json::{self, members, write},
     refusal, translate,
-    upstream::{Ask, Shape, Upstream, endpoint, once},
+    upstream::{Ask, Shape, Upstream, once},
     vendors::Vendor,
 };
 use crate::call::{Dialect, Endpoint, Item, Items};
@@ -36,31 +43,30 @@ use crate::call::{Dialect, Endpoint, Item, Items};
 /// What callers' SDKs read of the upstream's head and that is safe to forward.
 pub const FORWARDED: &[&str] = &["openai-processing-ms", "openai-version"];
 
+const CHAT: &str = "chat/completions";
+const EMBEDDINGS: &str = "embeddings";
+
 /// The adapter of one provider.
 pub struct OpenAi {
     upstream: Upstream,
     vendor: &'static Vendor,
-    base: Uri,
-    chat: Uri,
-    embeddings: Uri,
+    endpoints: Endpoints,
 }
 
 impl OpenAi {
-    /// Makes the adapter for a vendor at a base URL, which is used as it is.
-    ///
-    /// # Errors
-    /// A message for operators if the URL cannot be used in a request.
-    pub fn new(upstream: Upstream, vendor: &'static Vendor, base: &Uri) -> Result<Self, String> {
-        let (chat, embeddings) = (endpoint(base, "chat/completions")?, endpoint(base, "embeddings")?);
-        Ok(Self { upstream, vendor, base: base.clone(), chat, embeddings })
+    /// Makes the adapter for a vendor at its endpoints.
+    pub fn new(upstream: Upstream, vendor: &'static Vendor, endpoints: Endpoints) -> Self {
+        Self { upstream, vendor, endpoints }
     }
 
     async fn chat_express(&self, request: &Outgoing<'_, v1::ChatInput>) -> Option<Result<Answer, Error>> {
-        let raw = request.payload.as_raw(Dialect::OpenAiChat)?;
-        let sent = match express::request(raw, request.model, request.streamed) {
-            Ok(body) => self.upstream.send(&self.chat, Ask::new(request, body, HeaderMap::new())).await,
-            Err(error) => Err(error),
+        let raw = request.payload.as_raw(Dialect::OpenAiChat).filter(|_| self.vendor.express)?;
+        let ask_for_usage = request.streamed && self.vendor.stream_options;
+        let body = match express::request(raw, request.model, ask_for_usage) {
+            Ok(body) => body,
+            Err(error) => return Some(Err(error)),
         };
+        let sent = self.send_chat(request, Ask::new(request, body, HeaderMap::new())).await;
         Some(sent.map(|response| {
             let (answer, shape, body) = self.upstream.open(response, Vec::new());
             let items: Items<Error> = match (request.streamed, shape) {
@@ -80,11 +86,19 @@ impl OpenAi {
         }))
     }
 
+    async fn send_chat(
+        &self,
+        request: &Outgoing<'_, v1::ChatInput>,
+        ask: Ask,
+    ) -> Result<Response<Incoming>, Error> {
+        self.upstream.send(self.endpoints.uri(CHAT, request.model)?.as_ref(), ask).await
+    }
+
     async fn chat_typed(&self, request: &Outgoing<'_, v1::ChatInput>) -> Result<Answer, Error> {
         let input = request.payload.view()?;
         let built = request::build(input, request, self.vendor)?;
-        let decoder = response::Decoder::new(request.provider, input);
-        let response = self.upstream.send(&self.chat, Ask::new(request, built.body, built.headers)).await?;
+        let decoder = response::Decoder::new(request.provider, input).of(self.vendor);
+        let response = self.send_chat(request, Ask::new(request, built.body, built.headers)).await?;
         let (answer, shape, body) = self.upstream.open(response, built.warnings);
         let items: Items<Error> = if request.streamed && shape == Shape::Events {
             Box::pin(Follow::new(body, decoder))
@@ -98,20 +112,19 @@ impl OpenAi {
     }
 
     async fn embeddings(&self, request: &Outgoing<'_, v1::EmbedRequest>) -> Result<Answer, Error> {
-        if let Some(raw) = request.payload.as_raw(Dialect::OpenAiEmbeddings) {
+        let uri = self.endpoints.uri(EMBEDDINGS, request.model)?;
+        let raw = request.payload.as_raw(Dialect::OpenAiEmbeddings);
+        if let Some(raw) = raw.filter(|_| self.vendor.express) {
             let ask = Ask::new(request, express::request(raw, request.model, false)?, HeaderMap::new());
-            return self
-                .upstream
-                .whole(&self.embeddings, ask, Vec::new(), |body| Ok(vec![embed::whole(body)?]))
-                .await;
+            return self.upstream.whole(&uri, ask, Vec::new(), |body| Ok(vec![embed::whole(body)?])).await;
         }
         let input = request.payload.view()?;
         let inputs = input.inputs.len();
-        let built = embed::build(input, request, self.vendor)?;
+        let (built, form) = embed::build(input, request, self.vendor)?;
         let ask = Ask::new(request, built.body, built.headers);
         self.upstream
-            .whole(&self.embeddings, ask, built.warnings, move |body| {
-                Ok(vec![Item::Embeddings(Box::new(embed::decode(&body, inputs)?))])
+            .whole(&uri, ask, built.warnings, move |body| {
+                Ok(vec![Item::Embeddings(Box::new(embed::decode(&body, inputs, form)?))])
             })
             .await
     }
@@ -131,8 +144,9 @@ impl Provider for OpenAi {
         Box::pin(async move { self.embeddings(&request).await })
     }
 
-    fn place(&self, endpoint: Endpoint, _: &str) -> Option<Place<'_>> {
-        Some(Place { upstream: &self.upstream, base: &self.base, path: endpoint.path().to_owned() })
+    fn place(&self, endpoint: Endpoint, model: &str) -> Option<Place<'_>> {
+        let path = self.endpoints.path(endpoint.path(), model).ok()?;
+        Some(Place { upstream: &self.upstream, base: self.endpoints.base(), path })
     }
 }
 

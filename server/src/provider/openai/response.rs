@@ -19,6 +19,7 @@ use crate::{
         compose::{self, MAX_CHOICES},
         follow::Lane,
         sse::{Block, Event as SseEvent, Splitter},
+        vendors::Vendor,
     },
 };
 
@@ -44,6 +45,8 @@ impl Decoder {
             shared: Shared {
                 provider: provider.to_owned(),
                 audio_type: format!("audio/{}", format.unwrap_or("wav")),
+                thinking_parts: false,
+                think_tags: false,
             },
             choices: Vec::new(),
             started: false,
@@ -52,6 +55,14 @@ impl Decoder {
             usage: None,
             progress: Progress::default(),
         }
+    }
+
+    /// Reads it as a vendor's own: its quirks mean what they mean there, and nothing elsewhere.
+    #[must_use]
+    pub fn of(mut self, vendor: &Vendor) -> Self {
+        self.shared.thinking_parts = vendor.thinking_parts;
+        self.shared.think_tags = vendor.think_tags;
+        self
     }
 
     /// Takes the JSON of one chunk and appends its events.

@@ -9,14 +9,17 @@ use super::{
     translate::{Lost, json},
     write::{List, Object},
 };
-use crate::{error::Error as CallerError, provider::Error};
+use crate::{
+    error::Error as CallerError,
+    provider::{Error, vendors::Vendor},
+};
 
-/// Writes `tools`, `tool_choice` and `parallel_tool_calls`. `native` vendors know `allowed_tools`; for the others the
+/// Writes `tools`, `tool_choice` and `parallel_tool_calls`. OpenAI itself knows `allowed_tools`; for the others the
 /// tools that may not be called are left out, which says the same.
 pub(super) fn write(
     body: &mut Object<'_>,
     input: &ChatInput,
-    native: bool,
+    vendor: &Vendor,
     lost: &mut Lost,
 ) -> Result<(), Error> {
     let names: &[String] = input.tool_choice.as_ref().map_or(&[], |choice| &choice.tool_names);
@@ -30,14 +33,14 @@ pub(super) fn write(
     if all.next().is_some() {
         let mut list = body.list("tools");
         for (index, tool) in input.tools.iter().enumerate() {
-            let shown = native || names.is_empty() || names.iter().any(|one| one == name(tool));
+            let shown = vendor.native || names.is_empty() || names.iter().any(|one| one == name(tool));
             if shown {
                 tool_object(&mut list, tool, index, lost)?;
             }
         }
         list.end();
     }
-    choice(body, input, names, native);
+    choice(body, input, names, vendor);
     body.bool("parallel_tool_calls", input.parallel_tool_calls);
     Ok(())
 }
@@ -125,20 +128,20 @@ fn upstream_tool(list: &mut List<'_>, upstream: &UpstreamTool, field: &str) -> R
     Ok(())
 }
 
-fn choice(body: &mut Object<'_>, input: &ChatInput, names: &[String], native: bool) {
+fn choice(body: &mut Object<'_>, input: &ChatInput, names: &[String], vendor: &Vendor) {
     let Some(choice) = &input.tool_choice else { return };
     let mode = match choice.mode() {
         Mode::Unspecified | Mode::Auto => "auto",
         Mode::None => "none",
-        Mode::Required => "required",
+        Mode::Required => vendor.required,
     };
     match names {
-        [one] if mode == "required" => {
+        [one] if choice.mode() == Mode::Required => {
             let mut written = body.object("tool_choice");
             reference(&mut written, input, one);
             written.end();
         }
-        [_, ..] if native && mode != "none" => {
+        [_, ..] if vendor.native && mode != "none" => {
             let mut written = body.object("tool_choice");
             written.string("type", "allowed_tools");
             let mut allowed = written.object("allowed_tools");
