@@ -17,6 +17,8 @@ mod estimate;
 pub mod express;
 pub mod follow;
 mod forward;
+pub mod gemini;
+pub mod google;
 pub mod http;
 mod json;
 pub mod openai;

@@ -6,9 +6,8 @@ use serde_json::value::RawValue;
 use tollgate_api::v1::{EmbedRequest, EmbedResponse, Embedding, embed_input::Kind as Input, part};
 
 use super::{
-    express::not_json,
     json::{Count, Text, says_something},
-    refusal,
+    refusal::{self, not_json},
     translate::{self, Built, Lost, unsupported},
     usage,
     vectors::{self, Form},
