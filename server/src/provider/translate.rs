@@ -61,6 +61,11 @@ impl Lost {
         }
     }
 
+    /// Warns that a parameter was sent in another way than it was given. `message` says how.
+    pub(in crate::provider) fn changed(&mut self, code: &str, field: &str, message: String) {
+        self.warnings.push(Warning { code: code.to_owned(), message, field: field.to_owned() });
+    }
+
     fn warn(&mut self, code: &str, field: &str, why: &str) {
         self.warnings.push(Warning {
             code: code.to_owned(),

@@ -1,5 +1,7 @@
 //! One request to an upstream and the head of its answer: what every dialect spoken over HTTP has in common.
 
+use std::fmt::Write as _;
+
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri,
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT},
@@ -177,6 +179,24 @@ pub fn endpoint(base: &Uri, path: &str) -> Result<Uri, String> {
     let base = base.to_string();
     let url = format!("{}/{path}", base.trim_end_matches('/'));
     url.parse().map_err(|error| format!("`base_url` is no URL: {error}"))
+}
+
+/// Writes a model id as one segment of a path: a `/` or `:` in it is part of the name.
+pub fn path_segment(model: &str) -> String {
+    percent_encode(model)
+}
+
+/// Encodes everything but the characters that RFC 3986 leaves unreserved.
+pub fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 fn request_id(headers: &HeaderMap) -> String {
