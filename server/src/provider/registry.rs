@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::http::Uri;
 use secrecy::SecretString;
 
-use super::{Named, Provider, azure, echo::Echo, gemini, http::Http, vendors};
+use super::{Named, Provider, azure, bedrock, echo::Echo, gemini, http::Http, vendors};
 
 /// The dialect of the built-in provider.
 pub const ECHO: &str = "echo";
@@ -102,6 +102,13 @@ static DIALECTS: &[Dialect] = &[
         keys: &["project", "region", "credentials"],
         build: gemini::place::build_vertex,
         from_environment: gemini::place::vertex_from_environment,
+    },
+    Dialect {
+        name: bedrock::FAMILY,
+        vendor: "bedrock",
+        keys: bedrock::KEYS,
+        build: bedrock::build,
+        from_environment: bedrock::from_environment,
     },
 ];
 
