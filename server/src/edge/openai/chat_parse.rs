@@ -274,7 +274,7 @@ fn tool_name(node: &Node<'_>) -> Result<String, Error> {
     }
 }
 
-fn mode(node: &Node<'_>) -> Result<Mode, Error> {
+pub(super) fn mode(node: &Node<'_>) -> Result<Mode, Error> {
     match node.text()?.as_str() {
         "auto" => Ok(Mode::Auto),
         "none" => Ok(Mode::None),
@@ -284,7 +284,7 @@ fn mode(node: &Node<'_>) -> Result<Mode, Error> {
     }
 }
 
-fn chosen(mode: Mode, tool_names: Vec<String>) -> ToolChoice {
+pub(super) fn chosen(mode: Mode, tool_names: Vec<String>) -> ToolChoice {
     ToolChoice { mode: mode.into(), tool_names }
 }
 
