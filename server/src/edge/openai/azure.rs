@@ -13,7 +13,7 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Shared, chat, embeddings, only};
+use super::{Shared, chat, completions, embeddings, only};
 
 /// The deployment that a path names.
 #[derive(Clone, Debug)]
@@ -24,6 +24,7 @@ pub(super) fn deployments() -> Router<Shared> {
     let at = |path: &str| format!("/openai/deployments/{{deployment}}/{path}");
     Router::new()
         .route(&at("chat/completions"), only("POST", post(chat::complete)))
+        .route(&at("completions"), only("POST", post(completions::complete)))
         .route(&at("embeddings"), only("POST", post(embeddings::embed)))
         .route_layer(from_fn(remember))
 }

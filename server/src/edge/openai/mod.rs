@@ -11,6 +11,9 @@ mod chat_messages;
 mod chat_parse;
 mod chat_request;
 mod chat_response;
+mod completions;
+mod completions_answer;
+mod completions_request;
 mod embeddings;
 mod embeddings_request;
 mod embeddings_response;
@@ -29,6 +32,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 
 pub use chat_parse::parse as parse_chat;
+pub use completions_request::parse as parse_completion;
 pub use embeddings_request::parse as parse_embed;
 pub use responses::parse as parse_responses;
 
@@ -61,6 +65,7 @@ pub fn router(edge: Edge) -> Router {
     for prefix in ["", "/v1", "/openai", "/openai/v1"] {
         router = router
             .route(&format!("{prefix}/chat/completions"), only("POST", post(chat::complete)))
+            .route(&format!("{prefix}/completions"), only("POST", post(completions::complete)))
             .route(&format!("{prefix}/embeddings"), only("POST", post(embeddings::embed)))
             .route(&format!("{prefix}/responses"), only("POST", post(responses::create)))
             .route(&format!("{prefix}/responses/input_tokens"), only("POST", post(responses::count)))

@@ -137,7 +137,7 @@ impl<'a> Logprob<'a> {
     }
 }
 
-fn finite(logprob: f64) -> f64 {
+pub(super) fn finite(logprob: f64) -> f64 {
     if logprob.is_finite() { logprob } else { LEAST_LOGPROB }
 }
 

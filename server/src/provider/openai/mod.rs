@@ -31,7 +31,7 @@ use super::{
     upstream::{Ask, Shape, Upstream, endpoint, once},
     vendors::Vendor,
 };
-use crate::call::{Dialect, Item, Items};
+use crate::call::{Dialect, Item, Items, Payload, Raw};
 
 /// What callers' SDKs read of the upstream's head and that is safe to forward.
 pub const FORWARDED: &[&str] = &["openai-processing-ms", "openai-version"];
@@ -42,6 +42,7 @@ pub struct OpenAi {
     vendor: &'static Vendor,
     chat: Uri,
     embeddings: Uri,
+    completions: Uri,
 }
 
 impl OpenAi {
@@ -51,13 +52,23 @@ impl OpenAi {
     /// A message for operators if the URL cannot be used in a request.
     pub fn new(upstream: Upstream, vendor: &'static Vendor, base: &Uri) -> Result<Self, String> {
         let (chat, embeddings) = (endpoint(base, "chat/completions")?, endpoint(base, "embeddings")?);
-        Ok(Self { upstream, vendor, chat, embeddings })
+        let completions = endpoint(base, "completions")?;
+        Ok(Self { upstream, vendor, chat, embeddings, completions })
+    }
+
+    /// Finds the caller's own bytes if they may go as they are, and where to.
+    fn own<'r>(&self, payload: &'r Payload<v1::ChatInput>) -> Option<(&'r Raw, &Uri)> {
+        if let Some(raw) = payload.as_raw(Dialect::OpenAiChat) {
+            return Some((raw, &self.chat));
+        }
+        let raw = payload.as_raw(Dialect::OpenAiCompletions).filter(|_| self.vendor.has_completions());
+        raw.map(|raw| (raw, &self.completions))
     }
 
     async fn chat_express(&self, request: &Outgoing<'_, v1::ChatInput>) -> Option<Result<Answer, Error>> {
-        let raw = request.payload.as_raw(Dialect::OpenAiChat)?;
+        let (raw, uri) = self.own(request.payload)?;
         let sent = match express::request(raw, request.model, request.streamed) {
-            Ok(body) => self.upstream.send(&self.chat, Ask::new(request, body, HeaderMap::new())).await,
+            Ok(body) => self.upstream.send(uri, Ask::new(request, body, HeaderMap::new())).await,
             Err(error) => Err(error),
         };
         Some(sent.map(|response| {

@@ -1,15 +1,16 @@
 //! JSON to `v1::ChatInput`: the typed view of a Responses request, made only when somebody needs it.
 
-use std::collections::HashMap;
-
 use tollgate_api::v1::{
     ChatInput, JsonObjectFormat, JsonSchemaFormat, LogprobOptions, Message, OutputFormat, Part,
-    PromptCacheOptions, ProviderOptions, ReasoningOptions, Role, Sampling, TextFormat, output_format, part,
+    ProviderOptions, ReasoningOptions, Role, TextFormat, output_format, part,
 };
 
 use super::{items, tools};
 use crate::{
-    edge::rest::node::{Node, Object},
+    edge::{
+        openai::chat_parse,
+        rest::node::{Node, Object},
+    },
     error::{Error, Reason},
 };
 
@@ -41,7 +42,7 @@ pub fn parse(body: &[u8]) -> Result<ChatInput, Error> {
         tools,
         tool_choice,
         parallel_tool_calls: body.flag("parallel_tool_calls")?,
-        sampling: sampling(&mut body)?,
+        sampling: chat_parse::sampling(&mut body)?,
         output_format,
         reasoning: reasoning(&mut body)?,
         max_output_tokens: body
@@ -51,10 +52,10 @@ pub fn parse(body: &[u8]) -> Result<ChatInput, Error> {
         logprobs: logprobs(&mut body)?,
         verbosity,
         service_tier: body.text_or_empty("service_tier")?,
-        end_user_id: end_user_id(&mut body)?,
-        prompt_cache: prompt_cache(&mut body)?,
+        end_user_id: chat_parse::end_user_id(&mut body)?,
+        prompt_cache: chat_parse::prompt_cache(&mut body)?,
         store: body.flag("store")?,
-        metadata: metadata(&mut body)?,
+        metadata: chat_parse::metadata(&mut body)?,
         provider_options: provider_options(body),
         ..Default::default()
     })
@@ -89,16 +90,6 @@ fn messages(body: &mut Object<'_>) -> Result<Vec<Message>, Error> {
 fn said(role: Role, text: String) -> Message {
     let part = Part { kind: Some(part::Kind::Text(text)), ..Part::default() };
     Message { role: role.into(), parts: vec![part], name: String::new() }
-}
-
-fn sampling(body: &mut Object<'_>) -> Result<Option<Sampling>, Error> {
-    let mut number = |name, min, max| body.take(name).map(|node| node.number(min, max)).transpose();
-    let sampling = Sampling {
-        temperature: number("temperature", 0.0, 2.0)?,
-        top_p: number("top_p", 0.0, 1.0)?,
-        ..Default::default()
-    };
-    Ok((sampling != Sampling::default()).then_some(sampling))
 }
 
 fn text(body: &mut Object<'_>) -> Result<(Option<OutputFormat>, String), Error> {
@@ -146,30 +137,6 @@ fn logprobs(body: &mut Object<'_>) -> Result<Option<LogprobOptions>, Error> {
     Ok(wanted.then_some(LogprobOptions { top }))
 }
 
-fn end_user_id(body: &mut Object<'_>) -> Result<String, Error> {
-    let old = body.text("user")?;
-    Ok(body.text("safety_identifier")?.or(old).unwrap_or_default())
-}
-
-fn metadata(body: &mut Object<'_>) -> Result<HashMap<String, String>, Error> {
-    let Some(notes) = body.take("metadata") else { return Ok(HashMap::new()) };
-    notes.object()?.into_members().map(|(key, value)| Ok((key, value.text()?))).collect()
-}
-
-fn prompt_cache(body: &mut Object<'_>) -> Result<Option<PromptCacheOptions>, Error> {
-    let mut cache = PromptCacheOptions { key: body.text_or_empty("prompt_cache_key")?, ..Default::default() };
-    let retention = body.text_or_empty("prompt_cache_retention")?;
-    if let Some(options) = body.take("prompt_cache_options") {
-        let mut options = options.object()?;
-        cache.mode = options.text_or_empty("mode")?;
-        cache.ttl = options.text_or_empty("ttl")?;
-    }
-    if cache.ttl.is_empty() {
-        cache.ttl = retention;
-    }
-    Ok((cache != PromptCacheOptions::default()).then_some(cache))
-}
-
 /// Keeps what the contract has no field for: what is this API's own for OpenAI, the rest for whoever serves the call.
 fn provider_options(mut body: Object<'_>) -> Vec<ProviderOptions> {
     let own = OF_OPENAI.into_iter().filter_map(|name| {
@@ -183,6 +150,6 @@ fn provider_options(mut body: Object<'_>) -> Vec<ProviderOptions> {
         let body_json = format!("{{{}}}", own.join(","));
         options.push(ProviderOptions { provider: "openai".to_owned(), body_json, ..Default::default() });
     }
-    options.extend(body.rest().map(|body_json| ProviderOptions { body_json, ..Default::default() }));
+    options.extend(body.rest().map(chat_parse::unmodelled));
     options
 }
