@@ -56,7 +56,9 @@ fn even_null<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<&'de R
 /// Puts a model into a body, in the place of its own if it has one. None if the body cannot be read, which the scan
 /// then tells.
 fn with_model(body: &[u8], model: &str) -> Option<Bytes> {
-    let named: Named<'_> = serde_json::from_slice(body).ok()?;
+    // A list would be read as the members of an object in their order.
+    let named: Named<'_> =
+        serde_json::from_slice(body).ok().filter(|_| body.trim_ascii_start().starts_with(b"{"))?;
     let model = serde_json::to_string(model).ok()?;
     let (span, patch) = if let Some(own) = named.model {
         let start = own.get().as_ptr().addr().checked_sub(body.as_ptr().addr())?;

@@ -135,3 +135,8 @@ pub(super) async fn absent(State(edge): State<Edge>, request: Request) -> Respon
     };
     error::respond(&head, &failed)
 }
+
+#[cfg(test)]
+mod items_tests;
+#[cfg(test)]
+mod stream_tests;
