@@ -95,6 +95,16 @@ pub enum Forms {
     EncodingFormat,
 }
 
+/// Vendors whose API has no legacy `/completions`; their models are asked by chat instead.
+const WITHOUT_COMPLETIONS: [&str; 5] = ["deepseek", "groq", "huggingface", "mistral", "perplexity"];
+
+impl Vendor {
+    /// Tells whether a legacy completion can be asked for as it is.
+    pub fn has_completions(&self) -> bool {
+        !WITHOUT_COMPLETIONS.contains(&self.name)
+    }
+}
+
 /// Finds the vendor of that name.
 pub fn find(name: &str) -> Option<&'static Vendor> {
     VENDORS.iter().find(|vendor| vendor.name == name)

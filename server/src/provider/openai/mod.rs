@@ -38,12 +38,13 @@ use super::{
     upstream::{Ask, Shape, Upstream, once},
     vendors::Vendor,
 };
-use crate::call::{Dialect, Endpoint, Item, Items};
+use crate::call::{Dialect, Endpoint, Item, Items, Payload, Raw};
 
 /// What callers' SDKs read of the upstream's head and that is safe to forward.
 pub const FORWARDED: &[&str] = &["openai-processing-ms", "openai-version"];
 
 const CHAT: &str = "chat/completions";
+const COMPLETIONS: &str = "completions";
 const EMBEDDINGS: &str = "embeddings";
 
 /// The adapter of one provider.
@@ -59,14 +60,26 @@ impl OpenAi {
         Self { upstream, vendor, endpoints }
     }
 
+    /// Finds the caller's own bytes if they may go as they are, and which endpoint takes them.
+    fn own<'r>(&self, payload: &'r Payload<v1::ChatInput>) -> Option<(&'r Raw, &'static str)> {
+        if !self.vendor.express {
+            return None;
+        }
+        if let Some(raw) = payload.as_raw(Dialect::OpenAiChat) {
+            return Some((raw, CHAT));
+        }
+        let raw = payload.as_raw(Dialect::OpenAiCompletions).filter(|_| self.vendor.has_completions());
+        raw.map(|raw| (raw, COMPLETIONS))
+    }
+
     async fn chat_express(&self, request: &Outgoing<'_, v1::ChatInput>) -> Option<Result<Answer, Error>> {
-        let raw = request.payload.as_raw(Dialect::OpenAiChat).filter(|_| self.vendor.express)?;
+        let (raw, path) = self.own(request.payload)?;
         let ask_for_usage = request.streamed && self.vendor.stream_options;
         let body = match express::request(raw, request.model, ask_for_usage) {
             Ok(body) => body,
             Err(error) => return Some(Err(error)),
         };
-        let sent = self.send_chat(request, Ask::new(request, body, HeaderMap::new())).await;
+        let sent = self.send(path, request.model, Ask::new(request, body, HeaderMap::new())).await;
         Some(sent.map(|response| {
             let (answer, shape, body) = self.upstream.open(response, Vec::new());
             let items: Items<Error> = match (request.streamed, shape) {
@@ -86,19 +99,16 @@ impl OpenAi {
         }))
     }
 
-    async fn send_chat(
-        &self,
-        request: &Outgoing<'_, v1::ChatInput>,
-        ask: Ask,
-    ) -> Result<Response<Incoming>, Error> {
-        self.upstream.send(self.endpoints.uri(CHAT, request.model)?.as_ref(), ask).await
+    async fn send(&self, path: &str, model: &str, ask: Ask) -> Result<Response<Incoming>, Error> {
+        self.upstream.send(self.endpoints.uri(path, model)?.as_ref(), ask).await
     }
 
     async fn chat_typed(&self, request: &Outgoing<'_, v1::ChatInput>) -> Result<Answer, Error> {
         let input = request.payload.view()?;
         let built = request::build(input, request, self.vendor)?;
         let decoder = response::Decoder::new(request.provider, input).of(self.vendor);
-        let response = self.send_chat(request, Ask::new(request, built.body, built.headers)).await?;
+        let ask = Ask::new(request, built.body, built.headers);
+        let response = self.send(CHAT, request.model, ask).await?;
         let (answer, shape, body) = self.upstream.open(response, built.warnings);
         let items: Items<Error> = if request.streamed && shape == Shape::Events {
             Box::pin(Follow::new(body, decoder))
