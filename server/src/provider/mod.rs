@@ -14,6 +14,8 @@ pub mod echo;
 mod estimate;
 pub mod express;
 pub mod follow;
+pub mod gemini;
+pub mod google;
 pub mod http;
 mod json;
 pub mod openai;

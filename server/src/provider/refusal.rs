@@ -49,6 +49,16 @@ pub(in crate::provider) fn of_payload(json: &[u8]) -> Error {
     to_error(kind_of(status, &said), said, status)
 }
 
+/// Says what a body is that should have been JSON.
+pub(in crate::provider) fn not_json(body: &[u8]) -> Error {
+    let message = match body.trim_ascii().first() {
+        None => "the answer is empty",
+        Some(b'<') => "the answer is an HTML page, not JSON",
+        Some(_) => "the answer is no whole JSON object",
+    };
+    Error::new(Kind::BadResponse, message)
+}
+
 fn to_error(kind: Kind, said: Said, status: u16) -> Error {
     let mut message = clean(&said.message);
     if message.is_empty() {
