@@ -27,7 +27,7 @@ pub(super) fn build(
     outgoing: &Outgoing<'_, ChatInput>,
     place: &Place,
 ) -> Result<Built, Error> {
-    let built = request::build(input, outgoing)?;
+    let built = request::build(input, outgoing, place.api)?;
     let mut text = String::with_capacity(built.body.len() + 64);
     let mut body = Object::begin(&mut text);
     let members: Members<'_> = serde_json::from_str(&built.body)

@@ -21,7 +21,7 @@ fn built(model: &str, input: ChatInput, strict: bool) -> Result<Built, Error> {
         strict,
         traceparent: None,
     };
-    build(payload.view().unwrap(), &outgoing)
+    build(payload.view().unwrap(), &outgoing, Api::Studio)
 }
 
 fn body(model: &str, input: ChatInput) -> String {
@@ -113,7 +113,9 @@ fn ge_tool_no_id_results_are_matched_by_name_and_order() {
     );
     assert_eq!(contents("gemini-2.5-flash", messages()), expected);
     let with_ids = contents("gemini-3-flash-preview", messages());
-    assert!(with_ids.contains(r#"{"functionCall":{"id":"a","name":"f","args":{"x": 1}}}"#), "{with_ids}");
+    let first = r#"{"functionCall":{"id":"a","name":"f","args":{"x": 1}},"thoughtSignature":"skip_thought_signature_validator"}"#;
+    assert!(with_ids.contains(first), "{with_ids}");
+    assert!(with_ids.contains(r#"{"functionCall":{"id":"b","name":"f","args":{}}}"#), "{with_ids}");
     assert!(with_ids.contains(r#"{"functionResponse":{"id":"b","name":"f","#), "{with_ids}");
 }
 
@@ -381,4 +383,27 @@ fn options_reach_the_body_but_not_the_bounds_of_the_answer() {
     ] {
         assert!(built("g", with(bad), false).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn vertex_takes_the_class_of_service_in_a_header() {
+    let asked = |tier: &str, strict| {
+        let payload = Payload::typed(ChatInput { service_tier: tier.to_owned(), ..ChatInput::default() });
+        let outgoing = Outgoing {
+            call_id: Uuid::nil(),
+            provider: "mine",
+            model: "g",
+            payload: &payload,
+            streamed: false,
+            usage_wanted: true,
+            strict,
+            traceparent: None,
+        };
+        build(payload.view().unwrap(), &outgoing, Api::Vertex)
+    };
+    let flex = asked("flex", true).unwrap();
+    assert_eq!(flex.body, r#"{"contents":[]}"#);
+    assert_eq!(flex.headers["x-vertex-ai-llm-shared-request-type"], "flex");
+    assert!(asked("default", true).unwrap().headers.is_empty());
+    assert!(asked("scale", true).is_err());
 }
