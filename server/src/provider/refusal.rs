@@ -1,6 +1,11 @@
 //! What an OpenAI-style failure means: status and body to a kind, whatever shape the vendor gives its errors.
 
-use std::{fmt::Write as _, time::SystemTime};
+mod details;
+
+use std::{
+    fmt::Write as _,
+    time::{Duration, SystemTime},
+};
 
 use ::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
@@ -21,6 +26,8 @@ struct Said {
     hint: String,
     /// The status that the error names inside its body.
     status: Option<u16>,
+    /// How long to wait, by the body.
+    retry: Option<Duration>,
 }
 
 /// Classifies an answer whose status is not a success.
@@ -33,8 +40,8 @@ pub(in crate::provider) fn of_response(status: StatusCode, headers: &HeaderMap, 
         aws_name(name).clone_into(&mut said.r#type);
     }
     let kind = match kind_of(status.as_u16(), &said) {
-        Kind::RateLimited { .. } => {
-            Kind::RateLimited { retry_after: retry_after(headers, SystemTime::now()) }
+        Kind::RateLimited { retry_after: told } => {
+            Kind::RateLimited { retry_after: retry_after(headers, SystemTime::now()).or(told) }
         }
         kind => kind,
     };
@@ -90,15 +97,21 @@ fn read(json: &Value) -> Said {
     };
     let error = error_of(json);
     let inner = if error.is_object() { error } else { json };
+    let details = details::read(&inner["details"]);
     let mut said = Said {
         message: text(&inner["message"]),
-        r#type: text(&inner["type"]),
+        // Google's word for the kind of an error is its `status`.
+        r#type: [text(&inner["type"]), text(&error["status"])]
+            .into_iter()
+            .find(|word| !word.is_empty())
+            .unwrap_or_default(),
         code: text(&inner["code"]),
         field: Some(text(&inner["param"])).filter(|field| !field.is_empty()),
-        hint: text(&inner["innererror"]["code"]),
+        hint: format!("{} {}", text(&inner["innererror"]["code"]), details.reason),
         status: [&inner["status_code"], &inner["code"], &inner["status"], &json["status"]]
             .into_iter()
             .find_map(status_in),
+        retry: details.retry,
     };
     if let Some(name) = json["__type"].as_str() {
         aws_name(name).clone_into(&mut said.r#type);
@@ -162,13 +175,16 @@ fn status_of_words(said: &Said) -> u16 {
     let words = format!("{} {}", said.r#type, said.code).to_ascii_lowercase();
     for (word, status) in [
         ("rate_limit", 429),
+        ("resource_exhausted", 429),
         ("too_many_requests", 429),
         ("insufficient_quota", 429),
         ("authentication", 401),
+        ("unauthenticated", 401),
         ("invalid_api_key", 401),
         ("permission", 403),
         ("billing", 402),
         ("timeout", 504),
+        ("deadline_exceeded", 504),
         ("overloaded", 529),
         ("server_error", 500),
         ("not_found", 404),
@@ -182,6 +198,7 @@ fn status_of_words(said: &Said) -> u16 {
         ("validation", 400),
         ("invalid", 400),
         ("bad_request", 400),
+        ("failed_precondition", 400),
         ("context_length", 400),
         ("content_", 400),
     ] {
@@ -200,8 +217,9 @@ fn kind_of(status: u16, said: &Said) -> Kind {
         401 | 402 => Kind::Denied,
         403 if has(CONTENT_POLICY) => Kind::ContentPolicy,
         403 => Kind::Denied,
-        429 if has(NO_CREDIT) => Kind::Denied,
-        429 => Kind::RateLimited { retry_after: None },
+        // Google words every spent quota like a lack of credit.
+        429 if has(NO_CREDIT) && said.r#type != "RESOURCE_EXHAUSTED" => Kind::Denied,
+        429 => Kind::RateLimited { retry_after: said.retry },
         408 | 504 => Kind::Timeout,
         // AWS: the model failed, not the request.
         424 | 500..=599 => Kind::Unavailable,
@@ -237,7 +255,14 @@ const NO_CREDIT: &[&str] = &[
     "insufficient balance",
     "insufficient credits",
 ];
-const BAD_KEY: &[&str] = &["invalid_api_key", "incorrect api key", "invalid api key", "api key not valid"];
+const BAD_KEY: &[&str] = &[
+    "invalid_api_key",
+    "incorrect api key",
+    "invalid api key",
+    "api key not valid",
+    "api_key_invalid",
+    "api_key_service_blocked",
+];
 const CONTENT_POLICY: &[&str] = &[
     "content_policy",
     "content_filter",
@@ -257,6 +282,7 @@ const CONTEXT_LENGTH: &[&str] = &[
     "prompt is too long",
     "input is too long",
     "input tokens exceed",
+    "input token count",
     "too many tokens",
     "max_prompt_tokens",
     "too_many_prompt_tokens",
@@ -392,6 +418,41 @@ mod tests {
         let headers = [("retry-after".parse().unwrap(), "3".parse().unwrap())].into_iter().collect();
         let error = of_response(StatusCode::TOO_MANY_REQUESTS, &headers, Bytes::new());
         assert_eq!(error.kind, Kind::RateLimited { retry_after: Some(Duration::from_secs(3)) });
+    }
+
+    #[test]
+    fn googles_errors_are_read_alone_and_in_lists() {
+        let cases: &[(u16, &str, Kind)] = &[
+            (
+                429,
+                r#"{"error":{"code":429,"message":"You exceeded your current quota.","status":"RESOURCE_EXHAUSTED",
+                "details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.4s"}]}}"#,
+                Kind::RateLimited { retry_after: Some(Duration::from_millis(34_400)) },
+            ),
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"Bad key.","status":"INVALID_ARGUMENT",
+                "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}]"#,
+                Kind::Denied,
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (8).","status":"INVALID_ARGUMENT"}}"#,
+                Kind::ContextLength,
+            ),
+            (403, r#"{"error":{"code":403,"message":"x","status":"PERMISSION_DENIED"}}"#, Kind::Denied),
+            (404, r#"{"error":{"code":404,"message":"x","status":"NOT_FOUND","details":[]}}"#, Kind::Invalid),
+            (503, r#"{"error":{"code":503,"message":"x","status":"UNAVAILABLE"}}"#, Kind::Unavailable),
+        ];
+        for (status, body, kind) in cases {
+            let error = classified(*status, body);
+            assert_eq!(error.kind, *kind, "{body}");
+            assert_eq!(of_payload(body.as_bytes()).kind, *kind, "{body}");
+            assert_eq!(error.upstream_code, status.to_string());
+            assert!(error.upstream_type.chars().all(|c| c.is_ascii_uppercase() || c == '_'), "{error:?}");
+        }
+        let words = r#"{"error":{"message":"x","status":"RESOURCE_EXHAUSTED"}}"#;
+        assert_eq!(of_payload(words.as_bytes()).kind, Kind::RateLimited { retry_after: None });
     }
 
     #[test]
