@@ -19,6 +19,8 @@ pub struct ModelFacts {
     model: Cow<'static, str>,
     /// `chat`, `embeddings`, …
     pub operation: Cow<'static, str>,
+    /// The only API that answers for it, where that is not the vendor's usual one: `responses`.
+    api: Option<Cow<'static, str>>,
     /// Most input tokens of one call; absent if unknown.
     pub context_tokens: Option<i64>,
     /// Most output tokens of one answer; absent if unknown or if there are none.
@@ -278,6 +280,11 @@ impl Catalog {
             .find(|prices| prices.input.is_some() || prices.output.is_some())
             .map(|prices| (prices, self.version()))
     }
+}
+
+/// Tells whether a vendor's model answers by OpenAI's Responses API only, as the shipped catalog knows.
+pub fn is_responses_only(vendor: &str, model: &str) -> bool {
+    Catalog(&SHIPPED).facts(vendor, model).and_then(|facts| facts.api.as_deref()) == Some("responses")
 }
 
 /// Cuts the date off a snapshot's name (`gpt-4o-2024-08-06`, `claude-x-20250929`, `claude-x@20250929`).

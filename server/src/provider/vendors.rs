@@ -29,6 +29,17 @@ pub struct Vendor {
     pub open_sampling: bool,
     /// It answers embeddings in base64 when asked to.
     pub base64_embeddings: bool,
+    /// Its Responses API, if it has one.
+    pub responses: Option<ResponsesApi>,
+}
+
+/// What a vendor's Responses API can do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResponsesApi {
+    /// It counts the tokens of a prompt.
+    pub counts: bool,
+    /// It gives out the state of reasoning when asked to.
+    pub encrypted_reasoning: bool,
 }
 
 /// OpenAI itself, and whatever is configured with `dialect: openai`.
@@ -40,6 +51,7 @@ pub const OPENAI: Vendor = Vendor {
     end_user: "safety_identifier",
     open_sampling: false,
     base64_embeddings: true,
+    responses: Some(ResponsesApi { counts: true, encrypted_reasoning: true }),
 };
 
 const fn compatible(name: &'static str, base_url: &'static str, key_env: &'static str) -> Vendor {
@@ -51,19 +63,24 @@ const fn compatible(name: &'static str, base_url: &'static str, key_env: &'stati
         end_user: "user",
         open_sampling: true,
         base64_embeddings: false,
+        responses: None,
     }
+}
+
+const fn with_responses(vendor: Vendor, encrypted_reasoning: bool) -> Vendor {
+    Vendor { responses: Some(ResponsesApi { counts: false, encrypted_reasoning }), ..vendor }
 }
 
 /// Every vendor of the dialect.
 pub const VENDORS: &[Vendor] = &[
     OPENAI,
     compatible("compatible", "", ""),
-    compatible("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
-    compatible("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    with_responses(compatible("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"), false),
+    with_responses(compatible("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"), false),
     compatible("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
     compatible("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
-    compatible("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
-    compatible("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    with_responses(compatible("xai", "https://api.x.ai/v1", "XAI_API_KEY"), true),
+    with_responses(compatible("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"), true),
     compatible("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
     compatible("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
     compatible("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
@@ -77,7 +94,7 @@ pub fn find(name: &str) -> Option<&'static Vendor> {
 }
 
 /// Keys of the cloud settings that mean something to every vendor of the table.
-pub const KEYS: &[&str] = &[];
+pub const KEYS: &[&str] = &["api"];
 
 /// Builds the adapter of a vendor.
 ///
@@ -86,7 +103,9 @@ pub const KEYS: &[&str] = &[];
 pub fn build(settings: &Settings, vendor: &'static Vendor) -> Result<Arc<dyn Provider>, String> {
     let (base, http) = registry::connect(settings, vendor.base_url)?;
     let credential = Credential::bearer(settings.api_key.as_ref())?;
-    Ok(Arc::new(OpenAi::new(Upstream::new(http, credential, openai::FORWARDED), vendor, &base)?))
+    let upstream = Upstream::new(http, credential, openai::FORWARDED);
+    let wire = openai::Wire { api: settings.cloud.api.as_deref(), responses_only: settings.responses_only };
+    Ok(Arc::new(OpenAi::new(upstream, vendor, &base, wire)?))
 }
 
 /// Finds the vendors for which the environment has what their own SDKs would use: a key, or `OLLAMA_HOST`.

@@ -12,6 +12,7 @@ mod message;
 mod notes;
 mod request;
 pub mod response;
+mod responses;
 mod tap;
 mod toolcalls;
 mod tools;
@@ -21,8 +22,9 @@ use ::http::{HeaderMap, Uri};
 use futures_util::future::BoxFuture;
 use tollgate_api::v1;
 
+use self::responses::Responses;
 use super::{
-    Answer, Error, Outgoing, Provider,
+    Answer, Error, Outgoing, Provider, estimate,
     express::Express,
     follow::Follow,
     http::{self, MAX_ANSWER_BYTES},
@@ -42,16 +44,32 @@ pub struct OpenAi {
     vendor: &'static Vendor,
     chat: Uri,
     embeddings: Uri,
+    responses: Option<Responses>,
+}
+
+/// Which of its wires a vendor is spoken to by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wire<'a> {
+    /// The operator's word: `chat` or `responses`.
+    pub api: Option<&'a str>,
+    /// As `Settings::responses_only`.
+    pub responses_only: Option<fn(&str, &str) -> bool>,
 }
 
 impl OpenAi {
     /// Makes the adapter for a vendor at a base URL, which is used as it is.
     ///
     /// # Errors
-    /// A message for operators if the URL cannot be used in a request.
-    pub fn new(upstream: Upstream, vendor: &'static Vendor, base: &Uri) -> Result<Self, String> {
+    /// A message for operators if the URL cannot be used in a request, or there is no such wire.
+    pub fn new(
+        upstream: Upstream,
+        vendor: &'static Vendor,
+        base: &Uri,
+        wire: Wire<'_>,
+    ) -> Result<Self, String> {
+        let responses = Responses::new(vendor, base, wire.api, wire.responses_only)?;
         let (chat, embeddings) = (endpoint(base, "chat/completions")?, endpoint(base, "embeddings")?);
-        Ok(Self { upstream, vendor, chat, embeddings })
+        Ok(Self { upstream, vendor, chat, embeddings, responses })
     }
 
     async fn chat_express(&self, request: &Outgoing<'_, v1::ChatInput>) -> Option<Result<Answer, Error>> {
@@ -77,6 +95,16 @@ impl OpenAi {
             };
             Answer { items, ..answer }
         }))
+    }
+
+    /// Sends the call by the Responses API, if that is its way.
+    async fn by_responses(&self, request: &Outgoing<'_, v1::ChatInput>) -> Option<Result<Answer, Error>> {
+        let responses = self.responses.as_ref()?;
+        if let Some(raw) = request.payload.as_raw(Dialect::OpenAiResponses) {
+            return Some(responses.express(&self.upstream, raw, request).await);
+        }
+        let this_way = responses.is_for(self.vendor, request.model);
+        if this_way { Some(responses.typed(&self.upstream, self.vendor, request).await) } else { None }
     }
 
     async fn chat_typed(&self, request: &Outgoing<'_, v1::ChatInput>) -> Result<Answer, Error> {
@@ -119,6 +147,9 @@ impl OpenAi {
 impl Provider for OpenAi {
     fn chat<'a>(&'a self, request: Outgoing<'a, v1::ChatInput>) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move {
+            if let Some(answer) = self.by_responses(&request).await {
+                return answer;
+            }
             match self.chat_express(&request).await {
                 Some(answer) => answer,
                 None => self.chat_typed(&request).await,
@@ -128,6 +159,20 @@ impl Provider for OpenAi {
 
     fn embed<'a>(&'a self, request: Outgoing<'a, v1::EmbedRequest>) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move { self.embeddings(&request).await })
+    }
+
+    fn count_tokens<'a>(
+        &'a self,
+        request: Outgoing<'a, v1::ChatInput>,
+    ) -> BoxFuture<'a, Result<Answer, Error>> {
+        Box::pin(async move {
+            if let Some(responses) = &self.responses
+                && let Some(counted) = responses.count(&self.upstream, self.vendor, &request).await
+            {
+                return counted;
+            }
+            estimate::count_tokens(request.payload.view()?, request.model)
+        })
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn build(
     Ok(Built { body, headers, warnings: lost.warnings })
 }
 
-fn finite(value: Option<f64>, field: &str) -> Result<Option<f64>, Error> {
+pub(super) fn finite(value: Option<f64>, field: &str) -> Result<Option<f64>, Error> {
     match value {
         Some(value) if !value.is_finite() => {
             Err(CallerError::invalid(field, format!("`{field}` must be a finite number")).into())
@@ -166,7 +166,8 @@ fn reasoning(body: &mut Object<'_>, input: &ChatInput, lost: &mut Lost) -> Resul
     Ok(())
 }
 
-fn service(body: &mut Object<'_>, input: &ChatInput, vendor: &Vendor) -> Result<(), Error> {
+/// Writes who asks, at what class of service, and what is kept.
+pub(super) fn service(body: &mut Object<'_>, input: &ChatInput, vendor: &Vendor) -> Result<(), Error> {
     body.text("service_tier", &input.service_tier);
     body.text(vendor.end_user, &input.end_user_id);
     body.bool("store", input.store);
