@@ -201,6 +201,8 @@ fn status_of_words(said: &Said) -> u16 {
         ("failed_precondition", 400),
         ("context_length", 400),
         ("content_", 400),
+        // The Responses API names what is wrong with an image.
+        ("image", 400),
     ] {
         if words.contains(word) {
             return status;
@@ -272,6 +274,7 @@ const CONTENT_POLICY: &[&str] = &[
     "requires moderation",
     "content violates",
     "safety_check",
+    "flagged as potentially violating",
 ];
 /// The phrases by which callers' libraries know it too.
 const CONTEXT_LENGTH: &[&str] = &[

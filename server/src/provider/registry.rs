@@ -27,6 +27,8 @@ pub struct Settings {
     pub rejects_unsupported: bool,
     /// What only some dialects need.
     pub cloud: Cloud,
+    /// Tells of a vendor's model whether the Responses API is the only one it answers by; absent: of none.
+    pub responses_only: Option<fn(&str, &str) -> bool>,
 }
 
 /// Settings of the clouds' own dialects, under the names they have in the configuration.

@@ -236,3 +236,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn models_that_answer_by_the_responses_api_only_are_known() {
+    for (vendor, model, only) in [
+        ("openai", "o1-pro", true),
+        ("openai", "gpt-5-codex", true),
+        ("openai", "gpt-5-pro-2025-10-06", true),
+        ("openai", "gpt-4o", false),
+        ("openai", "text-embedding-3-small", false),
+        ("openai", "unheard-of", false),
+        ("nobody", "o1-pro", false),
+    ] {
+        assert_eq!(is_responses_only(vendor, model), only, "{vendor} {model}");
+    }
+}

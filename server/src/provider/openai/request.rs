@@ -153,7 +153,13 @@ fn reasoning(body: &mut Object<'_>, input: &ChatInput, lost: &mut Lost) -> Resul
     Ok(())
 }
 
-fn service(body: &mut Object<'_>, input: &ChatInput, vendor: &Vendor, lost: &mut Lost) -> Result<(), Error> {
+/// Writes who asks, at what class of service, and what is kept.
+pub(super) fn service(
+    body: &mut Object<'_>,
+    input: &ChatInput,
+    vendor: &Vendor,
+    lost: &mut Lost,
+) -> Result<(), Error> {
     body.text("service_tier", &input.service_tier);
     if !vendor.end_user.is_empty() {
         body.text(vendor.end_user, &input.end_user_id);
