@@ -21,7 +21,9 @@ pub use self::{
     caller::{Caller, Limit, Metric, ModelGlobs, Period, Scope, Scopes, glob_matches},
     forward::{Endpoint, Forward, Slot, Tail, TailError},
     id::new_id,
-    reply::{Item, Items, Reply, Seen, Settled, estimate_delta_tokens, estimate_text_tokens},
+    reply::{
+        Item, Items, PROVIDERS_OWN_PRICE, Reply, Seen, Settled, estimate_delta_tokens, estimate_text_tokens,
+    },
     request::{Asked, Dialect, Payload, Raw, Request},
     tags::{check_request_id, check_tags},
 };

@@ -136,7 +136,7 @@ impl Pipeline {
             Ok(plan) => plan,
             Err(error) => return Err(open.refuse(error)),
         };
-        if let Err(error) = self.reserve(&mut open, &plan).await {
+        if let Err(error) = self.reserve(&mut open, &plan, request.units()).await {
             return Err(open.refuse(error));
         }
         let timeouts =
@@ -161,14 +161,19 @@ impl Pipeline {
     }
 
     /// Reserves the most the call may use and has it settled with the call.
-    async fn reserve(&self, open: &mut Open, plan: &Plan) -> Result<(), Error> {
+    async fn reserve(
+        &self,
+        open: &mut Open,
+        plan: &Plan,
+        units: &[(&'static str, i64)],
+    ) -> Result<(), Error> {
         if open.call.caller.limits.is_empty() {
             return Ok(());
         }
         let now = SystemTime::now();
         let caller = open.call.caller.clone();
         self.recall(&caller, now).await?;
-        let reservation = self.quota.reserve(&caller, self.most(&open.call, plan), now)?;
+        let reservation = self.quota.reserve(&caller, self.most(&open.call, plan, units), now)?;
         open.on_settle(move |settled| reservation.settle(used(&settled.usage)));
         Ok(())
     }
@@ -223,7 +228,7 @@ impl Pipeline {
     }
 
     /// Returns the upper bound of what a call may use at the dearest target of its plan.
-    fn most(&self, call: &Call, plan: &Plan) -> Amounts {
+    fn most(&self, call: &Call, plan: &Plan, units: &[(&'static str, i64)]) -> Amounts {
         let input_tokens = i64::try_from(call.asked.input_bytes / BYTES_PER_TOKEN_AT_LEAST)
             .unwrap_or(MOST_TOKENS)
             .saturating_add(TEMPLATE_TOKENS)
@@ -244,6 +249,7 @@ impl Pipeline {
             let usage = v1::Usage {
                 input_tokens: Some(input_tokens),
                 output_tokens: Some(output_tokens),
+                billable_units: units.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
                 ..Default::default()
             };
             let cost_nanos = catalog.cost(target, "", &usage).map_or(0, |cost| cost.amount_nanos);

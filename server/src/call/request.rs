@@ -106,6 +106,14 @@ pub enum Request {
 }
 
 impl Request {
+    /// Returns what the request itself tells of what will be billed beside tokens, by name.
+    pub fn units(&self) -> &[(&'static str, i64)] {
+        match self {
+            Self::Forward(forward) => &forward.units,
+            Self::Chat(_) | Self::Embed(_) | Self::CountTokens(_) => &[],
+        }
+    }
+
     /// Tells whether the request can be sent to another target after it was sent to one.
     pub fn can_be_sent(&self) -> bool {
         match self {

@@ -20,7 +20,7 @@ use super::{
     entra::{AUTHORITY, Application, Entra},
     http::Http,
     openai::{
-        OpenAi,
+        OpenAi, Wire,
         endpoints::{Endpoints, Layout},
     },
     registry::{self, Dialect, Environment},
@@ -32,7 +32,7 @@ use super::{
 pub const DIALECT: Dialect = Dialect {
     name: "azure",
     vendor: "azure",
-    keys: &["api_version", "tenant_id", "client_id", "client_secret"],
+    keys: &["api", "api_version", "tenant_id", "client_id", "client_secret"],
     build,
     from_environment,
 };
@@ -50,7 +50,8 @@ const COMPLETION_TOKENS_SINCE: &str = "2024-09-01";
 /// OpenAI's models under the v1 API and current versions by date.
 static CURRENT: Vendor = Vendor { name: "azure", end_user: "user", ..OPENAI };
 /// OpenAI's models under older versions by date.
-static OLD: Vendor = Vendor { name: "azure", max_tokens: "max_tokens", end_user: "user", ..OPENAI };
+static OLD: Vendor =
+    Vendor { name: "azure", max_tokens: "max_tokens", end_user: "user", responses: None, ..OPENAI };
 /// Everybody's models behind Foundry's model inference.
 static INFERENCE: Vendor = Vendor { name: "azure", ..COMPATIBLE };
 
@@ -59,7 +60,8 @@ fn build(settings: &Settings) -> Result<Arc<dyn Provider>, String> {
     let credential = credential(settings)?;
     let (base, layout, vendor) = place(&base, settings.cloud.api_version.as_deref())?;
     let endpoints = Endpoints::new(&base, layout)?;
-    Ok(Arc::new(OpenAi::new(Upstream::new(http, credential, FORWARDED), vendor, endpoints)))
+    let upstream = Upstream::new(http, credential, FORWARDED);
+    Ok(Arc::new(OpenAi::new(upstream, vendor, endpoints, Wire::of(settings))?))
 }
 
 fn credential(settings: &Settings) -> Result<Credential, String> {

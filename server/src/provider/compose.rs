@@ -146,7 +146,7 @@ impl Composer {
         }
     }
 
-    /// Tells log probabilities of the part that is open, or of the text that begins with them.
+    /// Tells log probabilities of the part that is open, or of a text that begins with them.
     pub fn logprobs(
         &mut self,
         choice: i32,
@@ -156,12 +156,12 @@ impl Composer {
         if logprobs.is_empty() {
             return Ok(());
         }
-        let part = match self.open_mut(choice) {
-            Some(open) => open.part,
+        let open = self.choice(choice)?.open.as_ref().map(|open| open.part);
+        let part = match open {
+            Some(part) => part,
             None => self.open_as(choice, OpenKind::Text, || part::Kind::Text(String::new()), out)?,
         };
-        let delta = v1::LogprobDelta { logprobs, choice, part };
-        out.push_back(Item::Event(Event::Logprobs(Box::new(delta))));
+        out.push_back(Item::Event(Event::Logprobs(Box::new(v1::LogprobDelta { logprobs, choice, part }))));
         Ok(())
     }
 
@@ -177,6 +177,17 @@ impl Composer {
         if let Some(open) = self.open_mut(choice) {
             open.token = Some(token.into());
         }
+    }
+
+    /// Returns the configured name of the provider that answers.
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// Returns the number of the part that is open, else of the last one; 0 if there is none.
+    pub fn current_part(&self, choice: i32) -> i32 {
+        let state = self.choices.iter().find(|state| state.index == choice);
+        state.map_or(0, |state| state.next_part.saturating_sub(1).max(0))
     }
 
     /// Tells whether a part of the choice is open.

@@ -165,6 +165,11 @@ impl Pieces {
         self.tail.is_none().then_some(self.left.as_slice())
     }
 
+    /// Returns what is left to be sent, for signatures.
+    pub fn pieces(&self) -> &[Bytes] {
+        self.left.as_slice()
+    }
+
     /// Joins what is left, for tests and merges.
     pub fn join(self) -> Bytes {
         let pieces: Vec<Bytes> = self.left.collect();

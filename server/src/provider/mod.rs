@@ -8,7 +8,9 @@
 //! Place in the path: the last room; `route` calls it once per attempt. Config: `providers`. Metrics:
 //! `tollgate_upstream_*`, written by `meter`. Tests: `tests/e2e/upstream.rs`, `tests/wire`.
 
+pub mod aws;
 pub mod azure;
+pub mod bedrock;
 pub mod cohere;
 pub mod compose;
 pub mod credential;
@@ -18,6 +20,8 @@ mod estimate;
 pub mod express;
 pub mod follow;
 mod forward;
+pub mod gemini;
+pub mod google;
 pub mod http;
 mod json;
 pub mod openai;
@@ -123,6 +127,15 @@ pub struct Named {
     pub vendor: Arc<str>,
     /// The adapter.
     pub adapter: Arc<dyn Provider>,
+    /// Whether a parameter that the vendor does not know refuses a call that says nothing about it.
+    pub rejects_unsupported: bool,
+}
+
+impl Named {
+    /// Names an adapter that is lenient with parameters.
+    pub fn new(name: &str, vendor: &str, adapter: Arc<dyn Provider>) -> Self {
+        Self { name: name.into(), vendor: vendor.into(), adapter, rejects_unsupported: false }
+    }
 }
 
 /// One attempt's request.

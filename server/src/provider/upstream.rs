@@ -191,15 +191,21 @@ pub fn path_segment(name: &str) -> Result<String, Error> {
     if matches!(name, "" | "." | "..") || name.len() > LONGEST {
         return Err(Error::new(Kind::Invalid, "the name of the model cannot stand in the provider's URL"));
     }
-    let mut segment = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'@') {
-            segment.push(char::from(byte));
+    // Google's SDKs leave the `@` before a version as it is.
+    Ok(percent_encode(name).replace("%40", "@"))
+}
+
+/// Encodes everything but the characters that RFC 3986 leaves unreserved.
+pub fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
         } else {
-            let _ = write!(segment, "%{byte:02X}");
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
-    Ok(segment)
+    encoded
 }
 
 fn request_id(headers: &HeaderMap) -> String {

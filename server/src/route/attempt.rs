@@ -200,7 +200,11 @@ fn outgoing<'a, T>(
         payload,
         streamed: call.asked.streamed,
         usage_wanted: call.asked.usage_wanted,
-        strict: call.options.unsupported_parameters() == v1::UnsupportedParameters::Reject,
+        strict: match call.options.unsupported_parameters() {
+            v1::UnsupportedParameters::Reject => true,
+            v1::UnsupportedParameters::Drop => false,
+            v1::UnsupportedParameters::Unspecified => candidate.provider.rejects_unsupported,
+        },
         traceparent: call.traceparent.as_deref(),
     }
 }

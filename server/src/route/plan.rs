@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn routes(entries: &[(&str, &str)]) -> Routes {
-        let provider = Named { name: "openai".into(), vendor: "openai".into(), adapter: Arc::new(Nobody) };
+        let provider = Named::new("openai", "openai", Arc::new(Nobody));
         Routes::new(entries.iter().map(|(alias, model)| {
             let target = AliasTarget { provider: provider.clone(), model: (*model).to_owned() };
             (

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{call::Event, edge::rest::sse::Encode, error::Error};
 
-const DONE: &[u8] = b"data: [DONE]\n\n";
+pub(super) const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// The state of one stream: what its chunks have in common and what each choice has told already.
 pub(in crate::edge) struct Chunks {

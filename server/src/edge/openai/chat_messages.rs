@@ -173,7 +173,7 @@ fn part(node: &Node<'_>) -> Result<Part, Error> {
     Ok(Part { cache_breakpoint, ..of(kind) })
 }
 
-fn breakpoint(node: &Node<'_>) -> Result<Option<CacheBreakpoint>, Error> {
+pub(super) fn breakpoint(node: &Node<'_>) -> Result<Option<CacheBreakpoint>, Error> {
     if node.is_object() {
         return Ok(Some(CacheBreakpoint { ttl: node.object()?.text_or_empty("ttl")? }));
     }
@@ -190,7 +190,7 @@ fn image(node: &Node<'_>) -> Result<Media, Error> {
     Ok(Media { detail, ..image_at(&image.need("url")?)? })
 }
 
-fn image_at(url: &Node<'_>) -> Result<Media, Error> {
+pub(super) fn image_at(url: &Node<'_>) -> Result<Media, Error> {
     let address = url.text()?;
     match address.get(..5) {
         Some(scheme) if scheme.eq_ignore_ascii_case("data:") => data_url(url, &address[5..]),
@@ -199,7 +199,7 @@ fn image_at(url: &Node<'_>) -> Result<Media, Error> {
     }
 }
 
-fn sound(node: &Node<'_>) -> Result<Media, Error> {
+pub(super) fn sound(node: &Node<'_>) -> Result<Media, Error> {
     let mut sound = node.object()?;
     let format = sound.need("format")?.text()?;
     let data = sound.need("data")?;
@@ -232,7 +232,7 @@ fn file(node: &Node<'_>) -> Result<Media, Error> {
 }
 
 /// Reads what follows `data:`.
-fn data_url(node: &Node<'_>, rest: &str) -> Result<Media, Error> {
+pub(super) fn data_url(node: &Node<'_>, rest: &str) -> Result<Media, Error> {
     let Some((head, data)) = rest.split_once(',') else {
         return Err(node.refuse("is a data URL without a comma"));
     };
@@ -247,7 +247,7 @@ fn data_url(node: &Node<'_>, rest: &str) -> Result<Media, Error> {
     })
 }
 
-fn decode(node: &Node<'_>, data: &str) -> Result<Vec<u8>, Error> {
+pub(super) fn decode(node: &Node<'_>, data: &str) -> Result<Vec<u8>, Error> {
     BASE64.decode(data).map_err(|_| node.refuse("is not valid base64"))
 }
 

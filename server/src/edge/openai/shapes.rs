@@ -100,7 +100,7 @@ pub(super) struct Logprobs<'a> {
 }
 
 #[derive(Serialize)]
-struct Logprob<'a> {
+pub(super) struct Logprob<'a> {
     token: &'a str,
     logprob: f64,
     bytes: Option<&'a [u8]>,
@@ -122,7 +122,7 @@ impl<'a> Logprobs<'a> {
 }
 
 impl<'a> Logprob<'a> {
-    fn of(token: &'a TokenLogprob) -> Self {
+    pub(super) fn of(token: &'a TokenLogprob) -> Self {
         let top = token.top.iter().map(|top| TopLogprob {
             token: &top.token,
             logprob: finite(top.logprob),
@@ -137,7 +137,7 @@ impl<'a> Logprob<'a> {
     }
 }
 
-fn finite(logprob: f64) -> f64 {
+pub(super) fn finite(logprob: f64) -> f64 {
     if logprob.is_finite() { logprob } else { LEAST_LOGPROB }
 }
 

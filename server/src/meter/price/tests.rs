@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::call::Rates;
 
 fn target(vendor: &str, model: &str, rates: Option<Rates>) -> Target {
     Target {
@@ -88,6 +89,67 @@ fn audio_tokens_have_their_own_price_cached_ones_too() {
 fn a_long_prompt_is_priced_as_a_whole_by_its_tier() {
     assert_eq!(nanos("gemini", "gemini-2.5-pro", &usage(200_000, 1)), Some(200_000 * 1_250 + 10_000));
     assert_eq!(nanos("gemini", "gemini-2.5-pro", &usage(200_001, 1)), Some(200_001 * 2_500 + 15_000));
+}
+
+#[test]
+fn a_service_tier_has_its_own_rates_and_long_prompts_theirs() {
+    let by = |service: &str, input: i64| {
+        let mut usage = usage(input, 0);
+        service.clone_into(&mut usage.service_tier);
+        nanos("openai", "gpt-5.4", &usage)
+    };
+    assert_eq!(by("", 1_000), Some(1_000 * 2_500));
+    assert_eq!(by("default", 1_000), Some(1_000 * 2_500), "an unknown tier is the standard one");
+    assert_eq!(by("flex", 1_000), Some(1_000 * 1_250));
+    assert_eq!(by("priority", 1_000), Some(1_000 * 5_000));
+    assert_eq!(by("flex", 300_000), Some(300_000 * 2_500));
+    // Nobody says what `priority` costs beyond 272 k, so the standard long rate holds.
+    assert_eq!(by("priority", 300_000), Some(300_000 * 5_000));
+}
+
+#[test]
+fn what_is_billed_by_the_piece_is_added_and_flagged_if_its_price_is_unknown() {
+    let with = |mut usage: v1::Usage, name: &str, count: i64| {
+        usage.billable_units.insert(name.to_owned(), count);
+        usage
+    };
+    let searched = with(usage(1_000, 0), "web_search_requests", 2);
+    assert_eq!(nanos("anthropic", "claude-sonnet-4-5", &searched), Some(3_000_000 + 2 * 10_000_000));
+    assert_eq!(
+        nanos("cohere", "rerank-v3.5", &with(v1::Usage::default(), "search_units", 3)),
+        Some(6_000_000)
+    );
+    assert_eq!(nanos("openai", "tts-1", &with(v1::Usage::default(), "characters", 1_000)), Some(15_000_000));
+    assert_eq!(nanos("openai", "whisper-1", &with(v1::Usage::default(), "seconds", 9)), Some(900_000));
+    let odd = with(usage(1_000, 0), "images", 1);
+    let (catalog, mini) = (Catalog::embedded(), target("openai", "gpt-4o-mini", None));
+    assert_eq!(nanos("openai", "gpt-4o-mini", &odd), Some(150_000));
+    assert!(catalog.is_partly_unpriced(&mini, "", &odd));
+    assert!(!catalog.is_partly_unpriced(&mini, "", &with(usage(1, 1), "something_free", 1)));
+    assert_eq!(nanos("openai", "tts-1", &v1::Usage::default()), None, "nothing was counted");
+}
+
+#[test]
+fn billed_tokens_are_paid_for_and_not_those_that_were_counted() {
+    let mut usage = usage(500, 20);
+    usage
+        .billable_units
+        .extend([("billed_input_tokens".to_owned(), 5), ("billed_output_tokens".to_owned(), 2)]);
+    assert_eq!(nanos("cohere", "command-r-08-2024", &usage), Some(5 * 150 + 2 * 600));
+}
+
+#[test]
+fn the_providers_own_price_wins_over_the_catalog_and_the_configuration_over_both() {
+    let catalog = Catalog::embedded();
+    let mut usage = usage(1, 1);
+    usage.cost = Some(v1::Cost {
+        amount_nanos: 77,
+        price_version: PROVIDERS_OWN_PRICE.to_owned(),
+        ..v1::Cost::default()
+    });
+    let cost = |rates| catalog.cost(&target("openrouter", "x/y", rates), "", &usage).unwrap().amount_nanos;
+    assert_eq!(cost(None), 77);
+    assert_eq!(cost(Some(Rates { input: 1_000_000, output: 0, cache_read: None, cache_write: None })), 1);
 }
 
 #[test]
@@ -184,4 +246,19 @@ fn what_a_vendor_bills_apart_from_the_counts_is_what_is_paid_for() {
     usage.billable_units.insert("billed_output_tokens".to_owned(), 147);
     let cost = Catalog::embedded().cost(&target("cohere", "command", Some(rates)), "", &usage).unwrap();
     assert_eq!(cost.amount_nanos, 26 * 2_500 + 147 * 10_000);
+}
+
+#[test]
+fn models_that_answer_by_the_responses_api_only_are_known() {
+    for (vendor, model, only) in [
+        ("openai", "o1-pro", true),
+        ("openai", "gpt-5-codex", true),
+        ("openai", "gpt-5-pro-2025-10-06", true),
+        ("openai", "gpt-4o", false),
+        ("openai", "text-embedding-3-small", false),
+        ("openai", "unheard-of", false),
+        ("nobody", "o1-pro", false),
+    ] {
+        assert_eq!(is_responses_only(vendor, model), only, "{vendor} {model}");
+    }
 }

@@ -84,7 +84,7 @@ fn url_part(part: &mut Object<'_>, kind: &str, media: &Media, source: &Source) {
     image.end();
 }
 
-fn url_of(media: &Media, source: &Source) -> String {
+pub(super) fn url_of(media: &Media, source: &Source) -> String {
     match source {
         Source::Uri(uri) | Source::FileId(uri) => uri.clone(),
         Source::Data(data) => {
@@ -96,7 +96,7 @@ fn url_of(media: &Media, source: &Source) -> String {
     }
 }
 
-fn base64_of(source: &Source) -> Option<String> {
+pub(super) fn base64_of(source: &Source) -> Option<String> {
     match source {
         Source::Data(data) => Some(STANDARD.encode(data)),
         Source::Uri(uri) => Some(uri.strip_prefix("data:")?.split_once(";base64,")?.1.to_owned()),
@@ -104,7 +104,7 @@ fn base64_of(source: &Source) -> Option<String> {
     }
 }
 
-fn audio_format(mime_type: &str) -> &str {
+pub(super) fn audio_format(mime_type: &str) -> &str {
     match mime_type.split(';').next().unwrap_or_default().trim_start_matches("audio/") {
         "x-wav" | "wave" | "vnd.wave" => "wav",
         "mpeg" | "mpeg3" => "mp3",

@@ -14,6 +14,7 @@ mod message;
 mod notes;
 mod request;
 pub mod response;
+mod responses;
 mod tap;
 mod think;
 mod toolcalls;
@@ -26,10 +27,9 @@ use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use tollgate_api::v1;
 
-use self::endpoints::Endpoints;
-
+use self::{endpoints::Endpoints, responses::Responses};
 use super::{
-    Answer, Error, Outgoing, Place, Provider,
+    Answer, Error, Outgoing, Place, Provider, estimate,
     express::Express,
     follow::Follow,
     http::{self, MAX_ANSWER_BYTES},
@@ -38,12 +38,13 @@ use super::{
     upstream::{Ask, Shape, Upstream, once},
     vendors::Vendor,
 };
-use crate::call::{Dialect, Endpoint, Item, Items};
+use crate::call::{Dialect, Endpoint, Item, Items, Payload, Raw};
 
 /// What callers' SDKs read of the upstream's head and that is safe to forward.
 pub const FORWARDED: &[&str] = &["openai-processing-ms", "openai-version"];
 
 const CHAT: &str = "chat/completions";
+const COMPLETIONS: &str = "completions";
 const EMBEDDINGS: &str = "embeddings";
 
 /// The adapter of one provider.
@@ -51,22 +52,60 @@ pub struct OpenAi {
     upstream: Upstream,
     vendor: &'static Vendor,
     endpoints: Endpoints,
+    responses: Option<Responses>,
+}
+
+/// Which of its wires a vendor is spoken to by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wire<'a> {
+    /// The operator's word: `chat` or `responses`.
+    pub api: Option<&'a str>,
+    /// As `Settings::responses_only`.
+    pub responses_only: Option<fn(&str, &str) -> bool>,
+}
+
+impl<'a> Wire<'a> {
+    /// Reads which wire a provider's settings ask for.
+    pub fn of(settings: &'a super::Settings) -> Self {
+        Self { api: settings.cloud.api.as_deref(), responses_only: settings.responses_only }
+    }
 }
 
 impl OpenAi {
     /// Makes the adapter for a vendor at its endpoints.
-    pub fn new(upstream: Upstream, vendor: &'static Vendor, endpoints: Endpoints) -> Self {
-        Self { upstream, vendor, endpoints }
+    ///
+    /// # Errors
+    /// A message for operators if there is no such wire.
+    pub fn new(
+        upstream: Upstream,
+        vendor: &'static Vendor,
+        endpoints: Endpoints,
+        wire: Wire<'_>,
+    ) -> Result<Self, String> {
+        let responses = Responses::new(vendor, wire.api, wire.responses_only)?;
+        Ok(Self { upstream, vendor, endpoints, responses })
+    }
+
+    /// Finds the caller's own bytes if they may go as they are, and which endpoint takes them.
+    fn own<'r>(&self, payload: &'r Payload<v1::ChatInput>) -> Option<(&'r Raw, &'static str)> {
+        if !self.vendor.express {
+            return None;
+        }
+        if let Some(raw) = payload.as_raw(Dialect::OpenAiChat) {
+            return Some((raw, CHAT));
+        }
+        let raw = payload.as_raw(Dialect::OpenAiCompletions).filter(|_| self.vendor.completions);
+        raw.map(|raw| (raw, COMPLETIONS))
     }
 
     async fn chat_express(&self, request: &Outgoing<'_, v1::ChatInput>) -> Option<Result<Answer, Error>> {
-        let raw = request.payload.as_raw(Dialect::OpenAiChat).filter(|_| self.vendor.express)?;
+        let (raw, path) = self.own(request.payload)?;
         let ask_for_usage = request.streamed && self.vendor.stream_options;
         let body = match express::request(raw, request.model, ask_for_usage) {
             Ok(body) => body,
             Err(error) => return Some(Err(error)),
         };
-        let sent = self.send_chat(request, Ask::new(request, body, HeaderMap::new())).await;
+        let sent = self.send(path, request.model, Ask::new(request, body, HeaderMap::new())).await;
         Some(sent.map(|response| {
             let (answer, shape, body) = self.upstream.open(response, Vec::new());
             let items: Items<Error> = match (request.streamed, shape) {
@@ -86,19 +125,31 @@ impl OpenAi {
         }))
     }
 
-    async fn send_chat(
-        &self,
-        request: &Outgoing<'_, v1::ChatInput>,
-        ask: Ask,
-    ) -> Result<Response<Incoming>, Error> {
-        self.upstream.send(self.endpoints.uri(CHAT, request.model)?.as_ref(), ask).await
+    async fn send(&self, path: &str, model: &str, ask: Ask) -> Result<Response<Incoming>, Error> {
+        self.upstream.send(self.endpoints.uri(path, model)?.as_ref(), ask).await
+    }
+
+    /// The way to the Responses API.
+    fn door(&self) -> responses::Door<'_> {
+        responses::Door { upstream: &self.upstream, endpoints: &self.endpoints, vendor: self.vendor }
+    }
+
+    /// Sends the call by the Responses API, if that is its way.
+    async fn by_responses(&self, request: &Outgoing<'_, v1::ChatInput>) -> Option<Result<Answer, Error>> {
+        let responses = self.responses.as_ref()?;
+        if let Some(raw) = request.payload.as_raw(Dialect::OpenAiResponses) {
+            return Some(responses.express(self.door(), raw, request).await);
+        }
+        let this_way = responses.is_for(self.vendor, request.model);
+        if this_way { Some(responses.typed(self.door(), request).await) } else { None }
     }
 
     async fn chat_typed(&self, request: &Outgoing<'_, v1::ChatInput>) -> Result<Answer, Error> {
         let input = request.payload.view()?;
         let built = request::build(input, request, self.vendor)?;
         let decoder = response::Decoder::new(request.provider, input).of(self.vendor);
-        let response = self.send_chat(request, Ask::new(request, built.body, built.headers)).await?;
+        let ask = Ask::new(request, built.body, built.headers);
+        let response = self.send(CHAT, request.model, ask).await?;
         let (answer, shape, body) = self.upstream.open(response, built.warnings);
         let items: Items<Error> = if request.streamed && shape == Shape::Events {
             Box::pin(Follow::new(body, decoder))
@@ -133,6 +184,9 @@ impl OpenAi {
 impl Provider for OpenAi {
     fn chat<'a>(&'a self, request: Outgoing<'a, v1::ChatInput>) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move {
+            if let Some(answer) = self.by_responses(&request).await {
+                return answer;
+            }
             match self.chat_express(&request).await {
                 Some(answer) => answer,
                 None => self.chat_typed(&request).await,
@@ -147,6 +201,20 @@ impl Provider for OpenAi {
     fn place(&self, endpoint: Endpoint, model: &str) -> Option<Place<'_>> {
         let path = self.endpoints.path(endpoint.path(), model).ok()?;
         Some(Place { upstream: &self.upstream, base: self.endpoints.base(), path })
+    }
+
+    fn count_tokens<'a>(
+        &'a self,
+        request: Outgoing<'a, v1::ChatInput>,
+    ) -> BoxFuture<'a, Result<Answer, Error>> {
+        Box::pin(async move {
+            if let Some(responses) = &self.responses
+                && let Some(counted) = responses.count(self.door(), &request).await
+            {
+                return counted;
+            }
+            estimate::count_tokens(request.payload.view()?, request.model)
+        })
     }
 }
 

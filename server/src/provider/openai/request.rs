@@ -5,13 +5,10 @@ use tollgate_api::v1::{ChatInput, Sampling, output_format::Kind as Format};
 use super::{
     message::{self, To},
     tools,
-    translate::{self, Built, Lost, json},
+    translate::{self, Built, Lost, finite, json},
     write::{self, Object},
 };
-use crate::{
-    error::Error as CallerError,
-    provider::{Error, Outgoing, refused, vendors::Vendor},
-};
+use crate::provider::{Error, Outgoing, refused, vendors::Vendor};
 
 /// What no patch may touch: who answers, what is asked, streaming, and how many and how long the answers are.
 const PROTECTED: [&str; 7] =
@@ -58,15 +55,6 @@ pub(super) fn build(
         &PROTECTED,
     )?;
     Ok(Built { body, headers, warnings: lost.warnings })
-}
-
-fn finite(value: Option<f64>, field: &str) -> Result<Option<f64>, Error> {
-    match value {
-        Some(value) if !value.is_finite() => {
-            Err(CallerError::invalid(field, format!("`{field}` must be a finite number")).into())
-        }
-        value => Ok(value),
-    }
 }
 
 fn sampling_members(
@@ -165,7 +153,13 @@ fn reasoning(body: &mut Object<'_>, input: &ChatInput, lost: &mut Lost) -> Resul
     Ok(())
 }
 
-fn service(body: &mut Object<'_>, input: &ChatInput, vendor: &Vendor, lost: &mut Lost) -> Result<(), Error> {
+/// Writes who asks, at what class of service, and what is kept.
+pub(super) fn service(
+    body: &mut Object<'_>,
+    input: &ChatInput,
+    vendor: &Vendor,
+    lost: &mut Lost,
+) -> Result<(), Error> {
     body.text("service_tier", &input.service_tier);
     if !vendor.end_user.is_empty() {
         body.text(vendor.end_user, &input.end_user_id);

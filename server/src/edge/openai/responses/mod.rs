@@ -1,0 +1,142 @@
+//! `POST /v1/responses` and what belongs to it. Tollgate keeps no responses: each request brings its whole conversation,
+//! and what refers to a kept one is for OpenAI's own servers, on the express lane.
+//!
+//! A request is scanned (`request`) and, where the target speaks another dialect, read into the contract (`parse`,
+//! `items`, `content`, `tools`). The answer is items (`output`, written by `shapes` and `response`), told whole or as
+//! they grow (`stream`, `growing`, `frames`).
+
+mod content;
+mod frames;
+mod growing;
+mod items;
+mod output;
+mod parse;
+mod passed;
+mod request;
+mod response;
+mod shapes;
+mod stream;
+mod tools;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::request::Parts;
+use serde::Serialize;
+
+pub use parse::parse;
+
+use self::{request::Repeated, stream::Events};
+use super::{
+    Shared, error,
+    serve::{self, Read},
+};
+use crate::{
+    call::{Item, Operation, Payload, Reply, Surface},
+    edge::{
+        Edge,
+        rest::{self, head::Head},
+    },
+    error::{Error, Reason},
+};
+
+/// Answers a request for a response, whole or as a stream.
+pub(super) async fn create(State(shared): State<Shared>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut head = Head::of(&parts);
+    let answered = answer(&shared, &parts, body, &mut head).await;
+    answered.unwrap_or_else(|failed| error::respond(&head, &failed))
+}
+
+async fn answer(shared: &Shared, request: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {
+    let kind = (Surface::OpenAiResponses, Operation::Chat);
+    let (reply, kept) = serve::run(&shared.edge, (request, body), head, kind, read).await?;
+    if kept.streamed {
+        let events = Events::new(reply.id, kept.repeated);
+        return Ok(rest::streaming(&shared.edge, &shared.readers, head, reply, events));
+    }
+    let call = reply.id.simple().to_string();
+    serve::whole(head, reply, |answer| response::write(answer, &call, &kept.repeated)).await
+}
+
+/// What the answer needs of its request.
+struct Kept {
+    streamed: bool,
+    repeated: Repeated,
+}
+
+fn read(body: Bytes) -> Result<Read<Kept>, Error> {
+    let mut scanned = request::scan(&body)?;
+    let asked = std::mem::take(&mut scanned.asked);
+    let kept = Kept { streamed: asked.streamed, repeated: std::mem::take(&mut scanned.repeated) };
+    // What another provider gave must not reach this dialect's own servers as if it were theirs.
+    let payload = if output::is_ours(&body) {
+        Payload::typed(parse(&body)?)
+    } else {
+        Payload::raw(scanned.into_raw(body), parse)
+    };
+    Ok((asked, payload, kept))
+}
+
+/// Answers how many tokens a request would be.
+pub(super) async fn count(State(edge): State<Edge>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut head = Head::of(&parts);
+    let answered = counted(&edge, &parts, body, &mut head).await;
+    answered.unwrap_or_else(|failed| error::respond(&head, &failed))
+}
+
+async fn counted(edge: &Edge, request: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {
+    let kind = (Surface::OpenAiResponses, Operation::CountTokens);
+    let (mut reply, _) = serve::run(edge, (request, body), head, kind, read_prompt).await?;
+    let headers = head.of_reply(&reply);
+    Ok(serve::json(headers, input_tokens(&mut reply).await?))
+}
+
+fn read_prompt(body: Bytes) -> Result<Read<()>, Error> {
+    let (mut asked, payload, _) = read(body)?;
+    asked.streamed = false;
+    Ok((asked, payload, ()))
+}
+
+async fn input_tokens(reply: &mut Reply) -> Result<Bytes, Error> {
+    #[derive(Serialize)]
+    struct InputTokens {
+        object: &'static str,
+        input_tokens: i64,
+    }
+    let mut written = None;
+    while let Some(item) = reply.items.next().await {
+        match item? {
+            Item::Raw(bytes, _) => return rest::raw(bytes, reply).await,
+            Item::Counted(count) => {
+                let told = InputTokens { object: "response.input_tokens", input_tokens: count.input_tokens };
+                written = serde_json::to_vec(&told).ok();
+            }
+            Item::Event(_) | Item::Embeddings(_) => {}
+        }
+    }
+    let none = || Error::new(Reason::UpstreamBadResponse, "the answer holds no count of tokens");
+    written.map(Bytes::from).ok_or_else(none)
+}
+
+/// Answers whoever asks for a response that was made before.
+pub(super) async fn absent(State(edge): State<Edge>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let head = Head::of(&parts);
+    let unknown = "there is no such response: Tollgate keeps none, send the whole conversation each time";
+    let failed = match edge.pipeline.authenticate(&parts.headers, parts.uri.query()) {
+        Ok(_) => Error::new(Reason::Unimplemented, unknown),
+        Err(failed) => failed,
+    };
+    error::respond(&head, &failed)
+}
+
+#[cfg(test)]
+mod items_tests;
+#[cfg(test)]
+mod stream_tests;
