@@ -152,6 +152,11 @@ impl Pieces {
         Self { left: pieces.into_iter(), bytes }
     }
 
+    /// Returns what is left to be sent, for signatures.
+    pub fn pieces(&self) -> &[Bytes] {
+        self.left.as_slice()
+    }
+
     /// Joins what is left, for tests and merges.
     pub fn join(self) -> Bytes {
         let pieces: Vec<Bytes> = self.left.collect();
