@@ -9,6 +9,7 @@
 //! `tollgate_upstream_*`, written by `meter`. Tests: `tests/e2e/upstream.rs`, `tests/wire`.
 
 pub mod aws;
+pub mod bedrock;
 pub mod compose;
 pub mod credential;
 pub mod echo;

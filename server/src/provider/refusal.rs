@@ -25,10 +25,13 @@ struct Said {
 
 /// Classifies an answer whose status is not a success.
 pub(in crate::provider) fn of_response(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Error {
-    let said = match serde_json::from_slice::<Value>(&body) {
+    let mut said = match serde_json::from_slice::<Value>(&body) {
         Ok(json) => read(&json),
         Err(_) => Said { message: plain_text(headers, &body), ..Said::default() },
     };
+    if let Some(name) = headers.get("x-amzn-errortype").and_then(|name| name.to_str().ok()) {
+        aws_name(name).clone_into(&mut said.r#type);
+    }
     let kind = match kind_of(status.as_u16(), &said) {
         Kind::RateLimited { .. } => {
             Kind::RateLimited { retry_after: retry_after(headers, SystemTime::now()) }
@@ -42,11 +45,29 @@ pub(in crate::provider) fn of_response(status: StatusCode, headers: &HeaderMap, 
     error
 }
 
+/// Classifies an exception that ends an AWS event stream: its name stands for a status.
+pub(in crate::provider) fn of_exception(name: &str, json: &[u8]) -> Error {
+    let mut said = serde_json::from_slice::<Value>(json).map(|json| read(&json)).unwrap_or_default();
+    name.clone_into(&mut said.r#type);
+    let status = status_of_words(&said);
+    to_error(kind_of(status, &said), said, status)
+}
+
 /// Classifies an error that came inside a 200: in a stream, or as the whole answer.
 pub(in crate::provider) fn of_payload(json: &[u8]) -> Error {
     let said = serde_json::from_slice::<Value>(json).map(|json| read(&json)).unwrap_or_default();
     let status = said.status.unwrap_or_else(|| status_of_words(&said));
     to_error(kind_of(status, &said), said, status)
+}
+
+/// Says what a body is that should have been JSON.
+pub(in crate::provider) fn not_json(body: &[u8]) -> Error {
+    let message = match body.trim_ascii().first() {
+        None => "the answer is empty",
+        Some(b'<') => "the answer is an HTML page, not JSON",
+        Some(_) => "the answer is no whole JSON object",
+    };
+    Error::new(Kind::BadResponse, message)
 }
 
 fn to_error(kind: Kind, said: Said, status: u16) -> Error {
@@ -79,8 +100,11 @@ fn read(json: &Value) -> Said {
             .into_iter()
             .find_map(status_in),
     };
+    if let Some(name) = json["__type"].as_str() {
+        aws_name(name).clone_into(&mut said.r#type);
+    }
     if said.message.is_empty() {
-        said.message = [error, &json["detail"], &json["errors"], &json["title"]]
+        said.message = [error, &json["detail"], &json["errors"], &json["title"], &json["Message"]]
             .into_iter()
             .find_map(words)
             .unwrap_or_default();
@@ -90,6 +114,12 @@ fn read(json: &Value) -> Said {
         let _ = write!(said.message, ": {raw}");
     }
     said
+}
+
+/// AWS's name of an exception without what may stand around it: `com.amazon.coral#Name`, `Name:http://…`.
+fn aws_name(name: &str) -> &str {
+    let name = name.rsplit_once('#').map_or(name, |(_, name)| name);
+    name.split(':').next().unwrap_or_default()
 }
 
 fn error_of(json: &Value) -> &Value {
@@ -142,6 +172,14 @@ fn status_of_words(said: &Said) -> u16 {
         ("overloaded", 529),
         ("server_error", 500),
         ("not_found", 404),
+        ("throttling", 429),
+        ("servicequota", 429),
+        ("modelnotready", 429),
+        ("accessdenied", 403),
+        ("unrecognizedclient", 403),
+        ("expiredtoken", 403),
+        ("resourcenotfound", 404),
+        ("validation", 400),
         ("invalid", 400),
         ("bad_request", 400),
         ("context_length", 400),
@@ -165,7 +203,10 @@ fn kind_of(status: u16, said: &Said) -> Kind {
         429 if has(NO_CREDIT) => Kind::Denied,
         429 => Kind::RateLimited { retry_after: None },
         408 | 504 => Kind::Timeout,
-        500..=599 => Kind::Unavailable,
+        // AWS: the model failed, not the request.
+        424 | 500..=599 => Kind::Unavailable,
+        400 if has_word(&words, AWS_LIMITS) => Kind::RateLimited { retry_after: None },
+        400 if has_word(&words, AWS_BAD_KEY) => Kind::Denied,
         _ if has(CONTEXT_LENGTH) => Kind::ContextLength,
         _ if has(CONTENT_POLICY) => Kind::ContentPolicy,
         _ if has(BAD_KEY) || has(NO_CREDIT) => Kind::Denied,
@@ -173,6 +214,20 @@ fn kind_of(status: u16, said: &Said) -> Kind {
     }
 }
 
+fn has_word(words: &str, list: &[&str]) -> bool {
+    list.iter().any(|word| words.contains(word))
+}
+
+/// AWS tells some of these with a 400.
+const AWS_LIMITS: &[&str] = &["throttlingexception", "servicequotaexceeded", "modelnotready"];
+const AWS_BAD_KEY: &[&str] = &[
+    "accessdenied",
+    "unrecognizedclient",
+    "expiredtoken",
+    "invalidsignature",
+    "incompletesignature",
+    "missingauthenticationtoken",
+];
 const NO_CREDIT: &[&str] = &[
     "insufficient_quota",
     "billing_hard_limit",
@@ -298,6 +353,13 @@ mod tests {
                 r#"{"error":{"message":"no","code":"content_filter","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
                 Kind::ContentPolicy,
             ),
+            (
+                400,
+                r#"{"__type":"com.amazon.coral.service#ThrottlingException","Message":"Rate exceeded"}"#,
+                Kind::RateLimited { retry_after: None },
+            ),
+            (400, r#"{"__type":"UnrecognizedClientException","message":"no"}"#, Kind::Denied),
+            (424, r#"{"message":"the model failed"}"#, Kind::Unavailable),
             (408, "", Kind::Timeout),
             (504, "<html>gateway</html>", Kind::Timeout),
             (404, r#"{"error":{"message":"no such model","code":"model_not_found"}}"#, Kind::Invalid),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::http::Uri;
 use secrecy::SecretString;
 
-use super::{Named, Provider, echo::Echo, http::Http, vendors};
+use super::{Named, Provider, bedrock, echo::Echo, http::Http, vendors};
 
 /// The dialect of the built-in provider.
 pub const ECHO: &str = "echo";
@@ -78,13 +78,22 @@ pub struct Dialect {
 }
 
 /// Every dialect that is not OpenAI's.
-static DIALECTS: &[Dialect] = &[Dialect {
-    name: ECHO,
-    vendor: ECHO,
-    keys: &[],
-    build: |_| Ok(Arc::new(Echo)),
-    from_environment: |_| None,
-}];
+static DIALECTS: &[Dialect] = &[
+    Dialect {
+        name: ECHO,
+        vendor: ECHO,
+        keys: &[],
+        build: |_| Ok(Arc::new(Echo)),
+        from_environment: |_| None,
+    },
+    Dialect {
+        name: bedrock::FAMILY,
+        vendor: "bedrock",
+        keys: bedrock::KEYS,
+        build: bedrock::build,
+        from_environment: bedrock::from_environment,
+    },
+];
 
 /// Lists what `Settings::dialect` may say.
 pub fn dialects() -> impl Iterator<Item = &'static str> {

@@ -54,6 +54,22 @@ impl Lost {
         Ok(())
     }
 
+    /// Sends a parameter in another form than was asked for, with a warning.
+    ///
+    /// # Errors
+    /// As `parameter`.
+    pub(in crate::provider) fn changed(&mut self, field: &str, how: &str) -> Result<(), Error> {
+        if self.strict {
+            return Err(unsupported(field, how));
+        }
+        self.warnings.push(Warning {
+            code: "parameter_changed".to_owned(),
+            message: format!("`{field}` was changed: {how}"),
+            field: field.to_owned(),
+        });
+        Ok(())
+    }
+
     /// Leaves content of an earlier turn out with a warning, once per code.
     pub(in crate::provider) fn content(&mut self, code: &str, field: &str, why: &str) {
         if !self.warnings.iter().any(|warning| warning.code == code) {
@@ -83,6 +99,16 @@ pub(in crate::provider) fn json<'a>(text: &'a str, field: &str) -> Result<&'a st
     match serde_json::from_str::<&RawValue>(text) {
         Ok(value) => Ok(value.get()),
         Err(error) => Err(CallerError::invalid(field, format!("`{field}` is no JSON: {error}")).into()),
+    }
+}
+
+/// Refuses a number that JSON has no form for.
+pub(in crate::provider) fn finite(value: Option<f64>, field: &str) -> Result<Option<f64>, Error> {
+    match value {
+        Some(value) if !value.is_finite() => {
+            Err(CallerError::invalid(field, format!("`{field}` must be a finite number")).into())
+        }
+        value => Ok(value),
     }
 }
 

@@ -9,9 +9,8 @@ use tollgate_api::v1::{
 };
 
 use super::{
-    express::not_json,
     json::{Count, Text, says_something},
-    refusal,
+    refusal::{self, not_json},
     translate::{self, Built, Lost, unsupported},
     usage, write,
     write::Object,

@@ -10,7 +10,7 @@ use tollgate_api::v1;
 use super::{
     json::says_something,
     members::Members,
-    refusal,
+    refusal::{self, not_json},
     tap::{Indexes, Tapped},
     usage,
 };
@@ -99,16 +99,6 @@ pub(super) fn whole_chat(body: Bytes) -> Result<Item, Error> {
         progress: true,
     };
     Ok(Item::Raw(body, seen))
-}
-
-/// Says what is wrong with a whole answer that is no JSON object.
-pub(super) fn not_json(body: &[u8]) -> Error {
-    let message = match body.trim_ascii().first() {
-        None => "the answer is empty",
-        Some(b'<') => "the answer is an HTML page, not JSON",
-        Some(_) => "the answer is no whole JSON object",
-    };
-    Error::new(Kind::BadResponse, message)
 }
 
 fn told(text: &str) -> Option<String> {

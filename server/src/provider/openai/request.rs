@@ -5,15 +5,12 @@ use tollgate_api::v1::{ChatInput, Sampling, output_format::Kind as Format};
 use super::{
     message::{self, To},
     tools,
-    translate::{self, Built, Lost, json},
+    translate::{self, Built, Lost, finite, json},
     write::{self, Object},
 };
-use crate::{
-    error::Error as CallerError,
-    provider::{
-        Error, Outgoing,
-        vendors::{OPENAI, Vendor},
-    },
+use crate::provider::{
+    Error, Outgoing,
+    vendors::{OPENAI, Vendor},
 };
 
 /// What no patch may touch: who answers, what is asked, streaming, and how many and how long the answers are.
@@ -59,15 +56,6 @@ pub(super) fn build(
         &PROTECTED,
     )?;
     Ok(Built { body, headers, warnings: lost.warnings })
-}
-
-fn finite(value: Option<f64>, field: &str) -> Result<Option<f64>, Error> {
-    match value {
-        Some(value) if !value.is_finite() => {
-            Err(CallerError::invalid(field, format!("`{field}` must be a finite number")).into())
-        }
-        value => Ok(value),
-    }
 }
 
 fn sampling_members(

@@ -8,9 +8,10 @@ use tollgate_api::v1::{ChatInput, StreamEnd, StreamStart, Usage};
 use super::{
     choice::{Shared, State},
     chunk::Chunk,
-    express::{Progress, is_done, not_json, stray},
+    express::{Progress, is_done, stray},
     json::says_something,
-    refusal, usage,
+    refusal::{self, not_json},
+    usage,
 };
 use crate::{
     call::{Event, Item},
