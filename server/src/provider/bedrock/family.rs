@@ -56,6 +56,14 @@ const NATIVE_SCHEMAS: [&str; 18] = [
     "openai.gpt-",
 ];
 
+/// Prefixes by which an inference profile names the regions that it spreads over.
+const REGIONS: [&str; 9] = ["us.", "us-gov.", "eu.", "apac.", "global.", "jp.", "au.", "ca.", "sa."];
+
+/// Returns the id without the prefix of an inference profile.
+pub(super) fn base_id(model: &str) -> &str {
+    REGIONS.iter().find_map(|prefix| model.strip_prefix(prefix)).unwrap_or(model)
+}
+
 impl Family {
     /// Tells the family by the model's id, which may have a region's prefix or be an ARN.
     pub(super) fn of(model: &str) -> Self {
@@ -129,6 +137,15 @@ mod tests {
         ] {
             assert_eq!(Family::of(model), family, "{model}");
         }
+    }
+
+    #[test]
+    fn the_base_model_stands_behind_the_prefix_of_a_profile() {
+        assert_eq!(
+            base_id("us.anthropic.claude-sonnet-4-20250514-v1:0"),
+            "anthropic.claude-sonnet-4-20250514-v1:0"
+        );
+        assert_eq!(base_id("anthropic.claude-v2"), "anthropic.claude-v2");
     }
 
     #[test]

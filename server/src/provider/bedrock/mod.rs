@@ -109,7 +109,8 @@ impl Bedrock {
     async fn count(&self, request: &Outgoing<'_, v1::ChatInput>) -> Result<Answer, Error> {
         let input = request.payload.view()?;
         let built = request::build_count(input, request)?;
-        let uri = self.uri(request.model, "count-tokens")?;
+        // Only base models can be asked for a count, and a profile counts as the model behind it.
+        let uri = self.uri(family::base_id(request.model), "count-tokens")?;
         let response = match self.upstream.send(&uri, Ask::new(request, built.body, HeaderMap::new())).await {
             Ok(response) => response,
             Err(error) if counts_not(&error) => return estimate::count_tokens(input, request.model),
@@ -125,7 +126,7 @@ impl Bedrock {
     }
 }
 
-/// Many models cannot be asked for a count, above all behind the prefix of an inference profile.
+/// Many models cannot be asked for a count.
 fn counts_not(error: &Error) -> bool {
     let message = error.message.to_ascii_lowercase();
     error.http_status == StatusCode::BAD_REQUEST.as_u16()
