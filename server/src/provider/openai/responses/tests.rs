@@ -5,8 +5,7 @@ use crate::provider::vendors;
 
 fn way(vendor: &str, api: Option<&str>) -> Result<Option<Responses>, String> {
     let only: fn(&str, &str) -> bool = |vendor, model| vendor == "openai" && model == "o1-pro";
-    let base = Uri::from_static("http://127.0.0.1:9/v1");
-    Responses::new(vendors::find(vendor).unwrap(), &base, api, Some(only))
+    Responses::new(vendors::find(vendor).unwrap(), api, Some(only))
 }
 
 #[test]
