@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     call::{Operation, Payload, Surface},
-    edge::rest::{self, head::Head},
+    edge::{
+        continuity,
+        rest::{self, head::Head},
+    },
     error::Error,
 };
 
@@ -43,5 +46,11 @@ fn read(body: Bytes) -> Result<Read<Option<bool>>, Error> {
     let mut scanned = chat_request::scan(&body)?;
     let asked = std::mem::take(&mut scanned.asked);
     let streamed = asked.streamed.then_some(asked.usage_wanted);
-    Ok((asked, Payload::raw(scanned.into_raw(body), chat_parse::parse), streamed))
+    // What another provider gave must not reach this dialect's own servers as if it were theirs.
+    let payload = if continuity::is_in(&body) {
+        Payload::typed(chat_parse::parse(&body)?)
+    } else {
+        Payload::raw(scanned.into_raw(body), chat_parse::parse)
+    };
+    Ok((asked, payload, streamed))
 }

@@ -5,8 +5,10 @@
 //! `limits_in.body`. Metrics: none of its own, `surface` labels tell it. Tests: in each file, `tests/e2e/openai.rs`.
 
 mod azure;
+mod calls;
 mod chat;
 pub(in crate::edge) mod chat_chunks;
+mod chat_delta;
 mod chat_messages;
 mod chat_parse;
 mod chat_request;
@@ -22,6 +24,7 @@ mod models;
 mod responses;
 mod serve;
 mod shapes;
+mod tokens;
 
 use axum::{
     Router,

@@ -146,7 +146,7 @@ impl Output {
     pub(super) fn part_end(&mut self, end: &PartEnd, frames: &mut Frames) {
         self.note(end.annotations.iter().filter_map(annotation).collect(), frames);
         let Some((_, item)) = self.growing(end.part, 0) else { return };
-        let told = end.continuity.as_ref().map(continuity::encode);
+        let told = end.continuity.clone();
         let alone = match &mut item.kind {
             Kind::Message(contents) => {
                 if let Some(content) = contents.last_mut() {
@@ -159,7 +159,7 @@ impl Output {
                 false
             }
             Kind::Reasoning { encrypted, .. } => {
-                *encrypted = encrypted.take().or(told);
+                *encrypted = encrypted.take().or(told.as_ref().map(continuity::encode));
                 true
             }
             Kind::Image { .. } | Kind::Theirs(_) => true,

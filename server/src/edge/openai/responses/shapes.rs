@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use tollgate_api::v1::{self, annotation::Kind as Noted};
 
 use super::output::{Content, Item, Kind};
-use crate::edge::openai::shapes::Logprob;
+use crate::edge::openai::{shapes::Logprob, tokens::Extra};
 
 /// An annotation of a text, in JSON.
 pub(super) type Note = Box<RawValue>;
@@ -43,7 +43,7 @@ pub(super) enum Ours<'a> {
         call_id: &'a str,
         name: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
-        extra_content: Option<Extra<'a>>,
+        extra_content: Option<Extra>,
     },
     CustomToolCall {
         id: &'a str,
@@ -52,7 +52,7 @@ pub(super) enum Ours<'a> {
         input: &'a str,
         name: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
-        extra_content: Option<Extra<'a>>,
+        extra_content: Option<Extra>,
     },
     ImageGenerationCall {
         id: &'a str,
@@ -71,7 +71,7 @@ pub(super) enum Piece<'a> {
         logprobs: Vec<Logprob<'a>>,
         text: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
-        extra_content: Option<Extra<'a>>,
+        extra_content: Option<Extra>,
     },
     Refusal {
         refusal: &'a str,
@@ -82,23 +82,6 @@ pub(super) enum Piece<'a> {
     ReasoningText {
         text: &'a str,
     },
-}
-
-/// The token of a part for which the dialect has no place.
-#[derive(Serialize)]
-pub(super) struct Extra<'a> {
-    tollgate: Kept<'a>,
-}
-
-#[derive(Serialize)]
-struct Kept<'a> {
-    continuity: &'a str,
-}
-
-impl<'a> Extra<'a> {
-    fn of(token: Option<&'a String>) -> Option<Self> {
-        token.map(|continuity| Self { tollgate: Kept { continuity } })
-    }
 }
 
 impl<'a> Piece<'a> {
