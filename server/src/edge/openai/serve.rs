@@ -7,23 +7,18 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
-use http::{HeaderValue, header, request::Parts};
+use http::request::Parts;
 use tollgate_api::v1::{ChatInput, CompleteResponse};
 use uuid::Uuid;
 
 use super::{Shared, azure, error};
 use crate::{
-    call::{self, Asked, Item, Operation, Payload, Reply, Surface},
+    call::{self, Asked, Operation, Payload, Reply, Surface},
     edge::{
-        Edge, fold,
-        rest::{
-            self, body,
-            head::{Head, put_cost},
-            sse::Encode,
-        },
+        Edge,
+        rest::{self, body, head::Head, sse::Encode, whole},
     },
-    error::{Error, Reason},
+    error::Error,
 };
 
 /// A request that was read: what the rooms need of it, itself, and what its answer will need.
@@ -73,7 +68,7 @@ async fn answer<E: Endpoint>(
         let stream = E::stream(reply.id, kept);
         return Ok(rest::streaming(&shared.edge, &shared.readers, head, reply, stream));
     }
-    whole(head, reply, |answer| E::write(answer, &kept)).await
+    whole::answer(head, reply, |answer| E::write(answer, &kept)).await
 }
 
 /// Reads a request and walks it through the rooms. Returns too whether a stream is wanted.
@@ -99,36 +94,4 @@ pub(super) async fn run<T>(
         Operation::Chat | Operation::Embeddings => call::Request::Chat(payload),
     };
     Ok((edge.pipeline.run(open, request).await?, streamed, kept))
-}
-
-/// Answers with an upstream's own bytes as they came, or with the events folded and written.
-///
-/// # Errors
-/// The stream's own.
-async fn whole(
-    head: &Head,
-    mut reply: Reply,
-    write: impl FnOnce(&CompleteResponse) -> Result<Vec<u8>, Error>,
-) -> Result<Response, Error> {
-    let headers = head.of_reply(&reply);
-    let settled = reply.settled.clone();
-    let body = match reply.items.next().await {
-        Some(Ok(Item::Raw(bytes, _))) => rest::raw(bytes, &mut reply).await?,
-        Some(first) => {
-            let items = stream::iter([first]).chain(reply.items);
-            write(&fold::fold(Box::pin(items)).await?)?.into()
-        }
-        None => return Err(Error::new(Reason::StreamInterrupted, "the answer ended before it began")),
-    };
-    let mut response = json(headers, body);
-    put_cost(response.headers_mut(), settled.get());
-    Ok(response)
-}
-
-/// Makes the response of a JSON body.
-pub(super) fn json(headers: http::HeaderMap, body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
-    *response.headers_mut() = headers;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

@@ -75,13 +75,14 @@ pub(super) fn thought_token(redacted: &Bytes, continuity: Option<&Continuity>) -
 
 /// Gives a thought what its token tells.
 pub(super) fn with_token(mut thought: Thought, token: Option<Continuity>) -> Part {
-    let continuity = match token {
-        Some(token) if token.provider.starts_with(REDACTED) => {
-            thought.redacted = token.token;
-            None
+    let continuity = token.map(|token| match token.provider.strip_prefix(REDACTED) {
+        // Whose it is must be known again; the provider itself only reads what it hid.
+        Some(provider) => {
+            thought.redacted = token.token.clone();
+            Continuity { provider: provider.to_owned(), token: token.token }
         }
-        token => token,
-    };
+        None => token,
+    });
     Part { kind: Some(part::Kind::Thought(thought)), continuity, ..Part::default() }
 }
 

@@ -67,7 +67,7 @@ fn parts() -> Vec<Part> {
     let hidden = Thought { redacted: b"\x01\x02".to_vec().into(), ..Thought::default() };
     vec![
         of(part::Kind::Thought(thought("first")), token("one")),
-        of(part::Kind::Thought(hidden), None),
+        of(part::Kind::Thought(hidden), token("\u{1}\u{2}")),
         of(part::Kind::Thought(thought("second")), token("two")),
         of(part::Kind::Text("so".to_owned()), token("three")),
         of(part::Kind::ToolCall(call("a", Input::ArgumentsJson("{}".to_owned()))), token("four")),

@@ -41,7 +41,7 @@ use crate::{
     call::{Item, Operation, Payload, Reply, Surface},
     edge::{
         Edge,
-        rest::{self, head::Head},
+        rest::{self, head::Head, whole},
     },
     error::{Error, Reason},
 };
@@ -88,7 +88,7 @@ async fn counted(edge: &Edge, request: &Parts, body: Body, head: &mut Head) -> R
     let kind = (Surface::OpenAiResponses, Operation::CountTokens);
     let (mut reply, _, ()) = serve::run(edge, (request, body), head, kind, read_prompt).await?;
     let headers = head.of_reply(&reply);
-    Ok(serve::json(headers, input_tokens(&mut reply).await?))
+    Ok(whole::json(headers, input_tokens(&mut reply).await?))
 }
 
 fn read_prompt(body: Bytes) -> Result<Read<()>, Error> {
