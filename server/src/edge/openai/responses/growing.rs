@@ -9,7 +9,7 @@ use super::{
     output::{Content, Item, Kind},
     shapes::{Piece, annotation},
 };
-use crate::edge::{continuity, openai::shapes::Logprob};
+use crate::edge::openai::shapes::Logprob;
 
 /// The items so far.
 #[derive(Debug)]
@@ -52,8 +52,8 @@ impl Output {
         }
         self.finish("completed", frames);
         match Kind::of(initial) {
-            Some(Kind::Reasoning { text, summarized, encrypted }) => {
-                let kind = Kind::Reasoning { text: String::new(), summarized, encrypted };
+            Some(Kind::Reasoning { text, summarized, redacted, token }) => {
+                let kind = Kind::Reasoning { text: String::new(), summarized, redacted, token };
                 self.open_item(start.part, kind, frames);
                 self.thought(start.part, &text, frames);
             }
@@ -158,8 +158,8 @@ impl Output {
                 *token = told.or(token.take());
                 false
             }
-            Kind::Reasoning { encrypted, .. } => {
-                *encrypted = encrypted.take().or(told.as_ref().map(continuity::encode));
+            Kind::Reasoning { token, .. } => {
+                *token = told.or(token.take());
                 true
             }
             Kind::Image { .. } | Kind::Theirs(_) => true,

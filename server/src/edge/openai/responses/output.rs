@@ -1,11 +1,12 @@
 //! The items of `output`: what the parts of an answer are in this dialect. Texts and refusals that stand together are
 //! the contents of one message; a thought, a call and an image are an item each.
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 use tollgate_api::v1::{Continuity, Extension, Media, Part, TokenLogprob, media, part, tool_call};
 
 use super::shapes::{Note, annotation};
-use crate::edge::{continuity, openai::tokens::thought_token};
+use crate::edge::continuity;
 
 /// One item, as far as it is told.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(super) enum Kind {
     /// Text and refusals for the reader.
     Message(Vec<Content>),
     /// A thought, or what is shown of it.
-    Reasoning { text: String, summarized: bool, encrypted: Option<String> },
+    Reasoning { text: String, summarized: bool, redacted: Bytes, token: Option<Continuity> },
     /// A call of a tool of the caller.
     Call { call_id: String, name: String, input: String, custom: bool, token: Option<Continuity> },
     /// An image that the model made.
@@ -65,7 +66,8 @@ impl Kind {
             part::Kind::Thought(thought) => Some(Self::Reasoning {
                 text: thought.text.clone(),
                 summarized: thought.summarized,
-                encrypted: thought_token(&thought.redacted, part.continuity.as_ref()),
+                redacted: thought.redacted.clone(),
+                token: part.continuity.clone(),
             }),
             part::Kind::ToolCall(call) if !call.executed_upstream => {
                 let (input, custom) = match &call.input {

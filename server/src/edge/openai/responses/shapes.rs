@@ -6,7 +6,10 @@ use serde_json::value::RawValue;
 use tollgate_api::v1::{self, annotation::Kind as Noted};
 
 use super::output::{Content, Item, Kind};
-use crate::edge::openai::{shapes::Logprob, tokens::Extra};
+use crate::edge::openai::{
+    shapes::Logprob,
+    tokens::{Extra, thought_token},
+};
 
 /// An annotation of a text, in JSON.
 pub(super) type Note = Box<RawValue>;
@@ -34,7 +37,7 @@ pub(super) enum Ours<'a> {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         content: Vec<Piece<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        encrypted_content: Option<&'a str>,
+        encrypted_content: Option<String>,
     },
     FunctionCall {
         id: &'a str,
@@ -112,12 +115,13 @@ impl<'a> Shown<'a> {
                 let content = contents.iter().map(Piece::of).collect();
                 Ours::Message { id, status, role: "assistant", content }
             }
-            Kind::Reasoning { text, summarized, encrypted } => {
+            Kind::Reasoning { text, summarized, redacted, token } => {
                 let said =
                     || (!text.is_empty()).then(|| Piece::thought(text, *summarized)).into_iter().collect();
                 let (summary, content) =
                     if *summarized { (said(), Vec::new()) } else { (Vec::new(), said()) };
-                Ours::Reasoning { id, summary, content, encrypted_content: encrypted.as_deref() }
+                let encrypted_content = thought_token(redacted, token.as_ref());
+                Ours::Reasoning { id, summary, content, encrypted_content }
             }
             Kind::Call { call_id, name, input, custom, token } => {
                 let extra_content = Extra::of(token.as_ref());
