@@ -391,6 +391,13 @@ mod tests {
                 r#"{"error":{"message":"no","code":"content_filter","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
                 Kind::ContentPolicy,
             ),
+            (
+                400,
+                r#"{"__type":"com.amazon.coral.service#ThrottlingException","Message":"Rate exceeded"}"#,
+                Kind::RateLimited { retry_after: None },
+            ),
+            (400, r#"{"__type":"UnrecognizedClientException","message":"no"}"#, Kind::Denied),
+            (424, r#"{"message":"the model failed"}"#, Kind::Unavailable),
             (408, "", Kind::Timeout),
             (504, "<html>gateway</html>", Kind::Timeout),
             (404, r#"{"error":{"message":"no such model","code":"model_not_found"}}"#, Kind::Invalid),
