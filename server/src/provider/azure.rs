@@ -137,7 +137,20 @@ fn from_environment(get: &Environment<'_>) -> Option<Settings> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+    use tollgate_api::v1;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::{
+        call::Payload,
+        provider::{Kind, Outgoing},
+    };
 
     fn url(base: &str, version: Option<&str>, path: &str) -> String {
         let (base, layout, _) = place(&base.parse().unwrap(), version).unwrap();
@@ -192,6 +205,57 @@ mod tests {
         assert_eq!(names("https://r", Some("2024-12-01-preview")), "max_completion_tokens");
         assert_eq!(names("https://r", None), "max_completion_tokens");
         assert_eq!(names("https://r/models", None), "max_tokens");
+    }
+
+    #[tokio::test]
+    async fn a_deployment_is_asked_with_the_key_in_its_own_header() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut settings = Settings {
+            base_url: Some(format!("http://{}", listener.local_addr().unwrap())),
+            api_key: Some("k1".into()),
+            connect_timeout: Duration::from_secs(5),
+            ..Settings::default()
+        };
+        settings.cloud.api_version = Some("2025-04-01-preview".to_owned());
+        let upstream = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut asked = String::new();
+            let mut buffer = [0; 2048];
+            while !asked.ends_with('}') {
+                let read = socket.read(&mut buffer).await.unwrap();
+                asked.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+            }
+            let body = r#"{"error":{"code":"401","message":"Access denied"}}"#;
+            let head =
+                format!("HTTP/1.1 401 X\r\napim-request-id: a1\r\ncontent-length: {}\r\n\r\n", body.len());
+            socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            asked
+        });
+        let payload =
+            Payload::typed(v1::ChatInput { max_output_tokens: Some(9), ..v1::ChatInput::default() });
+        let request = Outgoing {
+            call_id: Uuid::nil(),
+            provider: "azure",
+            model: "gpt-5.1-chat",
+            payload: &payload,
+            streamed: false,
+            usage_wanted: false,
+            strict: false,
+            traceparent: None,
+        };
+        let Err(error) = build(&settings).unwrap().chat(request).await else { panic!("it was refused") };
+        assert_eq!(
+            (error.kind, error.upstream_code.as_str(), error.request_id.as_str()),
+            (Kind::Denied, "401", "a1")
+        );
+        let asked = upstream.await.unwrap();
+        let path =
+            "POST /openai/deployments/gpt-5.1-chat/chat/completions?api-version=2025-04-01-preview HTTP/1.1";
+        assert!(asked.starts_with(path) && asked.contains("\r\napi-key: k1\r\n"), "{asked}");
+        assert!(
+            !asked.contains("authorization") && asked.contains(r#""max_completion_tokens":9"#),
+            "{asked}"
+        );
     }
 
     #[tokio::test]

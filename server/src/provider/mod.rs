@@ -11,6 +11,7 @@
 pub mod aws;
 pub mod azure;
 pub mod bedrock;
+pub mod cohere;
 pub mod compose;
 pub mod credential;
 pub mod echo;
@@ -25,6 +26,7 @@ pub mod http;
 mod json;
 pub mod openai;
 mod refusal;
+mod refused;
 pub mod registry;
 mod retry_after;
 pub mod sse;

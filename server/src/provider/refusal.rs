@@ -77,6 +77,15 @@ pub(in crate::provider) fn not_json(body: &[u8]) -> Error {
     Error::new(Kind::BadResponse, message)
 }
 
+/// Says what an answer is that has a line no event stream has.
+pub(in crate::provider) fn stray(raw: &[u8]) -> Error {
+    match raw.trim_ascii().first() {
+        Some(b'{') if memchr::memmem::find(raw, b"\"error\"").is_some() => of_payload(raw),
+        Some(b'<') => Error::new(Kind::BadResponse, "the answer is an HTML page, not an event stream"),
+        _ => Error::new(Kind::BadResponse, "the answer is no event stream"),
+    }
+}
+
 fn to_error(kind: Kind, said: Said, status: u16) -> Error {
     let mut message = clean(&said.message);
     if message.is_empty() {
@@ -100,8 +109,8 @@ fn read(json: &Value) -> Said {
     let details = details::read(&inner["details"]);
     let mut said = Said {
         message: text(&inner["message"]),
-        // Google's word for the kind of an error is its `status`.
-        r#type: [text(&inner["type"]), text(&error["status"])]
+        // Google's word for the kind of an error is its `status`, Cohere's its `error_type`.
+        r#type: [text(&inner["type"]), text(&error["status"]), text(&inner["error_type"])]
             .into_iter()
             .find(|word| !word.is_empty())
             .unwrap_or_default(),

@@ -9,9 +9,9 @@ mod content;
 mod embed;
 pub mod endpoints;
 mod express;
+mod media;
 mod message;
 mod notes;
-mod refused;
 mod request;
 pub mod response;
 mod responses;
@@ -20,7 +20,7 @@ mod think;
 mod toolcalls;
 mod tools;
 mod usage;
-mod vectors;
+pub(in crate::provider) mod vectors;
 
 use ::http::{HeaderMap, Response};
 use futures_util::future::BoxFuture;
@@ -218,5 +218,7 @@ impl Provider for OpenAi {
     }
 }
 
+#[cfg(test)]
+mod quirks;
 #[cfg(test)]
 mod tests;
