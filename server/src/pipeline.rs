@@ -158,7 +158,12 @@ impl Pipeline {
         let now = SystemTime::now();
         let caller = open.call.caller.clone();
         self.recall(&caller, now).await?;
-        let reservation = self.quota.reserve(&caller, self.most(&open.call, plan), now)?;
+        // A count uses no tokens, only a request.
+        let most = match open.call.operation {
+            Operation::CountTokens => Amounts::default(),
+            Operation::Chat | Operation::Embeddings => self.most(&open.call, plan),
+        };
+        let reservation = self.quota.reserve(&caller, most, now)?;
         open.on_settle(move |settled| reservation.settle(used(&settled.usage)));
         Ok(())
     }

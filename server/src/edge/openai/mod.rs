@@ -26,6 +26,7 @@ use http::{HeaderValue, StatusCode, header};
 
 pub use chat_parse::parse as parse_chat;
 pub use embeddings_request::parse as parse_embed;
+pub(super) use models::since;
 
 use super::{
     Edge, PANICKED,
@@ -33,9 +34,6 @@ use super::{
     rest::{head, sse},
 };
 use crate::error::{Error, Reason};
-
-/// Longest part of an unknown path that is told back, in characters.
-const MAX_SHOWN_PATH: usize = 200;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -67,9 +65,7 @@ pub fn router(edge: Edge) -> Router {
 /// Answers a path that nobody serves.
 pub async fn not_found(request: Request) -> Response {
     let (request, _) = request.into_parts();
-    let path: String = request.uri.path().chars().take(MAX_SHOWN_PATH).collect();
-    let message = format!("there is no `{} {path}` here", request.method);
-    error::respond(&head::Head::of(&request), &Error::new(Reason::Unimplemented, message))
+    error::respond(&head::Head::of(&request), &super::unknown_path(&request))
 }
 
 /// Answers a request in whose handler the gateway panicked.

@@ -52,6 +52,8 @@ pub(in crate::edge) enum Kind {
     TextOrTexts(usize),
     /// One of these strings.
     OneOf(&'static [&'static str]),
+    /// A string or an array of anything.
+    TextOrArray,
 }
 
 /// The values of the known keys, in the order of the table.
@@ -243,6 +245,9 @@ impl Kind {
             Self::Tools => node.elements()?.iter().try_for_each(check_tool),
             Self::TextOrObject => {
                 must(node.is_string() || node.is_object(), node, "must be a string or an object")
+            }
+            Self::TextOrArray => {
+                must(node.is_string() || node.is_array(), node, "must be a string or an array")
             }
             Self::Texts => check_texts(node, usize::MAX),
             Self::TextOrTexts(_) if node.is_string() => Ok(()),

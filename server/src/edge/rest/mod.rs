@@ -2,11 +2,13 @@
 //! dialect adds is how it reads a request, writes an answer (`sse::Encode` for streams) and words an error.
 
 pub(in crate::edge) mod body;
+pub(in crate::edge) mod conversation;
 pub(in crate::edge) mod fields;
 pub(in crate::edge) mod head;
 pub(in crate::edge) mod node;
 pub(in crate::edge) mod refusal;
 pub(in crate::edge) mod sse;
+pub(in crate::edge) mod whole;
 
 use axum::{body::Body, response::Response};
 use bytes::{Bytes, BytesMut};
