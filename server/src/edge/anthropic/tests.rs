@@ -1,1 +1,1 @@
-
+//! The surface from request to response, with real keys and a real ledger.
