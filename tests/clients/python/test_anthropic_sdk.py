@@ -135,6 +135,11 @@ def test_tokens_are_counted_without_an_answer(client):
     assert 0 < few < many
 
 
+def test_a_count_needs_no_budget(gateway):
+    poor = anthropic.Anthropic(base_url=f"http://{gateway.host}", api_key=POOR, max_retries=0)
+    assert poor.messages.count_tokens(model="priced", messages=ASK, system="word " * 2000).input_tokens > 1000
+
+
 def test_models_are_listed_in_anthropics_shape(client):
     names = [model.id for model in client.models.list(limit=2)]
     assert "echo" in names and len(names) > 2, "pages are followed"

@@ -5,12 +5,13 @@
 //! `tests/clients/python/test_anthropic_sdk.py`, `tests/clients/node/anthropic.test.js`.
 //!
 //! A request is scanned (`request`), and its typed view made if somebody asks for it (`parse`, `blocks`, `tools`,
-//! `options`). An answer is written whole (`answer`) or as events (`stream`), both of the same blocks (`content`).
+//! `options`). An answer is written whole (`answer`) or as events (`stream`, `frames`), both of the same blocks (`content`).
 
 mod answer;
 mod blocks;
 mod content;
 mod error;
+mod frames;
 mod messages;
 mod models;
 mod options;

@@ -1,7 +1,6 @@
 //! Typed events as the events of a message stream, in Anthropic's order and with its `event:` lines.
 
 use bytes::Bytes;
-use serde::Serialize;
 use tollgate_api::v1::{
     ChoiceEnd, Continuity, FinishReason, Part, PartEnd, PartStart, StreamStart, ToolCall, Usage as Used,
     part, tool_call,
@@ -9,8 +8,9 @@ use tollgate_api::v1::{
 use uuid::Uuid;
 
 use super::{
-    content::{Block, Citation, Known, citations, nothing, signature, stop_reason, token_of_part},
+    content::{Block, Known, citations, nothing, signature, stop_reason, token_of_part},
     error,
+    frames::{Delta, Ending, Frame, Message},
     usage::Usage,
 };
 use crate::{call::Event, edge::rest::sse::Encode, error::Error};
@@ -51,76 +51,6 @@ enum Kind {
     Whole,
 }
 
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Frame<'a> {
-    MessageStart { message: Message<'a> },
-    ContentBlockStart { index: usize, content_block: Block<'a> },
-    ContentBlockDelta { index: usize, delta: Delta<'a> },
-    ContentBlockStop { index: usize },
-    MessageDelta { delta: Ending<'a>, usage: Usage<'a> },
-    MessageStop,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    id: &'a str,
-    r#type: &'static str,
-    role: &'static str,
-    model: &'a str,
-    content: [(); 0],
-    stop_reason: Option<()>,
-    stop_sequence: Option<()>,
-    usage: Usage<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type")]
-enum Delta<'a> {
-    #[serde(rename = "text_delta")]
-    Text { text: &'a str },
-    #[serde(rename = "thinking_delta")]
-    Thinking { thinking: &'a str },
-    #[serde(rename = "signature_delta")]
-    Signature { signature: String },
-    #[serde(rename = "input_json_delta")]
-    Input { partial_json: &'a str },
-    #[serde(rename = "citations_delta")]
-    Citation { citation: Citation<'a> },
-}
-
-#[derive(Serialize)]
-struct Ending<'a> {
-    stop_reason: &'static str,
-    stop_sequence: Option<&'a str>,
-}
-
-impl Frame<'_> {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::MessageStart { .. } => "message_start",
-            Self::ContentBlockStart { .. } => "content_block_start",
-            Self::ContentBlockDelta { .. } => "content_block_delta",
-            Self::ContentBlockStop { .. } => "content_block_stop",
-            Self::MessageDelta { .. } => "message_delta",
-            Self::MessageStop => "message_stop",
-        }
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        let before = out.len();
-        out.extend_from_slice(b"event: ");
-        out.extend_from_slice(self.name().as_bytes());
-        out.extend_from_slice(b"\ndata: ");
-        // Strings and numbers in memory cannot fail to be written.
-        if serde_json::to_writer(&mut *out, self).is_err() {
-            out.truncate(before);
-            return;
-        }
-        out.extend_from_slice(b"\n\n");
-    }
-}
-
 impl Messages {
     /// Starts a stream of that call; what its start event tells replaces what is assumed here.
     pub(super) fn new(call_id: Uuid, estimated_input_tokens: u32) -> Self {
@@ -146,16 +76,7 @@ impl Messages {
             return;
         }
         let usage = Usage::at_start(self.usage.as_deref(), self.estimated_input_tokens);
-        let message = Message {
-            id: &self.id,
-            r#type: "message",
-            role: "assistant",
-            model: &self.model,
-            content: [],
-            stop_reason: None,
-            stop_sequence: None,
-            usage,
-        };
+        let message = Message::new(&self.id, &self.model, usage);
         Frame::MessageStart { message }.write(out);
     }
 
