@@ -4,9 +4,9 @@
 //! is overloaded, as that is true for everybody. Its rate limits are those of the gateway's own credential, named
 //! with its organisation, and are told in our words with the same status and type.
 
-use axum::{body::Body, response::Response};
+use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
         rest::{
             head::Head,
             refusal::{add_facts, upstreams_own},
+            whole,
         },
         status,
     },
@@ -48,11 +49,9 @@ pub(super) fn respond(head: &Head, error: &Error) -> Response {
     let request_id = Some(head.id.to_string());
     let (status, body) = own.unwrap_or_else(|| (status, envelope(error, kind, request_id).into()));
     let mut headers = head.headers();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     add_facts(&mut headers, error, status::of(error.reason()).retry);
-    let mut response = Response::new(Body::from(body));
+    let mut response = whole::json(headers, body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    *response.headers_mut() = headers;
     response
 }
 

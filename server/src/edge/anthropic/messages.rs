@@ -23,20 +23,16 @@ use crate::{
 pub(super) async fn create(State(shared): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut head = Head::of(&parts);
-    match message(&shared, &parts, body, &mut head).await {
-        Ok(response) => response,
-        Err(failed) => error::respond(&head, &failed),
-    }
+    let answer = message(&shared, &parts, body, &mut head).await;
+    answer.unwrap_or_else(|failed| error::respond(&head, &failed))
 }
 
 /// Answers a request for the number of tokens of a prompt.
 pub(super) async fn count_tokens(State(shared): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut head = Head::of(&parts);
-    match count(&shared.edge, &parts, body, &mut head).await {
-        Ok(response) => response,
-        Err(failed) => error::respond(&head, &failed),
-    }
+    let answer = count(&shared.edge, &parts, body, &mut head).await;
+    answer.unwrap_or_else(|failed| error::respond(&head, &failed))
 }
 
 async fn message(shared: &Shared, parts: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {

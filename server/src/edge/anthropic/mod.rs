@@ -28,16 +28,15 @@ use axum::{
     response::Response,
     routing::{MethodRouter, any, get, post},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::HeaderMap;
 
 pub(super) use self::models::{get as model, list as models};
 
 use super::{
     Edge,
     readers::{PATIENCE, Readers},
-    rest::{head::Head, sse},
+    rest::{self, head::Head, sse},
 };
-use crate::error::{Error, Reason};
 
 /// The family name of Anthropic's own tokens, extensions and options.
 const FAMILY: &str = "anthropic";
@@ -81,15 +80,7 @@ pub(super) async fn not_found(request: Request) -> Response {
 
 /// Answers other methods of a known path in the words of this dialect.
 fn only(allowed: &'static str, route: MethodRouter<Shared>) -> MethodRouter<Shared> {
-    route.fallback(move |request: Request| async move {
-        let (request, _) = request.into_parts();
-        let message = format!("this path takes {allowed}, not {}", request.method);
-        let failed = Error::new(Reason::Unimplemented, message);
-        let mut response = error::respond(&Head::of(&request), &failed);
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
-        response
-    })
+    rest::only(allowed, route, error::respond)
 }
 
 #[cfg(test)]

@@ -38,12 +38,13 @@ struct Model<'a> {
     id: &'a str,
     display_name: &'a str,
     created_at: String,
+    lifecycle: &'static str,
 }
 
 impl<'a> Model<'a> {
     fn of(id: &'a str) -> Self {
         let created_at = Timestamp::from_second(openai::since()).unwrap_or_default().to_string();
-        Self { r#type: "model", id, display_name: id, created_at }
+        Self { r#type: "model", id, display_name: id, created_at, lifecycle: "active" }
     }
 }
 

@@ -22,7 +22,6 @@ use axum::{
     response::Response,
     routing::{MethodRouter, get, post},
 };
-use http::{HeaderValue, StatusCode, header};
 
 pub use chat_parse::parse as parse_chat;
 pub use embeddings_request::parse as parse_embed;
@@ -31,9 +30,9 @@ pub(super) use models::since;
 use super::{
     Edge, PANICKED,
     readers::{PATIENCE, Readers},
-    rest::{head, sse},
+    rest::{self, head, sse},
 };
-use crate::error::{Error, Reason};
+use crate::error::Error;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -83,15 +82,7 @@ pub(super) fn only<S: Clone + Send + Sync + 'static>(
     allowed: &'static str,
     route: MethodRouter<S>,
 ) -> MethodRouter<S> {
-    route.fallback(move |request: Request| async move {
-        let (request, _) = request.into_parts();
-        let message = format!("this path takes {allowed}, not {}", request.method);
-        let head = head::Head::of(&request);
-        let mut response = error::respond(&head, &Error::new(Reason::Unimplemented, message));
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
-        response
-    })
+    rest::only(allowed, route, error::respond)
 }
 
 #[cfg(test)]
@@ -106,7 +97,7 @@ mod tests {
         let uri = "/v1/nothing?key=secret";
         let request = Request::builder().uri(uri).body(axum::body::Body::empty()).unwrap();
         let response = not_found(request).await;
-        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.status(), http::StatusCode::NOT_FOUND);
         assert_eq!(response.headers()["x-tollgate-reason"], "UNIMPLEMENTED");
         let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
         let body = std::str::from_utf8(&body).unwrap();
