@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use tollgate_api::v1::{
-    ChoiceEnd, Continuity, FinishReason, Part, PartEnd, PartStart, StreamStart, ToolCall, Usage as Used,
-    part, tool_call,
+    ChoiceEnd, Continuity, FinishReason, Part, PartEnd, PartStart, ToolCall, Usage as Used, part, tool_call,
 };
 use uuid::Uuid;
 
@@ -16,6 +15,7 @@ use super::{
 use crate::{call::Event, edge::rest::sse::Encode, error::Error};
 
 /// The state of one stream. It has one choice: this dialect knows no more.
+#[derive(Default)]
 pub(super) struct Messages {
     id: String,
     model: String,
@@ -54,21 +54,7 @@ enum Kind {
 impl Messages {
     /// Starts a stream of that call; what its start event tells replaces what is assumed here.
     pub(super) fn new(call_id: Uuid, estimated_input_tokens: u32) -> Self {
-        Self {
-            id: format!("msg_{call_id}"),
-            model: String::new(),
-            estimated_input_tokens,
-            begun: false,
-            usage: None,
-            blocks: 0,
-            open: None,
-            refused: false,
-            end: None,
-        }
-    }
-
-    fn start(&mut self, start: StreamStart) {
-        self.model = start.model;
+        Self { id: format!("msg_{call_id}"), estimated_input_tokens, ..Self::default() }
     }
 
     fn begin(&mut self, out: &mut Vec<u8>) {
@@ -291,7 +277,7 @@ impl Encode for Messages {
             }
             Event::ChoiceEnd(end) if end.choice == 0 => self.end = Some(end),
             Event::Usage(usage) => self.usage = Some(usage),
-            Event::Start(start) => self.start(*start),
+            Event::Start(start) => self.model = start.model,
             Event::End(end) => self.finish(&end.service_tier, &mut out),
             _ => {}
         }

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tollgate_api::v1::{
-    Annotation, DocumentCitation, Extension, Media, MediaDelta, RefusalDelta, TextDelta, Thought,
-    ThoughtDelta, ToolCallDelta, annotation, media,
+    Annotation, DocumentCitation, Extension, Media, MediaDelta, RefusalDelta, StreamStart, TextDelta,
+    Thought, ThoughtDelta, ToolCallDelta, annotation, media,
 };
 
 use super::*;
