@@ -173,7 +173,14 @@ impl Pipeline {
         let now = SystemTime::now();
         let caller = open.call.caller.clone();
         self.recall(&caller, now).await?;
-        let reservation = self.quota.reserve(&caller, self.most(&open.call, plan, units), now)?;
+        // A count uses no tokens, only a request.
+        let most = match open.call.operation {
+            Operation::CountTokens => Amounts::default(),
+            Operation::Chat | Operation::Embeddings | Operation::PassThrough(_) => {
+                self.most(&open.call, plan, units)
+            }
+        };
+        let reservation = self.quota.reserve(&caller, most, now)?;
         open.on_settle(move |settled| reservation.settle(used(&settled.usage)));
         Ok(())
     }

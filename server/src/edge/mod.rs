@@ -3,6 +3,7 @@
 //! Place in the path: first and last. Config: `listen`, `ops_listen`, `tls`, `limits_in`. Metrics:
 //! `tollgate_connections`. Tests: `tests/e2e`, `tests/clients`.
 
+pub mod anthropic;
 pub mod arrival;
 pub mod continuity;
 mod cors;
@@ -26,9 +27,13 @@ mod twins;
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request, middleware::from_fn_with_state, response::Response};
+use http::request::Parts;
 use tokio_util::sync::CancellationToken;
 
-use crate::pipeline::Pipeline;
+use crate::{
+    error::{Error, Reason},
+    pipeline::Pipeline,
+};
 
 /// Largest number of tokens that a request may ask for: what vendors hold in 32 bits.
 const MAX_TOKENS: i64 = i32::MAX as i64;
@@ -36,6 +41,8 @@ const MAX_TOKENS: i64 = i32::MAX as i64;
 const MAX_CHOICES: i64 = 128;
 /// Longest end-user id that goes into the record, in bytes.
 const MAX_END_USER: usize = 512;
+/// Longest part of an unknown path that is told back, in characters.
+const MAX_SHOWN_PATH: usize = 200;
 /// What the caller learns of a panic.
 const PANICKED: &str = "the gateway failed at this request; its log has the place";
 
@@ -72,6 +79,7 @@ pub struct Limits {
 pub fn app(edge: &Edge) -> Result<Router, String> {
     let app = grpc::router(edge)?
         .merge(openai::router(edge.clone()))
+        .merge(anthropic::router(edge.clone()))
         .merge(twins::router(edge))
         .merge(passthrough::router(edge))
         .fallback(not_here);
@@ -93,5 +101,14 @@ async fn not_here(request: Request) -> Response {
     if grpc::is_grpc(request.headers()) {
         return grpc::unknown_rpc();
     }
+    if anthropic::speaks(request.headers()) {
+        return anthropic::not_found(request).await;
+    }
     openai::not_found(request).await
+}
+
+/// Makes the error of a path that nobody serves.
+fn unknown_path(request: &Parts) -> Error {
+    let path: String = request.uri.path().chars().take(MAX_SHOWN_PATH).collect();
+    Error::new(Reason::Unimplemented, format!("there is no `{} {path}` here", request.method))
 }

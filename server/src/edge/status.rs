@@ -85,6 +85,26 @@ pub fn of(reason: Reason) -> Row {
     }
 }
 
+/// Returns the HTTP status and the `error.type` of the Anthropic surface, which has fewer words than OpenAI's.
+pub fn anthropic(reason: Reason) -> (u16, &'static str) {
+    if matches!(reason, Reason::BudgetExhausted | Reason::CostCapExceeded) {
+        return (429, "billing_error");
+    }
+    match of(reason).http {
+        401 => (401, "authentication_error"),
+        403 => (403, "permission_error"),
+        404 => (404, "not_found_error"),
+        409 => (409, INVALID),
+        413 => (413, "request_too_large"),
+        429 => (429, "rate_limit_error"),
+        499 => (499, "api_error"),
+        503 => (529, "overloaded_error"),
+        504 => (504, "timeout_error"),
+        400..=498 => (400, INVALID),
+        _ => (500, "api_error"),
+    }
+}
+
 /// Returns the gRPC code's name as records show it; `None` is success.
 pub fn grpc_code_name(reason: Option<Reason>) -> &'static str {
     match reason.map_or(Code::Ok, |reason| of(reason).grpc) {

@@ -45,7 +45,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("/tollgate.v1.ChatService/StreamComplete", CHAT),
     ("/tollgate.v1.ChatService/Complete", CHAT),
     ("/tollgate.v1.EmbedService/Embed", Rule::Call(Scope::Embed, Operation::Embeddings)),
-    ("/tollgate.v1.ChatService/CountTokens", CHAT_READ),
+    ("/tollgate.v1.ChatService/CountTokens", Rule::Call(Scope::Chat, Operation::CountTokens)),
     ("/tollgate.v1.ChatService/ExplainRoute", CHAT_READ),
     ("/tollgate.v1.ModelService/ListModels", MODELS),
     ("/tollgate.v1.ModelService/GetModel", MODELS),

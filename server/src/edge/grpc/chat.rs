@@ -1,6 +1,6 @@
 //! `ChatService`: completions, whole or as a stream.
 
-use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, future::BoxFuture};
 use tollgate_api::v1::{self, chat_service_server::ChatService};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use super::{
     validate,
 };
 use crate::{
-    call::{Asked, Payload, Reply, Request as Wanted},
+    call::{Asked, Item, Payload, Reply, Request as Wanted},
     edge::{MAX_END_USER, arrival, cut, fold::fold},
     error::{Error, Reason},
     meter::Open,
@@ -31,7 +31,7 @@ impl ChatService for Services {
         let id = open.call.id.to_string();
         let (open, input) = begin(open, message.input, message.options, Ok(()))?;
         let told = |error: Error| to_call_status(&error, &id);
-        let mut reply = self.run(open, input).await.map_err(told)?;
+        let mut reply = self.run(open, Wanted::Chat(Payload::typed(input))).await.map_err(told)?;
         let items = std::mem::replace(&mut reply.items, Box::pin(futures_util::stream::empty()));
         let mut response = Response::new(fold(items).await.map_err(told)?);
         tell(&id, &reply, &mut response);
@@ -49,7 +49,7 @@ impl ChatService for Services {
         let wanted = shape.clone().map(|_| ());
         let (open, input) = begin(open, message.input, message.options, wanted)?;
         let told = |error: Error| to_call_status(&error, &id);
-        let mut reply = self.run(open, input).await.map_err(told)?;
+        let mut reply = self.run(open, Wanted::Chat(Payload::typed(input))).await.map_err(told)?;
         let items = std::mem::replace(&mut reply.items, Box::pin(futures_util::stream::empty()));
         let messages = Messages::new(self.readers.follow(items), id.clone(), shape.map_err(told)?);
         let mut response = Response::new(messages);
@@ -61,9 +61,23 @@ impl ChatService for Services {
 
     async fn count_tokens(
         &self,
-        _: Request<v1::CountTokensRequest>,
+        request: Request<v1::CountTokensRequest>,
     ) -> Result<Response<v1::CountTokensResponse>, Status> {
-        Err(to_status(&Error::new(Reason::Unimplemented, "this server does not count tokens yet")))
+        let open = access::opened(request.extensions())?;
+        let id = open.call.id.to_string();
+        let (open, input) = begin(open, request.into_inner().input, None, Ok(()))?;
+        let told = |error: Error| to_call_status(&error, &id);
+        let mut reply = self.run(open, Wanted::CountTokens(Payload::typed(input))).await.map_err(told)?;
+        let mut counted = None;
+        while let Some(item) = reply.items.next().await {
+            if let Item::Counted(count) = item.map_err(told)? {
+                counted = Some(*count);
+            }
+        }
+        let missing = || told(Error::new(Reason::UpstreamBadResponse, "the answer holds no count"));
+        let mut response = Response::new(counted.ok_or_else(missing)?);
+        tell(&id, &reply, &mut response);
+        Ok(response)
     }
 
     async fn explain_route(
@@ -76,9 +90,9 @@ impl ChatService for Services {
 
 impl Services {
     /// Sends a checked call on its way; boxed because the handler's future would hold all of it otherwise.
-    fn run(&self, open: Open, input: v1::ChatInput) -> BoxFuture<'static, Result<Reply, Error>> {
+    fn run(&self, open: Open, wanted: Wanted) -> BoxFuture<'static, Result<Reply, Error>> {
         let pipeline = self.edge.pipeline.clone();
-        Box::pin(async move { pipeline.run(open, Wanted::Chat(Payload::typed(input))).await })
+        Box::pin(async move { pipeline.run(open, wanted).await })
     }
 }
 

@@ -125,6 +125,24 @@ async fn a_stream_brings_each_word_before_the_provider_has_the_next() {
 }
 
 #[tokio::test]
+async fn tokens_are_counted_and_the_record_tells_no_usage() {
+    let gateway = Gateway::start(Words::at_once(&["never"])).await;
+    let count = |input| with_key("Bearer chat", v1::CountTokensRequest { input });
+    let mut client = gateway.chat().await;
+    let response = client.count_tokens(count(Some(input("hi")))).await.unwrap();
+    assert_eq!(response.metadata().get("x-tollgate-target").unwrap(), "fake/words-1");
+    let status = Status::with_metadata(Code::Ok, "", response.metadata().clone());
+    let counted = response.into_inner();
+    assert!(counted.input_tokens > 0 && counted.estimated && counted.model == "words-1", "{counted:?}");
+    let record = gateway.record(&status).await;
+    assert_eq!((record.operation.as_str(), record.status.as_str()), ("count_tokens", "OK"));
+    assert_eq!(record.usage, None);
+    let status = client.count_tokens(count(None)).await.unwrap_err();
+    assert_eq!(status.get_error_details().bad_request().unwrap().field_violations[0].field, "input");
+    assert_eq!(gateway.record(&status).await.operation, "count_tokens");
+}
+
+#[tokio::test]
 async fn a_call_without_a_key_is_refused_with_details() {
     let gateway = Gateway::start(Words::at_once(&["x"])).await;
     let request = v1::CompleteRequest { input: Some(input("hi")), options: None };

@@ -1,9 +1,5 @@
 //! JSON messages and their content parts to `v1::Message`.
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use tollgate_api::v1::{
     CacheBreakpoint, Extension, Media, Message, Part, Role, Thought, ToolCall, ToolResult, media, part,
     tool_call,
@@ -12,12 +8,6 @@ use tollgate_api::v1::{
 use super::tokens;
 use crate::edge::rest::node::{Node, Object};
 use crate::error::Error;
-
-/// Callers forget padding as often as they write it.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// Reads a conversation.
 ///
@@ -219,7 +209,7 @@ pub(super) fn sound(node: &Node<'_>) -> Result<Media, Error> {
     let mut sound = node.object()?;
     let format = sound.need("format")?.text()?;
     let data = sound.need("data")?;
-    let bytes = decode(&data, &data.text()?)?;
+    let bytes = data.bytes()?;
     let mime_type = match format.as_str() {
         "mp3" => "audio/mpeg".to_owned(),
         _ => format!("audio/{format}"),
@@ -240,7 +230,7 @@ fn file(node: &Node<'_>) -> Result<Media, Error> {
         // Without a data URL nobody says what it is; documents are PDF here unless the name says otherwise.
         None => Media {
             mime_type: if filename.ends_with(".txt") { "text/plain" } else { "application/pdf" }.to_owned(),
-            source: Some(media::Source::Data(decode(&data, &text)?.into())),
+            source: Some(media::Source::Data(data.base64(&text)?.into())),
             ..Default::default()
         },
     };
@@ -258,13 +248,9 @@ pub(super) fn data_url(node: &Node<'_>, rest: &str) -> Result<Media, Error> {
     let mime_type = head.split(';').next().filter(|mime| !mime.is_empty()).unwrap_or("text/plain");
     Ok(Media {
         mime_type: mime_type.to_owned(),
-        source: Some(media::Source::Data(decode(node, data)?.into())),
+        source: Some(media::Source::Data(node.base64(data)?.into())),
         ..Default::default()
     })
-}
-
-pub(super) fn decode(node: &Node<'_>, data: &str) -> Result<Vec<u8>, Error> {
-    BASE64.decode(data).map_err(|_| node.refuse("is not valid base64"))
 }
 
 fn of(kind: part::Kind) -> Part {

@@ -4,11 +4,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
-use crate::edge::rest::fields::{self, Field, Kind, Scan, Special, check_depth};
-use crate::edge::rest::node::{Key, Node, first_byte};
+use crate::edge::rest::conversation::Messages;
+use crate::edge::rest::fields::{self, Field, Kind, Scan};
+use crate::edge::rest::node::Node;
 use crate::{
     call::{Asked, Dialect, Raw},
     edge::{MAX_CHOICES, MAX_END_USER, MAX_TOKENS, cut},
@@ -78,7 +77,7 @@ pub(super) struct Scanned {
 /// # Errors
 /// `INVALID_REQUEST` with the JSON path of the field.
 pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
-    let mut messages = Messages::default();
+    let mut messages = Messages::of(&ROLES, false);
     let scan = fields::scan(body, FIELDS, &mut messages)?;
     let flag = |name| scan.get(name).is_some_and(|node: Node<'_>| node.json() == "true");
     let streamed = flag("stream");
@@ -163,131 +162,6 @@ fn stream_options(options: &Node<'_>) -> Result<bool, Error> {
     let mut object = options.object()?;
     object.flag("include_obfuscation")?;
     Ok(object.flag("include_usage")?.unwrap_or(false))
-}
-
-/// Walks through `messages`: roles and the kinds of contents are checked, contents are skipped.
-#[derive(Default)]
-struct Messages {
-    count: usize,
-    bytes: usize,
-    error: Option<Error>,
-    /// Whether the walk is at `messages` itself or inside of an element.
-    inside: bool,
-}
-
-impl Special for Messages {
-    fn read<'de, A: MapAccess<'de>>(&mut self, map: &mut A) -> Result<(), A::Error> {
-        map.next_value_seed(&mut *self)
-    }
-
-    fn refusal(&mut self) -> Error {
-        if let Some(error) = self.error.take() {
-            return error;
-        }
-        if self.inside {
-            return refuse(format!("messages[{}]", self.count), "must be an object");
-        }
-        refuse("messages".to_owned(), "must be a non-empty array of messages")
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for &mut Messages {
-    type Value = ();
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for &mut Messages {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        self.inside = true;
-        while elements.next_element_seed(Message(&mut *self))?.is_some() {
-            self.count += 1;
-        }
-        self.inside = false;
-        if self.count == 0 { Err(de::Error::custom("empty")) } else { Ok(()) }
-    }
-}
-
-struct Message<'m>(&'m mut Messages);
-
-impl<'de> DeserializeSeed<'de> for Message<'_> {
-    type Value = ();
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Message<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self(messages) = self;
-        let (mut role, mut content) = (None, None);
-        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
-            let value = map.next_value::<&'de RawValue>()?;
-            messages.bytes += value.get().len();
-            let slot = match &*key {
-                "role" => &mut role,
-                "content" => &mut content,
-                _ => {
-                    messages.keep(check_depth("messages", value))?;
-                    continue;
-                }
-            };
-            if slot.replace(value).is_some() {
-                let path = format!("messages[{}].{key}", messages.count);
-                messages.keep(Err(refuse(path, "stands there twice")))?;
-            }
-        }
-        messages.keep(check_message(messages.count, role, content))
-    }
-}
-
-impl Messages {
-    /// Keeps our own error while the parser's carries the news up.
-    fn keep<E: de::Error>(&mut self, checked: Result<(), Error>) -> Result<(), E> {
-        checked.map_err(|error| {
-            self.error = Some(error);
-            E::custom("refused")
-        })
-    }
-}
-
-fn check_message(at: usize, role: Option<&RawValue>, content: Option<&RawValue>) -> Result<(), Error> {
-    // Paths are only written if something is wrong: checking a good message must cost nothing.
-    let Some(role) = role.filter(|role| role.get() != "null") else {
-        return Err(refuse(format!("messages[{at}].role"), "is required"));
-    };
-    let plain = role.get().trim_matches('"');
-    let known = first_byte(role) == b'"'
-        && (ROLES.contains(&plain)
-            || serde_json::from_str::<String>(role.get()).is_ok_and(|role| ROLES.contains(&role.as_str())));
-    if !known {
-        return Err(refuse(format!("messages[{at}].role"), &format!("must be one of {}", ROLES.join(", "))));
-    }
-    match content.map(|content| (first_byte(content), content)) {
-        None | Some((b'"' | b'n', _)) => Ok(()),
-        Some((b'[', content)) => check_depth("messages", content),
-        Some(_) => Err(refuse(format!("messages[{at}].content"), "must be a string, an array or null")),
-    }
-}
-
-fn refuse(path: String, must: &str) -> Error {
-    let message = format!("`{path}` {must}");
-    Error::invalid(path, message)
 }
 
 #[cfg(test)]

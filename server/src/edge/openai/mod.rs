@@ -32,23 +32,20 @@ use axum::{
     response::Response,
     routing::{MethodRouter, any, get, post},
 };
-use http::{HeaderValue, StatusCode, header};
 
 pub use chat_parse::parse as parse_chat;
 pub use completions_request::parse as parse_completion;
 pub use embeddings_request::parse as parse_embed;
+pub(super) use models::since;
 pub use responses::parse as parse_responses;
 
 use self::{chat::Chat, completions::Completions, responses::Responses, serve::complete};
 use super::{
     Edge, PANICKED,
     readers::{PATIENCE, Readers},
-    rest::{head, sse},
+    rest::{self, head, sse},
 };
-use crate::error::{Error, Reason};
-
-/// Longest part of an unknown path that is told back, in characters.
-const MAX_SHOWN_PATH: usize = 200;
+use crate::error::Error;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -86,9 +83,7 @@ pub fn router(edge: Edge) -> Router {
 /// Answers a path that nobody serves.
 pub async fn not_found(request: Request) -> Response {
     let (request, _) = request.into_parts();
-    let path: String = request.uri.path().chars().take(MAX_SHOWN_PATH).collect();
-    let message = format!("there is no `{} {path}` here", request.method);
-    error::respond(&head::Head::of(&request), &Error::new(Reason::Unimplemented, message))
+    error::respond(&head::Head::of(&request), &super::unknown_path(&request))
 }
 
 /// Answers a request in whose handler the gateway panicked.
@@ -106,15 +101,7 @@ pub(super) fn only<S: Clone + Send + Sync + 'static>(
     allowed: &'static str,
     route: MethodRouter<S>,
 ) -> MethodRouter<S> {
-    route.fallback(move |request: Request| async move {
-        let (request, _) = request.into_parts();
-        let message = format!("this path takes {allowed}, not {}", request.method);
-        let head = head::Head::of(&request);
-        let mut response = error::respond(&head, &Error::new(Reason::Unimplemented, message));
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
-        response
-    })
+    rest::only(allowed, route, error::respond)
 }
 
 #[cfg(test)]
@@ -129,7 +116,7 @@ mod tests {
         let uri = "/v1/nothing?key=secret";
         let request = Request::builder().uri(uri).body(axum::body::Body::empty()).unwrap();
         let response = not_found(request).await;
-        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.status(), http::StatusCode::NOT_FOUND);
         assert_eq!(response.headers()["x-tollgate-reason"], "UNIMPLEMENTED");
         let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
         let body = std::str::from_utf8(&body).unwrap();

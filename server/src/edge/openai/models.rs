@@ -17,7 +17,7 @@ use super::error;
 use crate::{
     auth,
     call::{Caller, Scope},
-    edge::{Edge, rest::head::Head},
+    edge::{Edge, anthropic, rest::head::Head},
     error::{Error, Reason},
 };
 
@@ -43,6 +43,9 @@ impl<'a> Model<'a> {
 
 /// Lists the aliases that the key may call; patterns with their star.
 pub(super) async fn list(State(edge): State<Edge>, request: Request) -> Response {
+    if anthropic::speaks(request.headers()) {
+        return anthropic::models(&edge, request);
+    }
     let (head, caller) = match reader(&edge, request) {
         Ok(reader) => reader,
         Err(refused) => return refused,
@@ -57,6 +60,9 @@ pub(super) async fn get(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
+    if anthropic::speaks(request.headers()) {
+        return anthropic::model(&edge, id.ok().map(|Path(id)| id), request);
+    }
     let (head, caller) = match reader(&edge, request) {
         Ok(reader) => reader,
         Err(refused) => return refused,
@@ -96,7 +102,7 @@ fn respond(head: &Head, answer: &impl Serialize) -> Response {
 }
 
 /// Returns when this process first told of a model: aliases have no birthday, and clients want one that stays.
-fn since() -> i64 {
+pub(in crate::edge) fn since() -> i64 {
     static SINCE: OnceLock<i64> = OnceLock::new();
     *SINCE.get_or_init(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -2,6 +2,7 @@
 //! dialect adds is how it reads a request, writes an answer (`sse::Encode` for streams) and words an error.
 
 pub(in crate::edge) mod body;
+pub(in crate::edge) mod conversation;
 pub(in crate::edge) mod fields;
 pub(in crate::edge) mod head;
 pub(in crate::edge) mod node;
@@ -9,10 +10,10 @@ pub(in crate::edge) mod refusal;
 pub(in crate::edge) mod sse;
 pub(in crate::edge) mod whole;
 
-use axum::{body::Body, response::Response};
+use axum::{body::Body, extract::Request, response::Response, routing::MethodRouter};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 
 use self::{
     head::Head,
@@ -21,7 +22,7 @@ use self::{
 use super::{Edge, readers::Readers};
 use crate::{
     call::{Item, Reply},
-    error::Error,
+    error::{Error, Reason},
 };
 
 /// Answers with a stream of events, as they come.
@@ -65,4 +66,20 @@ pub(in crate::edge) async fn raw(first: Bytes, reply: &mut Reply) -> Result<Byte
     let mut all = BytesMut::from(first);
     all.unsplit(more);
     Ok(all.freeze())
+}
+
+/// Answers other methods of a known path in the words of a dialect.
+pub(in crate::edge) fn only<S: Clone + Send + Sync + 'static>(
+    allowed: &'static str,
+    route: MethodRouter<S>,
+    respond: fn(&Head, &Error) -> Response,
+) -> MethodRouter<S> {
+    route.fallback(move |request: Request| async move {
+        let (request, _) = request.into_parts();
+        let message = format!("this path takes {allowed}, not {}", request.method);
+        let mut response = respond(&Head::of(&request), &Error::new(Reason::Unimplemented, message));
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        response
+    })
 }

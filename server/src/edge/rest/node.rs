@@ -2,6 +2,10 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
@@ -12,6 +16,12 @@ const MAX_DEPTH: usize = 126;
 
 /// Longest part of a caller's own key that is shown in a path, in characters.
 const MAX_SHOWN_KEY: usize = 64;
+
+/// Callers forget padding as often as they write it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// A well-formed JSON value and where it stands.
 #[derive(Clone, Debug)]
@@ -66,6 +76,16 @@ impl<'a> Node<'a> {
     /// Reads a string.
     pub(in crate::edge) fn text(&self) -> Result<String, Error> {
         serde_json::from_str(self.json()).map_err(|_| self.refuse("must be a string"))
+    }
+
+    /// Reads a string of base64.
+    pub(in crate::edge) fn bytes(&self) -> Result<Vec<u8>, Error> {
+        self.base64(&self.text()?)
+    }
+
+    /// Reads a part of this string as base64.
+    pub(in crate::edge) fn base64(&self, text: &str) -> Result<Vec<u8>, Error> {
+        BASE64.decode(text).map_err(|_| self.refuse("is not valid base64"))
     }
 
     /// Reads a boolean.

@@ -5,7 +5,7 @@ use tollgate_api::v1::{Extension, Media, Part, media, part};
 use crate::{
     edge::{
         openai::{
-            chat_messages::{breakpoint, data_url, decode, image_at, sound},
+            chat_messages::{breakpoint, data_url, image_at, sound},
             tokens::{VENDOR, take_extra},
         },
         rest::node::{Node, Object},
@@ -70,7 +70,7 @@ fn file(object: &mut Object<'_>) -> Result<Media, Error> {
             None => Media {
                 mime_type: if filename.ends_with(".txt") { "text/plain" } else { "application/pdf" }
                     .to_owned(),
-                ..at(media::Source::Data(decode(&data, &text)?.into()))
+                ..at(media::Source::Data(data.base64(&text)?.into()))
             },
         }
     };
