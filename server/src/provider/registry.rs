@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::http::Uri;
 use secrecy::SecretString;
 
-use super::{Named, Provider, azure, bedrock, echo::Echo, gemini, http::Http, vendors};
+use super::{Named, Provider, anthropic, azure, bedrock, echo::Echo, gemini, http::Http, vendors};
 
 /// The dialect of the built-in provider.
 pub const ECHO: &str = "echo";
@@ -110,6 +110,8 @@ static DIALECTS: &[Dialect] = &[
         build: bedrock::build,
         from_environment: bedrock::from_environment,
     },
+    anthropic::place::OWN,
+    anthropic::place::VERTEX,
 ];
 
 /// Lists what `Settings::dialect` may say.
