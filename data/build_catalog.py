@@ -199,6 +199,14 @@ def model_id(key, vendor, provider):
     return key, False
 
 
+def responses_only(row):
+    """Whether the model answers by OpenAI's Responses API and by no other for conversations."""
+    paths = row.get("supported_endpoints") or []
+    if "/v1/chat/completions" in paths or row.get("mode") not in ("chat", "responses"):
+        return False
+    return row["mode"] == "responses" or "/v1/responses" in paths
+
+
 def entry(key, row):
     vendor = vendor_of(row.get("litellm_provider") or "")
     operation = OPERATIONS.get(row.get("mode"))
@@ -215,6 +223,7 @@ def entry(key, row):
     elif not any(base.values()) and vendor not in FREE:
         base, steps = {}, []
     out = {"vendor": vendor, "model": model, "operation": operation}
+    out["api"] = "responses" if responses_only(row) else None
     out["context_tokens"] = tokens(row.get("max_input_tokens"))
     out["max_output_tokens"] = tokens(row.get("max_output_tokens")) if operation != "embeddings" else None
     out["in"], out["out"] = takes, gives

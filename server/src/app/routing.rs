@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use crate::{
     call::Rates,
     config::{self, Config, ECHO},
+    meter::is_responses_only,
     provider::{self, Named, Settings, registry::Cloud},
     route::{Alias, AliasTarget},
 };
@@ -29,6 +30,7 @@ pub fn resolve(config: &Config, found: Vec<Settings>) -> Result<Vec<(String, Ali
     let mut providers = BTreeMap::new();
     for mut one in settings {
         one.connect_timeout = config.timeouts.connect.0;
+        one.responses_only = Some(is_responses_only);
         providers.insert(one.name.clone(), provider::build(&one)?);
     }
     let mut aliases = BTreeMap::new();
@@ -72,6 +74,7 @@ fn from_file(name: &str, provider: &config::Provider) -> Settings {
             client_id: provider.client_id.clone(),
             client_secret: filled(provider.client_secret.as_ref()),
         },
+        responses_only: None,
     }
 }
 

@@ -26,7 +26,7 @@ use tollgate_api::v1;
 pub use journal::{Journal, Progress};
 pub use ledger::Ledger;
 pub use open::Open;
-pub use price::{Catalog, ModelFacts};
+pub use price::{Catalog, ModelFacts, is_responses_only};
 
 use crate::{
     call::Call,

@@ -20,6 +20,8 @@ pub struct ModelFacts {
     model: Cow<'static, str>,
     /// `chat`, `embeddings`, …
     pub operation: Cow<'static, str>,
+    /// The only API that answers for it, where that is not the vendor's usual one: `responses`.
+    api: Option<Cow<'static, str>>,
     /// Most input tokens of one call; absent if unknown.
     pub context_tokens: Option<i64>,
     /// Most output tokens of one answer; absent if unknown or if there are none.
@@ -187,6 +189,11 @@ impl Catalog {
         };
         [&*target.model, model].into_iter().filter_map(|model| self.facts(&target.vendor, model)).find(priced)
     }
+}
+
+/// Tells whether a vendor's model answers by OpenAI's Responses API only, as the shipped catalog knows.
+pub fn is_responses_only(vendor: &str, model: &str) -> bool {
+    Catalog(&SHIPPED).facts(vendor, model).and_then(|facts| facts.api.as_deref()) == Some("responses")
 }
 
 /// Cuts the date off a snapshot's name (`gpt-4o-2024-08-06`, `claude-x-20250929`, `claude-x@20250929`).

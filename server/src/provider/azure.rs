@@ -20,7 +20,7 @@ use super::{
     entra::{AUTHORITY, Application, Entra},
     http::Http,
     openai::{
-        OpenAi,
+        OpenAi, Wire,
         endpoints::{Endpoints, Layout},
     },
     registry::{self, Dialect, Environment},
@@ -32,7 +32,7 @@ use super::{
 pub const DIALECT: Dialect = Dialect {
     name: "azure",
     vendor: "azure",
-    keys: &["api_version", "tenant_id", "client_id", "client_secret"],
+    keys: &["api", "api_version", "tenant_id", "client_id", "client_secret"],
     build,
     from_environment,
 };
@@ -50,7 +50,8 @@ const COMPLETION_TOKENS_SINCE: &str = "2024-09-01";
 /// OpenAI's models under the v1 API and current versions by date.
 static CURRENT: Vendor = Vendor { name: "azure", end_user: "user", ..OPENAI };
 /// OpenAI's models under older versions by date.
-static OLD: Vendor = Vendor { name: "azure", max_tokens: "max_tokens", end_user: "user", ..OPENAI };
+static OLD: Vendor =
+    Vendor { name: "azure", max_tokens: "max_tokens", end_user: "user", responses: None, ..OPENAI };
 /// Everybody's models behind Foundry's model inference.
 static INFERENCE: Vendor = Vendor { name: "azure", ..COMPATIBLE };
 
@@ -59,7 +60,8 @@ fn build(settings: &Settings) -> Result<Arc<dyn Provider>, String> {
     let credential = credential(settings)?;
     let (base, layout, vendor) = place(&base, settings.cloud.api_version.as_deref())?;
     let endpoints = Endpoints::new(&base, layout)?;
-    Ok(Arc::new(OpenAi::new(Upstream::new(http, credential, FORWARDED), vendor, endpoints)))
+    let upstream = Upstream::new(http, credential, FORWARDED);
+    Ok(Arc::new(OpenAi::new(upstream, vendor, endpoints, Wire::of(settings))?))
 }
 
 fn credential(settings: &Settings) -> Result<Credential, String> {
@@ -135,7 +137,20 @@ fn from_environment(get: &Environment<'_>) -> Option<Settings> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+    use tollgate_api::v1;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::{
+        call::Payload,
+        provider::{Kind, Outgoing},
+    };
 
     fn url(base: &str, version: Option<&str>, path: &str) -> String {
         let (base, layout, _) = place(&base.parse().unwrap(), version).unwrap();
@@ -190,6 +205,57 @@ mod tests {
         assert_eq!(names("https://r", Some("2024-12-01-preview")), "max_completion_tokens");
         assert_eq!(names("https://r", None), "max_completion_tokens");
         assert_eq!(names("https://r/models", None), "max_tokens");
+    }
+
+    #[tokio::test]
+    async fn a_deployment_is_asked_with_the_key_in_its_own_header() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut settings = Settings {
+            base_url: Some(format!("http://{}", listener.local_addr().unwrap())),
+            api_key: Some("k1".into()),
+            connect_timeout: Duration::from_secs(5),
+            ..Settings::default()
+        };
+        settings.cloud.api_version = Some("2025-04-01-preview".to_owned());
+        let upstream = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut asked = String::new();
+            let mut buffer = [0; 2048];
+            while !asked.ends_with('}') {
+                let read = socket.read(&mut buffer).await.unwrap();
+                asked.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+            }
+            let body = r#"{"error":{"code":"401","message":"Access denied"}}"#;
+            let head =
+                format!("HTTP/1.1 401 X\r\napim-request-id: a1\r\ncontent-length: {}\r\n\r\n", body.len());
+            socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            asked
+        });
+        let payload =
+            Payload::typed(v1::ChatInput { max_output_tokens: Some(9), ..v1::ChatInput::default() });
+        let request = Outgoing {
+            call_id: Uuid::nil(),
+            provider: "azure",
+            model: "gpt-5.1-chat",
+            payload: &payload,
+            streamed: false,
+            usage_wanted: false,
+            strict: false,
+            traceparent: None,
+        };
+        let Err(error) = build(&settings).unwrap().chat(request).await else { panic!("it was refused") };
+        assert_eq!(
+            (error.kind, error.upstream_code.as_str(), error.request_id.as_str()),
+            (Kind::Denied, "401", "a1")
+        );
+        let asked = upstream.await.unwrap();
+        let path =
+            "POST /openai/deployments/gpt-5.1-chat/chat/completions?api-version=2025-04-01-preview HTTP/1.1";
+        assert!(asked.starts_with(path) && asked.contains("\r\napi-key: k1\r\n"), "{asked}");
+        assert!(
+            !asked.contains("authorization") && asked.contains(r#""max_completion_tokens":9"#),
+            "{asked}"
+        );
     }
 
     #[tokio::test]

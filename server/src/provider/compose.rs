@@ -146,6 +146,25 @@ impl Composer {
         }
     }
 
+    /// Tells log probabilities of the part that is open, or of a text that begins with them.
+    pub fn logprobs(
+        &mut self,
+        choice: i32,
+        logprobs: Vec<v1::TokenLogprob>,
+        out: &mut VecDeque<Item>,
+    ) -> Result<(), Error> {
+        if logprobs.is_empty() {
+            return Ok(());
+        }
+        let open = self.choice(choice)?.open.as_ref().map(|open| open.part);
+        let part = match open {
+            Some(part) => part,
+            None => self.open_as(choice, OpenKind::Text, || part::Kind::Text(String::new()), out)?,
+        };
+        out.push_back(Item::Event(Event::Logprobs(Box::new(v1::LogprobDelta { logprobs, choice, part }))));
+        Ok(())
+    }
+
     /// Adds a citation to the part that is open; it is told when the part ends.
     pub fn annotate(&mut self, choice: i32, annotation: Annotation) {
         if let Some(open) = self.open_mut(choice) {

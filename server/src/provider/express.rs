@@ -66,6 +66,11 @@ pub trait Tap: Send + Unpin {
 
     /// Tells whether the answer's own end has been seen.
     fn is_complete(&self) -> bool;
+
+    /// As `Lane::is_whole`.
+    fn is_whole(&self) -> bool {
+        self.is_complete()
+    }
 }
 
 /// The lane of an answer that is handed on as it comes.
@@ -115,5 +120,9 @@ impl<T: Tap> Lane for Express<T> {
 
     fn is_complete(&self) -> bool {
         self.0.is_complete()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.0.is_whole()
     }
 }

@@ -55,6 +55,12 @@ pub trait Lane: Send + Unpin {
 
     /// Tells whether the answer's own end has been seen.
     fn is_complete(&self) -> bool;
+
+    /// Tells whether the answer is whole, though the vendor may still append a mark that belongs to the body. A
+    /// connection that breaks then has cost nothing.
+    fn is_whole(&self) -> bool {
+        self.is_complete()
+    }
 }
 
 /// The items of a streamed answer. Dropping it before its end closes the connection.
@@ -123,6 +129,10 @@ where
                     Ok(data) => this.frame(data),
                     Err(_trailers) => Ok(()),
                 },
+                Poll::Ready(Some(Err(_))) if this.lane.is_whole() => {
+                    this.body = None;
+                    this.lane.end(&mut this.ready)
+                }
                 Poll::Ready(Some(Err(error))) => Err(http::cut(error.into().as_ref())),
                 Poll::Ready(None) => {
                     this.body = None;

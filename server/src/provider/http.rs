@@ -160,14 +160,9 @@ impl Pieces {
         Self { tail, ..self }
     }
 
-    /// Returns the pieces for signing; a tail cannot be signed.
+    /// Returns what is left to be sent, for signatures; what is still coming in cannot be signed.
     pub fn whole(&self) -> Option<&[Bytes]> {
         self.tail.is_none().then_some(self.left.as_slice())
-    }
-
-    /// Returns what is left to be sent, for signatures.
-    pub fn pieces(&self) -> &[Bytes] {
-        self.left.as_slice()
     }
 
     /// Joins what is left, for tests and merges.

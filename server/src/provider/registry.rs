@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::http::Uri;
 use secrecy::SecretString;
 
-use super::{Named, Provider, anthropic, azure, bedrock, echo::Echo, gemini, http::Http, vendors};
+use super::{Named, Provider, anthropic, azure, bedrock, cohere, echo::Echo, gemini, http::Http, vendors};
 
 /// The dialect of the built-in provider.
 pub const ECHO: &str = "echo";
@@ -27,6 +27,8 @@ pub struct Settings {
     pub rejects_unsupported: bool,
     /// What only some dialects need.
     pub cloud: Cloud,
+    /// Tells of a vendor's model whether the Responses API is the only one it answers by; absent: of none.
+    pub responses_only: Option<fn(&str, &str) -> bool>,
 }
 
 /// Settings of the clouds' own dialects, under the names they have in the configuration.
@@ -110,6 +112,7 @@ static DIALECTS: &[Dialect] = &[
         build: bedrock::build,
         from_environment: bedrock::from_environment,
     },
+    cohere::DIALECT,
     anthropic::place::OWN,
     anthropic::place::VERTEX,
 ];

@@ -8,7 +8,7 @@ use super::{
     Provider, Settings,
     credential::Credential,
     openai::{
-        self, OpenAi,
+        self, OpenAi, Wire,
         endpoints::{Endpoints, Layout},
     },
     registry::{self, Environment},
@@ -58,6 +58,19 @@ pub struct Vendor {
     pub prefix: bool,
     /// How it is asked for embeddings.
     pub embeddings: Embeddings,
+    /// It has the legacy `/completions`.
+    pub completions: bool,
+    /// Its Responses API, if it has one.
+    pub responses: Option<ResponsesApi>,
+}
+
+/// What a vendor's Responses API can do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResponsesApi {
+    /// It counts the tokens of a prompt.
+    pub counts: bool,
+    /// It gives out the state of reasoning when asked to.
+    pub encrypted_reasoning: bool,
 }
 
 /// How a vendor takes documents in a message.
@@ -95,23 +108,13 @@ pub enum Forms {
     EncodingFormat,
 }
 
-/// Vendors whose API has no legacy `/completions`; their models are asked by chat instead.
-const WITHOUT_COMPLETIONS: [&str; 5] = ["deepseek", "groq", "huggingface", "mistral", "perplexity"];
-
-impl Vendor {
-    /// Tells whether a legacy completion can be asked for as it is.
-    pub fn has_completions(&self) -> bool {
-        !WITHOUT_COMPLETIONS.contains(&self.name)
-    }
-}
-
 /// Finds the vendor of that name.
 pub fn find(name: &str) -> Option<&'static Vendor> {
     VENDORS.iter().find(|vendor| vendor.name == name)
 }
 
 /// Keys of the cloud settings that mean something to every vendor of the table.
-pub const KEYS: &[&str] = &[];
+pub const KEYS: &[&str] = &["api"];
 
 /// Builds the adapter of a vendor.
 ///
@@ -121,7 +124,8 @@ pub fn build(settings: &Settings, vendor: &'static Vendor) -> Result<Arc<dyn Pro
     let (base, http) = registry::connect(settings, vendor.base_url)?;
     let credential = Credential::bearer(settings.api_key.as_ref())?;
     let endpoints = Endpoints::new(&base, Layout { renamed: vendor.paths, ..Layout::default() })?;
-    Ok(Arc::new(OpenAi::new(Upstream::new(http, credential, openai::FORWARDED), vendor, endpoints)))
+    let upstream = Upstream::new(http, credential, openai::FORWARDED);
+    Ok(Arc::new(OpenAi::new(upstream, vendor, endpoints, Wire::of(settings))?))
 }
 
 /// Finds the vendors for which the environment has what their own SDKs would use: a key, or `OLLAMA_HOST`.

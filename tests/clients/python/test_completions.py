@@ -5,7 +5,9 @@ import json
 import openai
 import pytest
 
+import gateway as tollgate
 from gateway import APP
+from upstream import refuses
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +86,19 @@ def test_an_upstreams_stream_is_watched_for_usage_and_passed(client, upstream, m
     assert "".join(chunk.choices[0].text for chunk in chunks) == "bonjour"
     assert all(chunk.usage is None for chunk in chunks)
     assert upstream.seen(model)[0].body["stream_options"] == {"include_usage": True}
+
+
+def test_a_completion_falls_back_to_a_target_that_only_has_chat(upstream, model, tmp_path):
+    targets = '[{ provider: fake, model: "*" }, { provider: echo, model: echo }]'
+    text = tollgate.config(upstream).replace("models:\n", f'models:\n  "first/*": {{ targets: {targets} }}\n', 1)
+    upstream.script(model, refuses(503), refuses(503))
+    running = tollgate.Gateway(tmp_path, text)
+    try:
+        client = openai.OpenAI(base_url=running.base_url, api_key=APP, max_retries=0)
+        for streamed in (False, True):
+            answer = client.completions.create(model=f"first/{model}", prompt="a b", stream=streamed)
+            parts = list(answer) if streamed else [answer]
+            assert "".join(part.choices[0].text for part in parts) == "a b"
+    finally:
+        assert running.stop() == 0, running.output()
+    assert {sent.path for sent in upstream.seen(model)} == {"/v1/completions"}

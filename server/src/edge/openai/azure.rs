@@ -13,7 +13,7 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Shared, chat, completions, embeddings, only};
+use super::{Shared, chat::Chat, completions::Completions, embeddings, only, serve::complete};
 
 /// The deployment that a path names.
 #[derive(Clone, Debug)]
@@ -23,8 +23,8 @@ struct Deployment(String);
 pub(super) fn deployments() -> Router<Shared> {
     let at = |path: &str| format!("/openai/deployments/{{deployment}}/{path}");
     Router::new()
-        .route(&at("chat/completions"), only("POST", post(chat::complete)))
-        .route(&at("completions"), only("POST", post(completions::complete)))
+        .route(&at("chat/completions"), only("POST", post(complete::<Chat>)))
+        .route(&at("completions"), only("POST", post(complete::<Completions>)))
         .route(&at("embeddings"), only("POST", post(embeddings::embed)))
         .route_layer(from_fn(remember))
 }

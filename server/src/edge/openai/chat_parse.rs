@@ -168,7 +168,8 @@ fn tools(body: &mut Object<'_>) -> Result<Vec<Tool>, Error> {
     let mut tools = Vec::new();
     if let Some(list) = body.take("tools") {
         for node in list.elements()? {
-            tools.push(Tool { kind: Some(tool(&node)?), cache_breakpoint: None });
+            let cache_breakpoint = chat_messages::breakpoint(&mut node.object()?)?;
+            tools.push(Tool { kind: Some(tool(&node)?), cache_breakpoint });
         }
     }
     if let Some(functions) = body.take("functions") {
@@ -182,6 +183,7 @@ fn tools(body: &mut Object<'_>) -> Result<Vec<Tool>, Error> {
 
 fn tool(node: &Node<'_>) -> Result<tool::Kind, Error> {
     let mut object = node.object()?;
+    chat_messages::breakpoint(&mut object)?;
     let kind = object.text("type")?.unwrap_or_else(|| "function".to_owned());
     match kind.as_str() {
         "function" => Ok(tool::Kind::Function(function(&object.need("function")?)?)),

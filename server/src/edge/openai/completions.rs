@@ -1,45 +1,39 @@
 //! `POST /v1/completions`, the legacy way: a prompt in, text out. Targets without it are asked by chat.
 
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    response::Response,
-};
 use bytes::Bytes;
-use http::request::Parts;
+use tollgate_api::v1::CompleteResponse;
+use uuid::Uuid;
 
 use super::{
-    Shared, completions_answer, completions_request, error,
-    serve::{self, Read},
+    completions_answer::{self, Texts},
+    completions_request,
+    serve::{Endpoint, Read},
 };
 use crate::{
-    call::{Operation, Payload, Surface},
-    edge::rest::{self, head::Head},
+    call::{Payload, Surface},
     error::Error,
 };
 
-/// Answers a completion request, whole or as a stream.
-pub(super) async fn complete(State(shared): State<Shared>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let mut head = Head::of(&parts);
-    let answered = answer(&shared, &parts, body, &mut head).await;
-    answered.unwrap_or_else(|failed| error::respond(&head, &failed))
-}
+/// The endpoint. What it keeps of a request is whether usage is wanted in the stream.
+pub(super) struct Completions;
 
-async fn answer(shared: &Shared, request: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {
-    let kind = (Surface::OpenAiCompletions, Operation::Chat);
-    let (reply, encoding) = serve::run(&shared.edge, (request, body), head, kind, read).await?;
-    if let Some(usage_wanted) = encoding {
-        let texts = completions_answer::Texts::new(reply.id, usage_wanted);
-        return Ok(rest::streaming(&shared.edge, &shared.readers, head, reply, texts));
+impl Endpoint for Completions {
+    const SURFACE: Surface = Surface::OpenAiCompletions;
+    type Kept = bool;
+    type Stream = Texts;
+
+    fn read(body: Bytes) -> Result<Read<bool>, Error> {
+        let mut scanned = completions_request::scan(&body)?;
+        let asked = std::mem::take(&mut scanned.asked);
+        let usage_wanted = asked.usage_wanted;
+        Ok((asked, Payload::raw(scanned.into_raw(body), completions_request::parse), usage_wanted))
     }
-    serve::whole(head, reply, completions_answer::write).await
-}
 
-/// Reads a body; what is kept says, if the answer is a stream, whether usage is wanted in it.
-fn read(body: Bytes) -> Result<Read<Option<bool>>, Error> {
-    let mut scanned = completions_request::scan(&body)?;
-    let asked = std::mem::take(&mut scanned.asked);
-    let streamed = asked.streamed.then_some(asked.usage_wanted);
-    Ok((asked, Payload::raw(scanned.into_raw(body), completions_request::parse), streamed))
+    fn stream(call_id: Uuid, usage_wanted: bool) -> Texts {
+        Texts::new(call_id, usage_wanted)
+    }
+
+    fn write(answer: &CompleteResponse, _: &bool) -> Result<Vec<u8>, Error> {
+        completions_answer::write(answer)
+    }
 }

@@ -5,8 +5,10 @@
 //! `limits_in.body`. Metrics: none of its own, `surface` labels tell it. Tests: in each file, `tests/e2e/openai.rs`.
 
 mod azure;
+mod calls;
 mod chat;
 pub(in crate::edge) mod chat_chunks;
+mod chat_delta;
 mod chat_messages;
 mod chat_parse;
 mod chat_request;
@@ -22,6 +24,7 @@ mod models;
 mod responses;
 mod serve;
 mod shapes;
+mod tokens;
 
 use axum::{
     Router,
@@ -36,6 +39,7 @@ pub use completions_request::parse as parse_completion;
 pub use embeddings_request::parse as parse_embed;
 pub use responses::parse as parse_responses;
 
+use self::{chat::Chat, completions::Completions, responses::Responses, serve::complete};
 use super::{
     Edge, PANICKED,
     readers::{PATIENCE, Readers},
@@ -64,10 +68,10 @@ pub fn router(edge: Edge) -> Router {
     let mut router = Router::new();
     for prefix in ["", "/v1", "/openai", "/openai/v1"] {
         router = router
-            .route(&format!("{prefix}/chat/completions"), only("POST", post(chat::complete)))
-            .route(&format!("{prefix}/completions"), only("POST", post(completions::complete)))
+            .route(&format!("{prefix}/chat/completions"), only("POST", post(complete::<Chat>)))
+            .route(&format!("{prefix}/completions"), only("POST", post(complete::<Completions>)))
             .route(&format!("{prefix}/embeddings"), only("POST", post(embeddings::embed)))
-            .route(&format!("{prefix}/responses"), only("POST", post(responses::create)))
+            .route(&format!("{prefix}/responses"), only("POST", post(complete::<Responses>)))
             .route(&format!("{prefix}/responses/input_tokens"), only("POST", post(responses::count)))
             .route(&format!("{prefix}/responses/{{id}}"), any(responses::absent))
             .route(&format!("{prefix}/responses/{{id}}/{{what}}"), any(responses::absent))

@@ -236,3 +236,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_vendor_bills_apart_from_the_counts_is_what_is_paid_for() {
+    let rates = Rates { input: 2_500_000_000, output: 10_000_000_000, cache_read: None, cache_write: None };
+    let mut usage = usage(1_431, 152);
+    usage.cache_read_input_tokens = Some(1_392);
+    usage.billable_units.insert("billed_input_tokens".to_owned(), 26);
+    usage.billable_units.insert("billed_output_tokens".to_owned(), 147);
+    let cost = Catalog::embedded().cost(&target("cohere", "command", Some(rates)), "", &usage).unwrap();
+    assert_eq!(cost.amount_nanos, 26 * 2_500 + 147 * 10_000);
+}
+
+#[test]
+fn models_that_answer_by_the_responses_api_only_are_known() {
+    for (vendor, model, only) in [
+        ("openai", "o1-pro", true),
+        ("openai", "gpt-5-codex", true),
+        ("openai", "gpt-5-pro-2025-10-06", true),
+        ("openai", "gpt-4o", false),
+        ("openai", "text-embedding-3-small", false),
+        ("openai", "unheard-of", false),
+        ("nobody", "o1-pro", false),
+    ] {
+        assert_eq!(is_responses_only(vendor, model), only, "{vendor} {model}");
+    }
+}

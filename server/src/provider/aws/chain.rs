@@ -53,7 +53,8 @@ pub fn resolve(
     Ok((region, Credential::signed(signer)))
 }
 
-/// Finds what AWS's own SDKs would use for Bedrock; none without a region, unless the key is Bedrock's own.
+/// Finds what AWS's own SDKs would use for Bedrock. None without a region or usable keys, as they may be meant for
+/// anything, unless the key is Bedrock's own.
 pub fn from_environment(get: &Environment<'_>) -> Option<Cloud> {
     let profile = get("AWS_PROFILE");
     let pair = |one: &str, other: &str| get(one).zip(get(other));
@@ -65,7 +66,8 @@ pub fn from_environment(get: &Environment<'_>) -> Option<Cloud> {
     }
     let in_files = || Files::of_environment(get).profile(profile.as_deref().unwrap_or("default"))?.region;
     let region = region_of_environment(get).or_else(in_files);
-    if region.is_none() && !bearer {
+    let usable = || discovered(&Files::of_environment(get), profile.as_deref(), get).is_ok();
+    if !bearer && (region.is_none() || !usable()) {
         return None;
     }
     Some(Cloud { region, profile, ..Cloud::default() })

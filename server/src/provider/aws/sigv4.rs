@@ -80,7 +80,7 @@ fn canonical(request: &Request<Pieces>) -> Option<(String, String)> {
         names.push_str(name.as_str());
     }
     let mut body = digest::Context::new(&digest::SHA256);
-    for piece in request.body().pieces() {
+    for piece in request.body().whole()? {
         body.update(piece);
     }
     let _ = write!(text, "\n{names}\n{}", hex(body.finish().as_ref()));
@@ -199,5 +199,38 @@ mod tests {
             signed(&mut form, None, SUITE),
             "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a"
         );
+    }
+
+    /// The expected signatures are botocore's, for the same keys and moment.
+    #[test]
+    fn br_model_arn_an_encoded_path_is_encoded_once_more() {
+        let root = "https://bedrock-runtime.us-east-1.amazonaws.com/model/";
+        for (path, signature) in [
+            (
+                "us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse",
+                "11bcc652fc6040ca2bd8fb7f07396c7d967d370e9399b2d6deb814d3653f8d53",
+            ),
+            (
+                "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Ainference-profile%2Fus.anthropic.claude-3-7-sonnet-20250219-v1%3A0/converse-stream",
+                "9c0872b9d1bd69b720f12997b12e42e9cf863f4ea5a8ade94f3685a6add36ace",
+            ),
+        ] {
+            let mut asked = request(Method::POST, &format!("{root}{path}"), r#"{"messages":[]}"#);
+            asked.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let scope = Scope { region: "us-east-1", service: "bedrock" };
+            assert_eq!(signed(&mut asked, Some("session+/=="), scope), signature, "{path}");
+            assert!(asked.headers()[TOKEN].is_sensitive() && asked.headers()[AUTHORIZATION].is_sensitive());
+        }
+    }
+
+    #[test]
+    fn the_host_is_signed_as_it_is_sent() {
+        for (url, host) in [
+            ("http://127.0.0.1:8080/x", "127.0.0.1:8080"),
+            ("https://a.example:443/x", "a.example"),
+            ("http://a.example:443/x", "a.example:443"),
+        ] {
+            assert_eq!(host_of(&url.parse().unwrap()).unwrap(), host);
+        }
     }
 }

@@ -3,7 +3,11 @@
 use tollgate_api::v1::{ChatInput, ReasoningOptions, tool_choice::Mode};
 
 use super::{family::Family, tools};
-use crate::provider::{Error, json::write::Object, translate::Lost};
+use crate::provider::{
+    Error,
+    json::write::Object,
+    translate::{Lost, finite},
+};
 
 /// The least that Claude may think.
 const LEAST_BUDGET: i64 = 1024;
@@ -72,7 +76,7 @@ fn sampling(
         ("repetition_penalty", sampling.repetition_penalty),
     ] {
         let field = format!("input.sampling.{name}");
-        let value = super::request::finite(value, &field)?;
+        let value = finite(value, &field)?;
         match family.own_name(name) {
             Some(own) => fields.double(own, value),
             None if value.is_some() => lost.parameter(&field, "this model has no such parameter")?,
@@ -163,7 +167,7 @@ fn thinking(
     thinking.int("budget_tokens", Some(budget));
     thinking.end();
     if options.budget_tokens.is_none() {
-        let how = format!("the model takes a budget; {budget} tokens stand for the word");
+        let how = format!("this model knows no efforts; it may think for {budget} tokens");
         lost.changed("input.reasoning.effort", &how)?;
     }
     Ok(())

@@ -18,8 +18,10 @@ pub(super) enum Family {
     Cohere,
     /// Mistral's.
     Mistral,
-    /// Anything else, and profiles whose name does not tell.
+    /// Anything else.
     Other,
+    /// A profile or an endpoint whose ARN does not tell; its owner is believed.
+    Unknown,
 }
 
 /// How an answer is made to match a schema.
@@ -54,6 +56,14 @@ const NATIVE_SCHEMAS: [&str; 18] = [
     "openai.gpt-",
 ];
 
+/// Prefixes by which an inference profile names the regions that it spreads over.
+const REGIONS: [&str; 9] = ["us.", "us-gov.", "eu.", "apac.", "global.", "jp.", "au.", "ca.", "sa."];
+
+/// Returns the id without the prefix of an inference profile.
+pub(super) fn base_id(model: &str) -> &str {
+    REGIONS.iter().find_map(|prefix| model.strip_prefix(prefix)).unwrap_or(model)
+}
+
 impl Family {
     /// Tells the family by the model's id, which may have a region's prefix or be an ARN.
     pub(super) fn of(model: &str) -> Self {
@@ -66,6 +76,7 @@ impl Family {
             () if has("qwen.") || has("deepseek.") => Self::Qwen,
             () if has("cohere.") => Self::Cohere,
             () if has("mistral.") => Self::Mistral,
+            () if model.starts_with("arn:") => Self::Unknown,
             () => Self::Other,
         }
     }
@@ -81,14 +92,14 @@ impl Family {
         }
     }
 
-    /// Tells whether prompts are cached at cache points. Profiles that do not tell their model are believed.
+    /// Tells whether prompts are cached at cache points.
     pub(super) fn caches(self) -> bool {
-        matches!(self, Self::Claude | Self::Nova { .. } | Self::Other)
+        matches!(self, Self::Claude | Self::Nova { .. } | Self::Unknown)
     }
 
     /// Tells whether tools may be followed by a cache point.
     pub(super) fn caches_tools(self) -> bool {
-        matches!(self, Self::Claude | Self::Other)
+        matches!(self, Self::Claude | Self::Unknown)
     }
 
     /// Returns where a sampling parameter that Converse does not have goes among the model's own fields.
@@ -121,11 +132,20 @@ mod tests {
             ("us.amazon.nova-2-lite-v1:0", Family::Nova { reasons: true }),
             ("openai.gpt-oss-120b-1:0", Family::OpenAi),
             ("us.deepseek.r1-v1:0", Family::Qwen),
-            ("arn:aws:bedrock:us-east-1:1:application-inference-profile/mi1dadi0g15f", Family::Other),
+            ("arn:aws:bedrock:us-east-1:1:application-inference-profile/mi1dadi0g15f", Family::Unknown),
             ("meta.llama3-2-1b-instruct-v1:0", Family::Other),
         ] {
             assert_eq!(Family::of(model), family, "{model}");
         }
+    }
+
+    #[test]
+    fn the_base_model_stands_behind_the_prefix_of_a_profile() {
+        assert_eq!(
+            base_id("us.anthropic.claude-sonnet-4-20250514-v1:0"),
+            "anthropic.claude-sonnet-4-20250514-v1:0"
+        );
+        assert_eq!(base_id("anthropic.claude-v2"), "anthropic.claude-v2");
     }
 
     #[test]

@@ -55,15 +55,25 @@ pub(super) fn write(
 ) -> Result<(), Error> {
     let mut turns: Vec<(usize, &Message)> = Vec::with_capacity(messages.len());
     let mut instructions = Vec::new();
+    let mut moved = None;
     for (index, message) in messages.iter().enumerate() {
         match message.role() {
-            Role::System | Role::Developer => instructions.push((index, message)),
+            Role::System | Role::Developer => {
+                if !turns.is_empty() {
+                    moved.get_or_insert(index);
+                }
+                instructions.push((index, message));
+            }
             Role::Unspecified => {
                 let field = format!("input.messages[{index}].role");
                 return Err(CallerError::invalid(field, "must be set").into());
             }
             _ => turns.push((index, message)),
         }
+    }
+    if let Some(index) = moved {
+        let how = "Bedrock takes instructions before the conversation only, so it stands there";
+        lost.changed(&format!("input.messages[{index}]"), how)?;
     }
     let mut writer = Writer { to, lost, names: Names::default() };
     let mut list = body.list("messages");

@@ -31,6 +31,7 @@ use super::{
     follow::Follow,
     http::{self, MAX_ANSWER_BYTES},
     json::Count,
+    refusal::not_json,
     registry::{self, Environment},
     upstream::{Ask, Shape, Upstream, endpoint, once, path_segment},
 };
@@ -108,7 +109,8 @@ impl Bedrock {
     async fn count(&self, request: &Outgoing<'_, v1::ChatInput>) -> Result<Answer, Error> {
         let input = request.payload.view()?;
         let built = request::build_count(input, request)?;
-        let uri = self.uri(request.model, "count-tokens")?;
+        // Only base models can be asked for a count, and a profile counts as the model behind it.
+        let uri = self.uri(family::base_id(request.model), "count-tokens")?;
         let response = match self.upstream.send(&uri, Ask::new(request, built.body, HeaderMap::new())).await {
             Ok(response) => response,
             Err(error) if counts_not(&error) => return estimate::count_tokens(input, request.model),
@@ -124,7 +126,7 @@ impl Bedrock {
     }
 }
 
-/// Many models cannot be asked for a count, above all behind the prefix of an inference profile.
+/// Many models cannot be asked for a count.
 fn counts_not(error: &Error) -> bool {
     let message = error.message.to_ascii_lowercase();
     error.http_status == StatusCode::BAD_REQUEST.as_u16()
@@ -139,7 +141,7 @@ fn counted(body: &[u8], model: String) -> Result<v1::CountTokensResponse, Error>
         #[serde(default)]
         input_tokens: Count,
     }
-    let told: Told = serde_json::from_slice(body).map_err(|_| response::not_json(body))?;
+    let told: Told = serde_json::from_slice(body).map_err(|_| not_json(body))?;
     let Some(input_tokens) = told.input_tokens.0 else {
         return Err(Error::new(Kind::BadResponse, "the answer is a JSON object without `inputTokens`"));
     };

@@ -8,13 +8,10 @@ use super::{
     message::{self, To},
     tools::{self, SCHEMA_TOOL, Schema},
 };
-use crate::{
-    error::Error as CallerError,
-    provider::{
-        Error, Outgoing,
-        json::write::{self, Object},
-        translate::{self, Built, Lost, json},
-    },
+use crate::provider::{
+    Error, Outgoing,
+    json::write::{self, Object},
+    translate::{self, Built, Lost, finite, json},
 };
 
 /// What no patch may touch: what is asked, and how long the answer is.
@@ -88,15 +85,6 @@ fn prompt(
     let to = To { provider: outgoing.provider, family: Family::of(outgoing.model) };
     message::write(body, &input.messages, to, lost)?;
     tools::write(body, input, to.family, schema, lost)
-}
-
-pub(super) fn finite(value: Option<f64>, field: &str) -> Result<Option<f64>, Error> {
-    match value {
-        Some(value) if !value.is_finite() => {
-            Err(CallerError::invalid(field, format!("`{field}` must be a finite number")).into())
-        }
-        value => Ok(value),
-    }
 }
 
 fn inference(body: &mut Object<'_>, input: &ChatInput) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use crate::{
         aws::frames::{Damaged, Message, Splitter},
         follow::Lane,
         json::{Count, Text, members::Members, says_something},
-        refusal,
+        refusal::{self, not_json},
     },
 };
 
@@ -239,15 +239,6 @@ fn bad(message: &str) -> Error {
 
 fn cut_short() -> Error {
     Error::new(Kind::Unavailable, "the stream ended without a messageStop event: the answer is cut short")
-}
-
-/// Says what is wrong with a body that is no JSON object.
-pub(super) fn not_json(body: &[u8]) -> Error {
-    bad(match body.trim_ascii().first() {
-        None => "the answer is empty",
-        Some(b'<') => "the answer is an HTML page, not JSON",
-        Some(_) => "the answer is no whole JSON object",
-    })
 }
 
 /// Classifies a message that ends the stream with a failure.

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tollgate_api::v1::{FloatVector, embedding::Vector};
 
-use super::{citations::within, response::not_json};
-use crate::provider::{Error, Kind, json::Count};
+use super::citations::within;
+use crate::provider::{Error, Kind, json::Count, refusal::not_json};
 
 /// What one upstream call gave.
 #[derive(Debug, Default)]

@@ -7,13 +7,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tollgate_api::v1::{self, Part, Thought, ToolCall, part::Kind, tool_call::Input};
 
-use super::{finish, grounding, partial::Partial};
+use super::{finish, grounding, partial::Partial, ran};
 use crate::{
     call::Item,
     provider::{
         Error, Kind as Failure,
         compose::Composer,
-        json::{Text, members::Members},
+        json::{Text, members::Members, read, write::compact},
     },
 };
 
@@ -102,24 +102,6 @@ struct Blob<'a> {
     mime_type: Text<'a>,
     #[serde(borrow)]
     data: Text<'a>,
-}
-
-/// A call, or the result of one, that Gemini ran itself.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Ran<'a> {
-    #[serde(borrow)]
-    id: Text<'a>,
-    #[serde(borrow)]
-    tool_type: Text<'a>,
-    #[serde(borrow)]
-    args: Option<&'a RawValue>,
-    #[serde(borrow)]
-    response: Option<&'a RawValue>,
-    #[serde(borrow)]
-    outcome: Text<'a>,
-    #[serde(borrow)]
-    output: Text<'a>,
 }
 
 impl State {
@@ -249,33 +231,17 @@ impl State {
 
     /// A call that Gemini runs itself. The whole part is its token, so that it goes back as it came.
     fn ran(&mut self, name: &str, value: &str, json: &str, to: &mut Answer<'_>) -> Result<(), Error> {
-        let ran: Ran<'_> = read(Some(value));
-        self.upstream_call = to.ids.told_or_made(&ran.id.0);
-        let is_code = name == "executableCode";
-        let call = ToolCall {
-            id: self.upstream_call.clone(),
-            name: if is_code { "code_execution".to_owned() } else { ran.tool_type.0.to_string() },
-            input: Some(Input::ArgumentsJson(String::new())),
-            executed_upstream: true,
-        };
+        let (mut call, input) = ran::call(name, value);
+        call.id = to.ids.told_or_made(&call.id);
+        self.upstream_call.clone_from(&call.id);
         self.open(Open::Other, Kind::ToolCall(call), to)?;
-        let input = if is_code { value } else { ran.args.map_or("{}", RawValue::get) };
-        to.composer.tool_input(self.index, &compact(input), to.out);
+        to.composer.tool_input(self.index, &input, to.out);
         to.composer.token(self.index, json.to_owned());
         Ok(())
     }
 
     fn result(&mut self, name: &str, value: &str, json: &str, to: &mut Answer<'_>) -> Result<(), Error> {
-        let ran: Ran<'_> = read(Some(value));
-        let is_code = name == "codeExecutionResult";
-        let text = match ran.response {
-            Some(response) if !is_code => compact(response.get()),
-            _ => ran.output.0.to_string(),
-        };
-        let id = if ran.id.is_empty() { self.upstream_call.clone() } else { ran.id.0.to_string() };
-        let words = Part { kind: Some(Kind::Text(text)), ..Part::default() };
-        let is_error = is_code && !matches!(&*ran.outcome.0, "" | "OUTCOME_OK" | "1");
-        let result = v1::ToolResult { tool_call_id: id, parts: vec![words], is_error };
+        let result = ran::result(name, value, &self.upstream_call);
         self.open(Open::Other, Kind::ToolResult(Box::new(result)), to)?;
         to.composer.token(self.index, json.to_owned());
         Ok(())
@@ -314,28 +280,4 @@ impl State {
         let reason = finish::reason(&self.finish, to.composer.has_tool_call(self.index));
         to.composer.end_choice(self.index, reason, &self.finish, "", to.out)
     }
-}
-
-/// Reads a value; what has the wrong form is absent.
-fn read<'a, T: Deserialize<'a> + Default>(json: Option<&'a str>) -> T {
-    json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
-}
-
-/// Leaves out the white space between tokens: servers indent what they stream, callers want arguments as models
-/// write them.
-fn compact(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    let (mut in_string, mut escaped) = (false, false);
-    for c in json.chars() {
-        if in_string {
-            in_string = escaped || c != '"';
-            escaped = !escaped && c == '\\';
-        } else if c.is_ascii_whitespace() {
-            continue;
-        } else {
-            in_string = c == '"';
-        }
-        out.push(c);
-    }
-    out
 }

@@ -27,7 +27,7 @@ pub(super) fn build(
     outgoing: &Outgoing<'_, ChatInput>,
     place: &Place,
 ) -> Result<Built, Error> {
-    let built = request::build(input, outgoing)?;
+    let built = request::build(input, outgoing, place.api)?;
     let mut text = String::with_capacity(built.body.len() + 64);
     let mut body = Object::begin(&mut text);
     let members: Members<'_> = serde_json::from_str(&built.body)
@@ -74,7 +74,44 @@ pub(super) fn decode(body: &[u8], model: &str) -> Result<CountTokensResponse, Er
 
 #[cfg(test)]
 mod tests {
+    use tollgate_api::v1::ToolChoice;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::{call::Payload, provider::gemini::place};
+
+    #[test]
+    fn each_api_is_asked_in_its_own_way() {
+        let payload = Payload::typed(ChatInput {
+            max_output_tokens: Some(1),
+            service_tier: "flex".to_owned(),
+            tool_choice: Some(ToolChoice::default()),
+            ..ChatInput::default()
+        });
+        let outgoing = Outgoing {
+            call_id: Uuid::nil(),
+            provider: "mine",
+            model: "g",
+            payload: &payload,
+            streamed: false,
+            usage_wanted: false,
+            strict: true,
+            traceparent: None,
+        };
+        let inner = r#""contents":[],"generationConfig":{"maxOutputTokens":1}"#;
+        for (api, expected) in [
+            (Api::Vertex, format!("{{{inner}}}")),
+            (
+                Api::Studio,
+                format!(
+                    r#"{{"generateContentRequest":{{"model":"models/g",{inner},"serviceTier":"flex"}}}}"#
+                ),
+            ),
+        ] {
+            let place = place::at(api, "http://h", "");
+            assert_eq!(build(payload.view().unwrap(), &outgoing, &place).unwrap().body, expected);
+        }
+    }
 
     #[test]
     fn the_count_is_exact_or_there_is_none() {

@@ -97,6 +97,8 @@ fn written(
     let mut all = Vec::with_capacity(message.parts.len());
     // Older models take no media within a result: they follow it.
     let mut after = Vec::new();
+    let is_call = |part: &Part| matches!(&part.kind, Some(Kind::ToolCall(call)) if !call.executed_upstream);
+    let first_call = message.parts.iter().position(is_call);
     for (at, part) in message.parts.iter().enumerate() {
         let field = format!("{field}.parts[{at}]");
         if part.cache_breakpoint.is_some() {
@@ -104,7 +106,9 @@ fn written(
         }
         match (message.role(), &part.kind) {
             (Role::Unspecified, _) => return Err(invalid(field, "stands in a message without a role")),
-            (Role::Assistant, _) => all.extend(parts::of_model(part, &field, to, lost)?),
+            (Role::Assistant, _) => {
+                all.extend(parts::of_model(part, first_call == Some(at), &field, to, lost)?)
+            }
             (Role::Tool, Some(Kind::ToolResult(result))) => {
                 let Some(name) = names.get(result.tool_call_id.as_str()) else {
                     let field = format!("{field}.tool_result.tool_call_id");

@@ -15,6 +15,7 @@ mod messages;
 mod partial;
 mod parts;
 pub mod place;
+mod ran;
 mod request;
 mod response;
 mod tools;
@@ -54,7 +55,7 @@ impl Gemini {
 
     async fn answer(&self, request: &Outgoing<'_, v1::ChatInput>) -> Result<Answer, Error> {
         let input = request.payload.view()?;
-        let built = request::build(input, request)?;
+        let built = request::build(input, request, self.place.api)?;
         let method = if request.streamed { "streamGenerateContent?alt=sse" } else { "generateContent" };
         let uri = self.place.method(request.model, method)?;
         let response = self.upstream.send(&uri, Ask::new(request, built.body, built.headers)).await?;

@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// What Google documents for calls that have no signature because another model, or nobody, made them.
+const UNSIGNED: &str = "skip_thought_signature_validator";
+
 pub(super) fn invalid(field: String, why: &str) -> Error {
     CallerError::invalid(field, why).into()
 }
@@ -48,9 +51,11 @@ pub(super) fn content(
     Ok(Some(out))
 }
 
-/// Writes a part that the model said, with the signature that belongs to it.
+/// Writes a part that the model said, with the signature that belongs to it. `first_call` says that it is the first
+/// call of its turn, which models from generation 3 on take with a signature only.
 pub(super) fn of_model(
     part: &Part,
+    first_call: bool,
     field: &str,
     to: To<'_>,
     lost: &mut Lost,
@@ -64,9 +69,11 @@ pub(super) fn of_model(
     if token.starts_with('{') {
         return Ok(serde_json::from_str::<Members<'_>>(token).is_ok().then(|| token.to_owned()));
     }
+    let must_be_signed = first_call && to.generation.is_some_and(|generation| generation >= 3);
+    let signature = if token.is_empty() && must_be_signed { UNSIGNED } else { token };
     match &part.kind {
         Some(Kind::ToolCall(call)) if !call.executed_upstream => {
-            Ok(Some(self::call(call, token, field, to)?))
+            Ok(Some(self::call(call, signature, field, to)?))
         }
         Some(Kind::ToolCall(_) | Kind::ToolResult(_)) => {
             let why = "a provider ran the tool itself; its result is in the text";

@@ -146,13 +146,19 @@ pub fn vertex_from_environment(get: &Environment<'_>) -> Option<Settings> {
     Some(settings)
 }
 
+/// Makes a place for tests.
+#[cfg(test)]
+pub(super) fn at(api: Api, base: &str, parent: &str) -> Place {
+    let version = if api == Api::Studio { STUDIO_VERSION } else { VERTEX_VERSION };
+    Place::new(api, &base.parse().unwrap(), version, parent).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn url(api: Api, base: &str, parent: &str, model: &str) -> String {
-        let version = if api == Api::Studio { STUDIO_VERSION } else { VERTEX_VERSION };
-        let place = Place::new(api, &base.parse().unwrap(), version, parent).unwrap();
+        let place = at(api, base, parent);
         place.method(model, "generateContent").unwrap().to_string()
     }
 

@@ -1,8 +1,9 @@
 //! From the contract's request to `generateContent`'s JSON.
 
+use ::http::{HeaderName, HeaderValue};
 use tollgate_api::v1::{ChatInput, Continuity};
 
-use super::{FAMILY, generation, messages, tools};
+use super::{FAMILY, generation, messages, place::Api, tools};
 use crate::provider::{
     Error, Outgoing,
     json::write::Object,
@@ -20,6 +21,9 @@ const PROTECTED: [&str; 7] = [
     "generationConfig.candidateCount",
     "generationConfig.candidate_count",
 ];
+
+/// Where Vertex takes the class of service.
+const VERTEX_TIER: HeaderName = HeaderName::from_static("x-vertex-ai-llm-shared-request-type");
 
 /// Who is written to.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +56,7 @@ impl<'a> To<'a> {
 ///
 /// # Errors
 /// `Unsupported` or an `INVALID_REQUEST` of the caller's, each with the field's path.
-pub(super) fn build(input: &ChatInput, outgoing: &Outgoing<'_, ChatInput>) -> Result<Built, Error> {
+pub(super) fn build(input: &ChatInput, outgoing: &Outgoing<'_, ChatInput>, api: Api) -> Result<Built, Error> {
     let mut lost = Lost::new(outgoing.strict);
     let to = To::new(outgoing.provider, outgoing.model);
     let mut text = String::with_capacity(1024);
@@ -60,24 +64,40 @@ pub(super) fn build(input: &ChatInput, outgoing: &Outgoing<'_, ChatInput>) -> Re
     messages::write(&mut body, &input.messages, to, &mut lost)?;
     tools::write(&mut body, input, &mut lost)?;
     generation::write(&mut body, input, outgoing.model, to, &mut lost)?;
-    service(&mut body, input, &mut lost)?;
+    unknown(input, &mut lost)?;
+    let tier = tier(&mut body, input, api, &mut lost)?;
     body.end();
-    let (body, headers) = translate::apply(
+    let (body, mut headers) = translate::apply(
         text,
         &input.provider_options,
         outgoing.provider,
         "input.provider_options",
         &PROTECTED,
     )?;
+    headers.extend(tier.map(|tier| (VERTEX_TIER, tier)));
     Ok(Built { body, headers, warnings: lost.warnings })
 }
 
-fn service(body: &mut Object<'_>, input: &ChatInput, lost: &mut Lost) -> Result<(), Error> {
-    match input.service_tier.as_str() {
-        "" | "auto" => {}
-        "default" => body.string("serviceTier", "standard"),
-        tier => body.string("serviceTier", tier),
+/// Asks for a class of service: AI Studio in the body, Vertex in a header, which is returned.
+fn tier(
+    body: &mut Object<'_>,
+    input: &ChatInput,
+    api: Api,
+    lost: &mut Lost,
+) -> Result<Option<HeaderValue>, Error> {
+    match (input.service_tier.as_str(), api) {
+        ("" | "auto", _) | ("default" | "standard", Api::Vertex) => {}
+        ("default", Api::Studio) => body.string("serviceTier", "standard"),
+        (tier, Api::Studio) => body.string("serviceTier", tier),
+        ("flex", Api::Vertex) => return Ok(Some(HeaderValue::from_static("flex"))),
+        ("priority", Api::Vertex) => return Ok(Some(HeaderValue::from_static("priority"))),
+        _ => lost.parameter("input.service_tier", "Vertex knows `flex` and `priority`")?,
     }
+    Ok(None)
+}
+
+/// Tells of what neither API has.
+fn unknown(input: &ChatInput, lost: &mut Lost) -> Result<(), Error> {
     let cache = input.prompt_cache.as_ref();
     for (name, is_set, why) in [
         ("end_user_id", !input.end_user_id.is_empty(), "Gemini's API has no such parameter"),

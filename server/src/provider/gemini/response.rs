@@ -21,7 +21,7 @@ use crate::{
         Error, Kind,
         compose::{Composer, MAX_CHOICES},
         follow::Lane,
-        json::{Count, Text, members::Members},
+        json::{Count, Text, members::Members, read},
         refusal,
         sse::Event as SseEvent,
     },
@@ -88,7 +88,7 @@ impl Decoder {
             self.composer.start.model = name.to_owned();
         }
         keep(&mut self.composer.end.upstream_response_id, get("responseId"));
-        let candidates: Vec<&RawValue> = list(get("candidates"));
+        let candidates: Vec<&RawValue> = read(get("candidates"));
         for (position, candidate) in (0..).zip(candidates) {
             self.candidate(candidate.get(), position, out)?;
         }
@@ -136,7 +136,7 @@ impl Decoder {
     fn candidate(&mut self, json: &str, position: i64, out: &mut VecDeque<Item>) -> Result<(), Error> {
         let Ok(members) = serde_json::from_str::<Members<'_>>(json) else { return Ok(()) };
         let get = |name: &str| members.get(name).map(|value| value.get()).filter(|json| says_something(json));
-        let told: Count = get("index").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        let told: Count = read(get("index"));
         let index = told.0.unwrap_or(position);
         let index = i32::try_from(index).ok().filter(|index| *index < MAX_CHOICES).ok_or_else(|| {
             Error::new(Kind::BadResponse, "the answer has more choices than can be asked for")
@@ -147,9 +147,9 @@ impl Decoder {
         });
         let state = &mut self.choices[place];
         let mut to = Answer { composer: &mut self.composer, out: &mut *out, ids: &mut self.ids };
-        let content: Members<'_> =
-            get("content").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-        for part in list(content.get("parts").map(|value| value.get())) {
+        let content: Members<'_> = read(get("content"));
+        let parts: Vec<&RawValue> = read(content.get("parts").map(|value| value.get()));
+        for part in parts {
             state.part(part.get(), &mut to)?;
         }
         let list = get("logprobsResult").map(logprobs::read).unwrap_or_default();
@@ -238,12 +238,7 @@ fn keep(slot: &mut String, told: Option<&str>) {
 
 /// Reads a text or a number, as enums are if somebody between asked for that.
 fn text(json: Option<&str>) -> String {
-    let told = json.and_then(|json| serde_json::from_str::<Text<'_>>(json).ok());
-    told.map(|text| text.0.into_owned()).unwrap_or_default()
-}
-
-fn list(json: Option<&str>) -> Vec<&RawValue> {
-    json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+    read::<Text<'_>>(json).0.into_owned()
 }
 
 fn says_something(json: &str) -> bool {

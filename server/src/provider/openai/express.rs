@@ -10,7 +10,7 @@ use tollgate_api::v1;
 use super::{
     json::says_something,
     members::Members,
-    refusal::{self, not_json},
+    refusal::{self, not_json, stray},
     tap::{Indexes, Tapped},
     usage,
 };
@@ -188,15 +188,6 @@ impl Watch {
         seen.usage = Some(Box::new(usage));
         // The chunk that only tells usage would surprise a caller who has not asked for it.
         Ok(choices.count > 0 || self.usage_wanted)
-    }
-}
-
-/// Says what an answer is that has a line no event stream has.
-pub(super) fn stray(raw: &[u8]) -> Error {
-    match raw.trim_ascii().first() {
-        Some(b'{') if memchr::memmem::find(raw, b"\"error\"").is_some() => refusal::of_payload(raw),
-        Some(b'<') => Error::new(Kind::BadResponse, "the answer is an HTML page, not an event stream"),
-        _ => Error::new(Kind::BadResponse, "the answer is no event stream"),
     }
 }
 

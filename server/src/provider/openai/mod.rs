@@ -9,27 +9,27 @@ mod content;
 mod embed;
 pub mod endpoints;
 mod express;
+mod media;
 mod message;
 mod notes;
-mod refused;
 mod request;
 pub mod response;
+mod responses;
 mod tap;
 mod think;
 mod toolcalls;
 mod tools;
 mod usage;
-mod vectors;
+pub(in crate::provider) mod vectors;
 
 use ::http::{HeaderMap, Response};
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use tollgate_api::v1;
 
-use self::endpoints::Endpoints;
-
+use self::{endpoints::Endpoints, responses::Responses};
 use super::{
-    Answer, Error, Outgoing, Place, Provider,
+    Answer, Error, Outgoing, Place, Provider, estimate,
     express::Express,
     follow::Follow,
     http::{self, MAX_ANSWER_BYTES},
@@ -52,12 +52,38 @@ pub struct OpenAi {
     upstream: Upstream,
     vendor: &'static Vendor,
     endpoints: Endpoints,
+    responses: Option<Responses>,
+}
+
+/// Which of its wires a vendor is spoken to by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wire<'a> {
+    /// The operator's word: `chat` or `responses`.
+    pub api: Option<&'a str>,
+    /// As `Settings::responses_only`.
+    pub responses_only: Option<fn(&str, &str) -> bool>,
+}
+
+impl<'a> Wire<'a> {
+    /// Reads which wire a provider's settings ask for.
+    pub fn of(settings: &'a super::Settings) -> Self {
+        Self { api: settings.cloud.api.as_deref(), responses_only: settings.responses_only }
+    }
 }
 
 impl OpenAi {
     /// Makes the adapter for a vendor at its endpoints.
-    pub fn new(upstream: Upstream, vendor: &'static Vendor, endpoints: Endpoints) -> Self {
-        Self { upstream, vendor, endpoints }
+    ///
+    /// # Errors
+    /// A message for operators if there is no such wire.
+    pub fn new(
+        upstream: Upstream,
+        vendor: &'static Vendor,
+        endpoints: Endpoints,
+        wire: Wire<'_>,
+    ) -> Result<Self, String> {
+        let responses = Responses::new(vendor, wire.api, wire.responses_only)?;
+        Ok(Self { upstream, vendor, endpoints, responses })
     }
 
     /// Finds the caller's own bytes if they may go as they are, and which endpoint takes them.
@@ -68,7 +94,7 @@ impl OpenAi {
         if let Some(raw) = payload.as_raw(Dialect::OpenAiChat) {
             return Some((raw, CHAT));
         }
-        let raw = payload.as_raw(Dialect::OpenAiCompletions).filter(|_| self.vendor.has_completions());
+        let raw = payload.as_raw(Dialect::OpenAiCompletions).filter(|_| self.vendor.completions);
         raw.map(|raw| (raw, COMPLETIONS))
     }
 
@@ -101,6 +127,21 @@ impl OpenAi {
 
     async fn send(&self, path: &str, model: &str, ask: Ask) -> Result<Response<Incoming>, Error> {
         self.upstream.send(self.endpoints.uri(path, model)?.as_ref(), ask).await
+    }
+
+    /// The way to the Responses API.
+    fn door(&self) -> responses::Door<'_> {
+        responses::Door { upstream: &self.upstream, endpoints: &self.endpoints, vendor: self.vendor }
+    }
+
+    /// Sends the call by the Responses API, if that is its way.
+    async fn by_responses(&self, request: &Outgoing<'_, v1::ChatInput>) -> Option<Result<Answer, Error>> {
+        let responses = self.responses.as_ref()?;
+        if let Some(raw) = request.payload.as_raw(Dialect::OpenAiResponses) {
+            return Some(responses.express(self.door(), raw, request).await);
+        }
+        let this_way = responses.is_for(self.vendor, request.model);
+        if this_way { Some(responses.typed(self.door(), request).await) } else { None }
     }
 
     async fn chat_typed(&self, request: &Outgoing<'_, v1::ChatInput>) -> Result<Answer, Error> {
@@ -143,6 +184,9 @@ impl OpenAi {
 impl Provider for OpenAi {
     fn chat<'a>(&'a self, request: Outgoing<'a, v1::ChatInput>) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move {
+            if let Some(answer) = self.by_responses(&request).await {
+                return answer;
+            }
             match self.chat_express(&request).await {
                 Some(answer) => answer,
                 None => self.chat_typed(&request).await,
@@ -158,7 +202,23 @@ impl Provider for OpenAi {
         let path = self.endpoints.path(endpoint.path(), model).ok()?;
         Some(Place { upstream: &self.upstream, base: self.endpoints.base(), path })
     }
+
+    fn count_tokens<'a>(
+        &'a self,
+        request: Outgoing<'a, v1::ChatInput>,
+    ) -> BoxFuture<'a, Result<Answer, Error>> {
+        Box::pin(async move {
+            if let Some(responses) = &self.responses
+                && let Some(counted) = responses.count(self.door(), &request).await
+            {
+                return counted;
+            }
+            estimate::count_tokens(request.payload.view()?, request.model)
+        })
+    }
 }
 
+#[cfg(test)]
+mod quirks;
 #[cfg(test)]
 mod tests;

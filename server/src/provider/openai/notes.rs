@@ -25,16 +25,24 @@ struct Token {
 /// Reads log probabilities. None if there are none, or in a shape of another API.
 pub(super) fn logprobs(json: &RawValue) -> Option<Vec<TokenLogprob>> {
     let lists: Lists = serde_json::from_str::<Option<Lists>>(json.get()).ok()??;
-    let tokens = [lists.content, lists.refusal].into_iter().flatten().flatten();
-    let list: Vec<TokenLogprob> = tokens
-        .map(|token| TokenLogprob {
-            token: token.token,
-            logprob: token.logprob.unwrap_or_default(),
-            token_bytes: token.bytes.unwrap_or_default().into(),
-            top: token.top_logprobs.into_iter().flatten().map(top).collect(),
-        })
-        .collect();
+    let list: Vec<TokenLogprob> =
+        [lists.content, lists.refusal].into_iter().flatten().flatten().map(logprob).collect();
     (!list.is_empty()).then_some(list)
+}
+
+/// Reads a plain list of log probabilities, as the Responses API has it. Empty if it is none.
+pub(super) fn logprob_list(json: &str) -> Vec<TokenLogprob> {
+    let list: Option<Vec<Token>> = serde_json::from_str(json).unwrap_or_default();
+    list.into_iter().flatten().map(logprob).collect()
+}
+
+fn logprob(token: Token) -> TokenLogprob {
+    TokenLogprob {
+        token: token.token,
+        logprob: token.logprob.unwrap_or_default(),
+        token_bytes: token.bytes.unwrap_or_default().into(),
+        top: token.top_logprobs.into_iter().flatten().map(top).collect(),
+    }
 }
 
 fn top(token: Token) -> TopLogprob {

@@ -4,11 +4,11 @@ use tollgate_api::v1::{ChatInput, Sampling, output_format::Kind as Format};
 
 use super::{
     message::{self, To},
-    refused, tools,
+    tools,
     translate::{self, Built, Lost, finite, json},
     write::{self, Object},
 };
-use crate::provider::{Error, Outgoing, vendors::Vendor};
+use crate::provider::{Error, Outgoing, refused, vendors::Vendor};
 
 /// What no patch may touch: who answers, what is asked, streaming, and how many and how long the answers are.
 const PROTECTED: [&str; 7] =
@@ -24,7 +24,7 @@ pub(super) fn build(
     vendor: &Vendor,
 ) -> Result<Built, Error> {
     let mut lost = Lost::new(outgoing.strict);
-    let input = &*refused::without(input, vendor, &mut lost)?;
+    let input = &*refused::without(input, vendor.refuses, &mut lost)?;
     let mut text = String::with_capacity(1024);
     let mut body = Object::begin(&mut text);
     body.string("model", outgoing.model);
@@ -153,7 +153,13 @@ fn reasoning(body: &mut Object<'_>, input: &ChatInput, lost: &mut Lost) -> Resul
     Ok(())
 }
 
-fn service(body: &mut Object<'_>, input: &ChatInput, vendor: &Vendor, lost: &mut Lost) -> Result<(), Error> {
+/// Writes who asks, at what class of service, and what is kept.
+pub(super) fn service(
+    body: &mut Object<'_>,
+    input: &ChatInput,
+    vendor: &Vendor,
+    lost: &mut Lost,
+) -> Result<(), Error> {
     body.text("service_tier", &input.service_tier);
     if !vendor.end_user.is_empty() {
         body.text(vendor.end_user, &input.end_user_id);

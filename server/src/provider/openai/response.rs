@@ -8,9 +8,9 @@ use tollgate_api::v1::{ChatInput, StreamEnd, StreamStart, Usage};
 use super::{
     choice::{Shared, State},
     chunk::Chunk,
-    express::{Progress, is_done, stray},
+    express::{Progress, is_done},
     json::says_something,
-    refusal::{self, not_json},
+    refusal::{self, not_json, stray},
     usage,
 };
 use crate::{

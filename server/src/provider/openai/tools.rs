@@ -1,7 +1,7 @@
 //! The contract's tools and tool choice in OpenAI's JSON.
 
 use tollgate_api::v1::{
-    ChatInput, CustomTool, FunctionTool, Tool, UpstreamTool, tool::Kind, tool_choice::Mode,
+    ChatInput, CustomTool, FunctionTool, Tool, ToolChoice, UpstreamTool, tool::Kind, tool_choice::Mode,
 };
 
 use super::{
@@ -22,15 +22,8 @@ pub(super) fn write(
     vendor: &Vendor,
     lost: &mut Lost,
 ) -> Result<(), Error> {
-    let names: &[String] = input.tool_choice.as_ref().map_or(&[], |choice| &choice.tool_names);
-    let mut all = input.tools.iter().map(name);
-    if let Some((at, name)) =
-        names.iter().enumerate().find(|(_, name)| !all.clone().any(|known| known == *name))
-    {
-        let field = format!("input.tool_choice.tool_names[{at}]");
-        return Err(CallerError::invalid(field, format!("there is no tool `{name}` in `input.tools`")).into());
-    }
-    if all.next().is_some() {
+    let names = chosen(input)?;
+    if !input.tools.is_empty() {
         let mut list = body.list("tools");
         for (index, tool) in input.tools.iter().enumerate() {
             let shown = vendor.native || names.is_empty() || names.iter().any(|one| one == name(tool));
@@ -45,7 +38,20 @@ pub(super) fn write(
     Ok(())
 }
 
-fn name(tool: &Tool) -> &str {
+/// Returns the names of the tools that alone may be called; none if all may.
+pub(super) fn chosen(input: &ChatInput) -> Result<&[String], Error> {
+    let names: &[String] = input.tool_choice.as_ref().map_or(&[], |choice| &choice.tool_names);
+    let all = input.tools.iter().map(name);
+    match names.iter().enumerate().find(|(_, name)| !all.clone().any(|known| known == *name)) {
+        None => Ok(names),
+        Some((at, name)) => {
+            let field = format!("input.tool_choice.tool_names[{at}]");
+            Err(CallerError::invalid(field, format!("there is no tool `{name}` in `input.tools`")).into())
+        }
+    }
+}
+
+pub(super) fn name(tool: &Tool) -> &str {
     match &tool.kind {
         Some(Kind::Function(function)) => &function.name,
         Some(Kind::Custom(custom)) => &custom.name,
@@ -111,7 +117,7 @@ fn custom_tool(list: &mut List<'_>, custom: &CustomTool) {
     tool.end();
 }
 
-fn upstream_tool(list: &mut List<'_>, upstream: &UpstreamTool, field: &str) -> Result<(), Error> {
+pub(super) fn upstream_tool(list: &mut List<'_>, upstream: &UpstreamTool, field: &str) -> Result<(), Error> {
     let config = match upstream.config_json.is_empty() {
         true => Members::default(),
         false => serde_json::from_str(&upstream.config_json).map_err(|_| {
@@ -128,13 +134,18 @@ fn upstream_tool(list: &mut List<'_>, upstream: &UpstreamTool, field: &str) -> R
     Ok(())
 }
 
-fn choice(body: &mut Object<'_>, input: &ChatInput, names: &[String], vendor: &Vendor) {
-    let Some(choice) = &input.tool_choice else { return };
-    let mode = match choice.mode() {
+/// Returns OpenAI's word for whether tools are called.
+pub(super) fn mode(choice: &ToolChoice) -> &'static str {
+    match choice.mode() {
         Mode::Unspecified | Mode::Auto => "auto",
         Mode::None => "none",
-        Mode::Required => vendor.required,
-    };
+        Mode::Required => "required",
+    }
+}
+
+fn choice(body: &mut Object<'_>, input: &ChatInput, names: &[String], vendor: &Vendor) {
+    let Some(choice) = &input.tool_choice else { return };
+    let mode = if choice.mode() == Mode::Required { vendor.required } else { mode(choice) };
     match names {
         [one] if choice.mode() == Mode::Required => {
             let mut written = body.object("tool_choice");

@@ -11,7 +11,7 @@ use crate::provider::{
 
 /// How the vectors of an answer are written, and what they are for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(in crate::provider) enum Form {
     /// Numbers, or base64 of little-endian 32-bit floats.
     Floats,
     /// Signed bytes, which the caller wants as floats.
@@ -45,7 +45,7 @@ pub(super) fn ask(body: &mut Object<'_>, encoding: &str, vendor: &Vendor) -> Res
 }
 
 /// Reads a vector; None if it is not in that form.
-pub(super) fn read(json: &str, form: Form) -> Option<Vector> {
+pub(in crate::provider) fn read(json: &str, form: Form) -> Option<Vector> {
     let bytes = match json.starts_with('"') {
         true => Some(STANDARD.decode(serde_json::from_str::<Text<'_>>(json).ok()?.0.as_bytes()).ok()?),
         false => None,

@@ -3,7 +3,7 @@
 //! Addresses are those of the vendors' own documentation; an empty one differs by account or machine and must be
 //! configured.
 
-use super::{Documents, Embeddings, Forms, Vendor};
+use super::{Documents, Embeddings, Forms, ResponsesApi, Vendor};
 
 /// OpenAI itself, and whatever is configured with `dialect: openai`.
 pub const OPENAI: Vendor = Vendor {
@@ -30,6 +30,8 @@ pub const OPENAI: Vendor = Vendor {
         dimensions: "dimensions",
         input_type: false,
     },
+    completions: true,
+    responses: Some(ResponsesApi { counts: true, encrypted_reasoning: true }),
 };
 
 /// A server of the dialect of which nothing else is known.
@@ -42,8 +44,15 @@ pub const COMPATIBLE: Vendor = Vendor {
     end_user: "user",
     open_sampling: true,
     embeddings: Embeddings { floats: "float", ..OPENAI.embeddings },
+    responses: None,
     ..OPENAI
 };
+
+/// A Responses API that counts no tokens and keeps its reasoning to itself.
+const RESPONSES: Option<ResponsesApi> = Some(ResponsesApi { counts: false, encrypted_reasoning: false });
+/// A Responses API that gives out the state of its reasoning.
+const RESPONSES_WITH_STATE: Option<ResponsesApi> =
+    Some(ResponsesApi { counts: false, encrypted_reasoning: true });
 
 const fn vendor(name: &'static str, base_url: &'static str, key_env: &'static str) -> Vendor {
     Vendor { name, base_url, key_env, ..COMPATIBLE }
@@ -97,15 +106,22 @@ pub const VENDORS: &[Vendor] = &[
     },
     vendor("crusoe", "https://api.inference.crusoecloud.com/v1", "CRUSOE_API_KEY"),
     vendor("deepinfra", "https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
-    Vendor { open_sampling: false, ..vendor("deepseek", "https://api.deepseek.com", "DEEPSEEK_API_KEY") },
+    Vendor {
+        open_sampling: false,
+        completions: false,
+        responses: RESPONSES,
+        ..vendor("deepseek", "https://api.deepseek.com", "DEEPSEEK_API_KEY")
+    },
     vendor("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     // It answers 400 to `logprobs`, `logit_bias`, names of speakers and more than one choice.
     Vendor {
         open_sampling: false,
         refuses: &["choice_count", "logit_bias", "logprobs", "message_name"],
+        completions: false,
+        responses: RESPONSES,
         ..vendor("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY")
     },
-    vendor("huggingface", "https://router.huggingface.co/v1", "HF_TOKEN"),
+    Vendor { completions: false, ..vendor("huggingface", "https://router.huggingface.co/v1", "HF_TOKEN") },
     vendor("hyperbolic", "https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY"),
     vendor("lambda", "https://api.lambda.ai/v1", "LAMBDA_API_KEY"),
     vendor("minimax", "https://api.minimax.io/v1", "MINIMAX_API_KEY"),
@@ -115,7 +131,10 @@ pub const VENDORS: &[Vendor] = &[
     vendor("novita", "https://api.novita.ai/v3/openai", "NOVITA_API_KEY"),
     vendor("nscale", "https://inference.api.nscale.com/v1", "NSCALE_SERVICE_TOKEN"),
     vendor("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
-    vendor("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    Vendor {
+        responses: RESPONSES_WITH_STATE,
+        ..vendor("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY")
+    },
     PERPLEXITY,
     vendor("sambanova", "https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY"),
     vendor("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
@@ -130,6 +149,7 @@ pub const VENDORS: &[Vendor] = &[
     Vendor {
         open_sampling: false,
         max_tokens: "max_completion_tokens",
+        responses: RESPONSES_WITH_STATE,
         ..vendor("xai", "https://api.x.ai/v1", "XAI_API_KEY")
     },
     vendor("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
@@ -165,6 +185,7 @@ const MISTRAL: Vendor = Vendor {
         dimensions: "output_dimension",
         input_type: false,
     },
+    completions: false,
     ..vendor("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY")
 };
 
@@ -176,6 +197,7 @@ const PERPLEXITY: Vendor = Vendor {
     documents: Documents::FileUrl,
     think_tags: true,
     embeddings: Embeddings { floats: "base64_int8", forms: Forms::EncodingFormat, ..COMPATIBLE.embeddings },
+    completions: false,
     ..vendor("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY")
 };
 

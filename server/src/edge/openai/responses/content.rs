@@ -1,12 +1,13 @@
 //! Content parts of items to parts of messages.
 
-use tollgate_api::v1::{Continuity, Extension, Media, Part, media, part};
+use tollgate_api::v1::{Extension, Media, Part, media, part};
 
-use super::items::VENDOR;
 use crate::{
     edge::{
-        continuity as tokens,
-        openai::chat_messages::{breakpoint, data_url, decode, image_at, sound},
+        openai::{
+            chat_messages::{breakpoint, data_url, decode, image_at, sound},
+            tokens::{VENDOR, take_extra},
+        },
         rest::node::{Node, Object},
     },
     error::Error,
@@ -29,9 +30,8 @@ pub(super) fn parse(node: &Node<'_>) -> Result<Vec<Part>, Error> {
 fn part(node: &Node<'_>) -> Result<Part, Error> {
     let mut object = node.object()?;
     let kind = object.need("type")?.text()?;
-    let cache_breakpoint =
-        object.take("prompt_cache_breakpoint").map(|node| breakpoint(&node)).transpose()?.flatten();
-    let continuity = continuity(&mut object)?;
+    let cache_breakpoint = breakpoint(&mut object)?;
+    let continuity = take_extra(&mut object)?;
     let kind = match kind.as_str() {
         "input_text" | "output_text" | "text" => part::Kind::Text(object.need("text")?.text()?),
         "refusal" => part::Kind::Refusal(object.need("refusal")?.text()?),
@@ -45,18 +45,6 @@ fn part(node: &Node<'_>) -> Result<Part, Error> {
         }),
     };
     Ok(Part { cache_breakpoint, continuity, ..of(kind) })
-}
-
-/// Takes the token that an answer of ours carried in `extra_content.tollgate.continuity`: this dialect has a place for
-/// one with reasoning only, and some providers sign text and calls too.
-///
-/// # Errors
-/// `INVALID_REQUEST` with the path of what does not fit.
-pub(super) fn continuity(object: &mut Object<'_>) -> Result<Option<Continuity>, Error> {
-    let Some(extra) = object.take("extra_content") else { return Ok(None) };
-    let Some(ours) = extra.object()?.take("tollgate") else { return Ok(None) };
-    let token = ours.object()?.text("continuity")?;
-    Ok(token.filter(|token| tokens::is_marked(token)).map(|token| tokens::decode(&token, VENDOR)))
 }
 
 fn image(object: &mut Object<'_>) -> Result<Media, Error> {

@@ -9,7 +9,7 @@ use super::{
     output::{Content, Item, Kind},
     shapes::{Piece, annotation},
 };
-use crate::edge::{continuity, openai::shapes::Logprob};
+use crate::edge::openai::shapes::Logprob;
 
 /// The items so far.
 #[derive(Debug)]
@@ -52,8 +52,8 @@ impl Output {
         }
         self.finish("completed", frames);
         match Kind::of(initial) {
-            Some(Kind::Reasoning { text, summarized, encrypted }) => {
-                let kind = Kind::Reasoning { text: String::new(), summarized, encrypted };
+            Some(Kind::Reasoning { text, summarized, redacted, token }) => {
+                let kind = Kind::Reasoning { text: String::new(), summarized, redacted, token };
                 self.open_item(start.part, kind, frames);
                 self.thought(start.part, &text, frames);
             }
@@ -146,7 +146,7 @@ impl Output {
     pub(super) fn part_end(&mut self, end: &PartEnd, frames: &mut Frames) {
         self.note(end.annotations.iter().filter_map(annotation).collect(), frames);
         let Some((_, item)) = self.growing(end.part, 0) else { return };
-        let told = end.continuity.as_ref().map(continuity::encode);
+        let told = end.continuity.clone();
         let alone = match &mut item.kind {
             Kind::Message(contents) => {
                 if let Some(content) = contents.last_mut() {
@@ -158,8 +158,8 @@ impl Output {
                 *token = told.or(token.take());
                 false
             }
-            Kind::Reasoning { encrypted, .. } => {
-                *encrypted = encrypted.take().or(told);
+            Kind::Reasoning { token, .. } => {
+                *token = told.or(token.take());
                 true
             }
             Kind::Image { .. } | Kind::Theirs(_) => true,

@@ -9,15 +9,11 @@ use super::content::{self, of};
 use crate::{
     edge::{
         continuity,
+        openai::tokens::{self, VENDOR},
         rest::node::{Node, Object},
     },
     error::Error,
 };
-
-/// The dialect's vendor: whose tokens those without a mark of ours are.
-pub(super) const VENDOR: &str = "openai";
-/// How the provider of a token begins that is a thought which its provider shows in no other form.
-pub(super) const REDACTED: &str = "redacted.";
 
 /// Reads the items.
 ///
@@ -81,7 +77,7 @@ fn call(object: &mut Object<'_>, input: tool_call::Input) -> Result<(Role, Vec<P
         input: Some(input),
         executed_upstream: false,
     };
-    let continuity = content::continuity(object)?;
+    let continuity = tokens::take_extra(object)?;
     Ok((Role::Assistant, vec![Part { continuity, ..of(part::Kind::ToolCall(call)) }]))
 }
 
@@ -91,8 +87,7 @@ fn reasoning(node: &Node<'_>, object: &mut Object<'_>) -> Result<Option<Part>, E
     let summary = texts(object, "summary")?;
     let said = texts(object, "content")?;
     let summarized = said.is_empty();
-    let mut thought =
-        Thought { text: if summarized { summary } else { said }, summarized, ..Thought::default() };
+    let thought = Thought { text: if summarized { summary } else { said }, summarized, ..Thought::default() };
     let token = match object.text("encrypted_content")?.filter(|token| !token.is_empty()) {
         Some(token) if continuity::is_marked(&token) => Some(continuity::decode(&token, VENDOR)),
         Some(_) => {
@@ -100,15 +95,9 @@ fn reasoning(node: &Node<'_>, object: &mut Object<'_>) -> Result<Option<Part>, E
         }
         None => None,
     };
-    let continuity = match token {
-        Some(token) if token.provider.starts_with(REDACTED) => {
-            thought.redacted = token.token;
-            None
-        }
-        token => token,
-    };
-    let empty = thought.text.is_empty() && thought.redacted.is_empty() && continuity.is_none();
-    Ok((!empty).then(|| Part { continuity, ..of(part::Kind::Thought(thought)) }))
+    let part = tokens::with_token(thought, token);
+    let empty = matches!(&part.kind, Some(part::Kind::Thought(thought)) if *thought == Thought { summarized, ..Thought::default() });
+    Ok((!empty || part.continuity.is_some()).then_some(part))
 }
 
 /// Joins the texts of a list of `{"type":…,"text":…}`, a paragraph each.

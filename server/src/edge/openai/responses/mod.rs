@@ -27,59 +27,53 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::request::Parts;
 use serde::Serialize;
+use tollgate_api::v1::CompleteResponse;
+use uuid::Uuid;
 
 pub use parse::parse;
 
 use self::{request::Repeated, stream::Events};
 use super::{
-    Shared, error,
-    serve::{self, Read},
+    error,
+    serve::{self, Endpoint, Read},
 };
 use crate::{
     call::{Item, Operation, Payload, Reply, Surface},
     edge::{
         Edge,
-        rest::{self, head::Head},
+        rest::{self, head::Head, whole},
     },
     error::{Error, Reason},
 };
 
-/// Answers a request for a response, whole or as a stream.
-pub(super) async fn create(State(shared): State<Shared>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let mut head = Head::of(&parts);
-    let answered = answer(&shared, &parts, body, &mut head).await;
-    answered.unwrap_or_else(|failed| error::respond(&head, &failed))
-}
+/// The endpoint. What it keeps of a request is what an answer repeats.
+pub(super) struct Responses;
 
-async fn answer(shared: &Shared, request: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {
-    let kind = (Surface::OpenAiResponses, Operation::Chat);
-    let (reply, kept) = serve::run(&shared.edge, (request, body), head, kind, read).await?;
-    if kept.streamed {
-        let events = Events::new(reply.id, kept.repeated);
-        return Ok(rest::streaming(&shared.edge, &shared.readers, head, reply, events));
+impl Endpoint for Responses {
+    const SURFACE: Surface = Surface::OpenAiResponses;
+    type Kept = Repeated;
+    type Stream = Events;
+
+    fn read(body: Bytes) -> Result<Read<Repeated>, Error> {
+        let mut scanned = request::scan(&body)?;
+        let asked = std::mem::take(&mut scanned.asked);
+        let repeated = std::mem::take(&mut scanned.repeated);
+        // What another provider gave must not reach this dialect's own servers as if it were theirs.
+        let payload = if output::is_ours(&body) {
+            Payload::typed(parse(&body)?)
+        } else {
+            Payload::raw(scanned.into_raw(body), parse)
+        };
+        Ok((asked, payload, repeated))
     }
-    let call = reply.id.simple().to_string();
-    serve::whole(head, reply, |answer| response::write(answer, &call, &kept.repeated)).await
-}
 
-/// What the answer needs of its request.
-struct Kept {
-    streamed: bool,
-    repeated: Repeated,
-}
+    fn stream(call_id: Uuid, repeated: Repeated) -> Events {
+        Events::new(call_id, repeated)
+    }
 
-fn read(body: Bytes) -> Result<Read<Kept>, Error> {
-    let mut scanned = request::scan(&body)?;
-    let asked = std::mem::take(&mut scanned.asked);
-    let kept = Kept { streamed: asked.streamed, repeated: std::mem::take(&mut scanned.repeated) };
-    // What another provider gave must not reach this dialect's own servers as if it were theirs.
-    let payload = if output::is_ours(&body) {
-        Payload::typed(parse(&body)?)
-    } else {
-        Payload::raw(scanned.into_raw(body), parse)
-    };
-    Ok((asked, payload, kept))
+    fn write(answer: &CompleteResponse, repeated: &Repeated) -> Result<Vec<u8>, Error> {
+        response::write(answer, &answer.id.replace('-', ""), repeated)
+    }
 }
 
 /// Answers how many tokens a request would be.
@@ -92,13 +86,13 @@ pub(super) async fn count(State(edge): State<Edge>, request: Request) -> Respons
 
 async fn counted(edge: &Edge, request: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {
     let kind = (Surface::OpenAiResponses, Operation::CountTokens);
-    let (mut reply, _) = serve::run(edge, (request, body), head, kind, read_prompt).await?;
+    let (mut reply, _, ()) = serve::run(edge, (request, body), head, kind, read_prompt).await?;
     let headers = head.of_reply(&reply);
-    Ok(serve::json(headers, input_tokens(&mut reply).await?))
+    Ok(whole::json(headers, input_tokens(&mut reply).await?))
 }
 
 fn read_prompt(body: Bytes) -> Result<Read<()>, Error> {
-    let (mut asked, payload, _) = read(body)?;
+    let (mut asked, payload, _) = Responses::read(body)?;
     asked.streamed = false;
     Ok((asked, payload, ()))
 }

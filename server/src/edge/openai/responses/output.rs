@@ -1,13 +1,11 @@
 //! The items of `output`: what the parts of an answer are in this dialect. Texts and refusals that stand together are
 //! the contents of one message; a thought, a call and an image are an item each.
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 use tollgate_api::v1::{Continuity, Extension, Media, Part, TokenLogprob, media, part, tool_call};
 
-use super::{
-    items::REDACTED,
-    shapes::{Note, annotation},
-};
+use super::shapes::{Note, annotation};
 use crate::edge::continuity;
 
 /// One item, as far as it is told.
@@ -23,9 +21,9 @@ pub(super) enum Kind {
     /// Text and refusals for the reader.
     Message(Vec<Content>),
     /// A thought, or what is shown of it.
-    Reasoning { text: String, summarized: bool, encrypted: Option<String> },
+    Reasoning { text: String, summarized: bool, redacted: Bytes, token: Option<Continuity> },
     /// A call of a tool of the caller.
-    Call { call_id: String, name: String, input: String, custom: bool, token: Option<String> },
+    Call { call_id: String, name: String, input: String, custom: bool, token: Option<Continuity> },
     /// An image that the model made.
     Image { mime_type: String, data: Vec<u8> },
     /// An item of OpenAI's own, as it came.
@@ -39,7 +37,7 @@ pub(super) struct Content {
     pub(super) refusal: bool,
     pub(super) notes: Vec<Note>,
     pub(super) logprobs: Vec<TokenLogprob>,
-    pub(super) token: Option<String>,
+    pub(super) token: Option<Continuity>,
 }
 
 impl Content {
@@ -51,7 +49,7 @@ impl Content {
             _ => return None,
         };
         let notes = part.annotations.iter().filter_map(annotation).collect();
-        let token = part.continuity.as_ref().map(continuity::encode);
+        let token = part.continuity.clone();
         Some(Self { text, refusal, notes, logprobs: Vec::new(), token })
     }
 
@@ -64,12 +62,12 @@ impl Content {
 impl Kind {
     /// Makes the item that a part is; none for what is no item of its own or is not for the caller.
     pub(super) fn of(part: &Part) -> Option<Self> {
-        let token = || part.continuity.as_ref().map(continuity::encode);
         match part.kind.as_ref()? {
             part::Kind::Thought(thought) => Some(Self::Reasoning {
                 text: thought.text.clone(),
                 summarized: thought.summarized,
-                encrypted: redacted(&thought.redacted, part.continuity.as_ref()).or_else(token),
+                redacted: thought.redacted.clone(),
+                token: part.continuity.clone(),
             }),
             part::Kind::ToolCall(call) if !call.executed_upstream => {
                 let (input, custom) = match &call.input {
@@ -78,7 +76,7 @@ impl Kind {
                     None => (String::new(), false),
                 };
                 let (call_id, name) = (call.id.clone(), call.name.clone());
-                Some(Self::Call { call_id, name, input, custom, token: token() })
+                Some(Self::Call { call_id, name, input, custom, token: part.continuity.clone() })
             }
             part::Kind::Media(media) => image(media),
             part::Kind::Extension(extension) => theirs(extension),
@@ -136,13 +134,6 @@ impl Item {
 /// Tells whether a body speaks of an item of ours that no vendor would know: a thought that another provider gave.
 pub(super) fn is_ours(body: &[u8]) -> bool {
     continuity::is_in(body) || memchr::memmem::find(body, b"\"rs_tg").is_some()
-}
-
-/// Writes a thought that its provider shows in encrypted form only, so that it is known again.
-pub(super) fn redacted(bytes: &bytes::Bytes, from: Option<&Continuity>) -> Option<String> {
-    let provider = from.map_or("", |token| token.provider.as_str());
-    let token = Continuity { provider: format!("{REDACTED}{provider}"), token: bytes.clone() };
-    (!bytes.is_empty()).then(|| continuity::encode(&token))
 }
 
 fn image(media: &Media) -> Option<Kind> {

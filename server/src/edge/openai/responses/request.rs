@@ -79,7 +79,7 @@ const REPEATED: [(&str, &str); 15] = [
 
 /// What an answer repeats of its request: names and values, as they were sent.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Repeated(pub(super) Vec<(&'static str, Box<RawValue>)>);
+pub(in crate::edge::openai) struct Repeated(pub(super) Vec<(&'static str, Box<RawValue>)>);
 
 /// What the scan found.
 #[derive(Debug)]

@@ -6,7 +6,10 @@ use serde_json::value::RawValue;
 use tollgate_api::v1::{self, annotation::Kind as Noted};
 
 use super::output::{Content, Item, Kind};
-use crate::edge::openai::shapes::Logprob;
+use crate::edge::openai::{
+    shapes::Logprob,
+    tokens::{Extra, thought_token},
+};
 
 /// An annotation of a text, in JSON.
 pub(super) type Note = Box<RawValue>;
@@ -34,7 +37,7 @@ pub(super) enum Ours<'a> {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         content: Vec<Piece<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        encrypted_content: Option<&'a str>,
+        encrypted_content: Option<String>,
     },
     FunctionCall {
         id: &'a str,
@@ -43,7 +46,7 @@ pub(super) enum Ours<'a> {
         call_id: &'a str,
         name: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
-        extra_content: Option<Extra<'a>>,
+        extra_content: Option<Extra>,
     },
     CustomToolCall {
         id: &'a str,
@@ -52,7 +55,7 @@ pub(super) enum Ours<'a> {
         input: &'a str,
         name: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
-        extra_content: Option<Extra<'a>>,
+        extra_content: Option<Extra>,
     },
     ImageGenerationCall {
         id: &'a str,
@@ -71,7 +74,7 @@ pub(super) enum Piece<'a> {
         logprobs: Vec<Logprob<'a>>,
         text: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
-        extra_content: Option<Extra<'a>>,
+        extra_content: Option<Extra>,
     },
     Refusal {
         refusal: &'a str,
@@ -82,23 +85,6 @@ pub(super) enum Piece<'a> {
     ReasoningText {
         text: &'a str,
     },
-}
-
-/// The token of a part for which the dialect has no place.
-#[derive(Serialize)]
-pub(super) struct Extra<'a> {
-    tollgate: Kept<'a>,
-}
-
-#[derive(Serialize)]
-struct Kept<'a> {
-    continuity: &'a str,
-}
-
-impl<'a> Extra<'a> {
-    fn of(token: Option<&'a String>) -> Option<Self> {
-        token.map(|continuity| Self { tollgate: Kept { continuity } })
-    }
 }
 
 impl<'a> Piece<'a> {
@@ -129,12 +115,13 @@ impl<'a> Shown<'a> {
                 let content = contents.iter().map(Piece::of).collect();
                 Ours::Message { id, status, role: "assistant", content }
             }
-            Kind::Reasoning { text, summarized, encrypted } => {
+            Kind::Reasoning { text, summarized, redacted, token } => {
                 let said =
                     || (!text.is_empty()).then(|| Piece::thought(text, *summarized)).into_iter().collect();
                 let (summary, content) =
                     if *summarized { (said(), Vec::new()) } else { (Vec::new(), said()) };
-                Ours::Reasoning { id, summary, content, encrypted_content: encrypted.as_deref() }
+                let encrypted_content = thought_token(redacted, token.as_ref());
+                Ours::Reasoning { id, summary, content, encrypted_content }
             }
             Kind::Call { call_id, name, input, custom, token } => {
                 let extra_content = Extra::of(token.as_ref());

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The state of one stream.
-pub(super) struct Events {
+pub(in crate::edge::openai) struct Events {
     created: i64,
     model: String,
     service_tier: String,

@@ -183,6 +183,17 @@ fn thoughts_calls_and_text_keep_their_order_and_their_tokens() {
 }
 
 #[test]
+fn a_hidden_thought_says_whose_it_is() {
+    let hidden = Thought { redacted: b"x".to_vec().into(), ..Thought::default() };
+    let told = streamed(answer(
+        vec![start(0, part::Kind::Thought(hidden)), end(0, Some("sig"))],
+        FinishReason::Stop,
+    ));
+    let output = &told[told.len() - 1]["response"]["output"];
+    assert_eq!(output[0]["encrypted_content"], "tollgate.redacted.gem.eA");
+}
+
+#[test]
 fn images_and_items_of_openais_own_are_items_and_other_vendors_blocks_are_not() {
     let theirs = |kind: &str| {
         let json = format!(r#"{{"type":"{kind}","id":"x"}}"#);

@@ -1,14 +1,14 @@
-//! Parameters that a vendor is known to refuse the whole call for: left out with a warning, by the data of its row.
+//! Parameters that a vendor has not, or refuses the whole call for: left out with a warning, by a list of names.
 
 use std::borrow::Cow;
 
 use tollgate_api::v1::ChatInput;
 
-use crate::provider::{Error, translate::Lost, vendors::Vendor};
+use super::{Error, translate::Lost};
 
 /// A field that can be taken out of a request.
 struct Field {
-    /// Its name in `Vendor::refuses`.
+    /// Its name in the list, as in `Vendor::refuses`.
     name: &'static str,
     /// Its path, for the warning.
     path: &'static str,
@@ -47,6 +47,8 @@ macro_rules! direct {
 static FIELDS: &[Field] = &[
     sampling!(frequency_penalty, is_some),
     sampling!(presence_penalty, is_some),
+    sampling!(min_p, is_some),
+    sampling!(repetition_penalty, is_some),
     Field {
         name: "logit_bias",
         path: "input.sampling.logit_bias",
@@ -61,7 +63,9 @@ static FIELDS: &[Field] = &[
     direct!(choice_count, |input| input.choice_count.is_some_and(|count| count > 1)),
     direct!(logprobs, |input| input.logprobs.is_some()),
     direct!(metadata, |input| !input.metadata.is_empty()),
-    direct!(output_modalities, |input| !input.output_modalities.is_empty()),
+    direct!(end_user_id, |input| !input.end_user_id.is_empty()),
+    direct!(output_modalities, |input| input.output_modalities.iter().any(|one| one != "text")),
+    direct!(prediction, |input| !input.prediction.is_empty()),
     direct!(prompt_cache, |input| input.prompt_cache.is_some()),
     direct!(service_tier, |input| !input.service_tier.is_empty()),
     direct!(store, |input| input.store.is_some()),
@@ -87,19 +91,19 @@ static FIELDS: &[Field] = &[
     },
 ];
 
-/// Takes out of a request what the vendor refuses. Copies it only if there is something to take out.
+/// Takes out of a request what is in the list. Copies it only if there is something to take out.
 ///
 /// # Errors
 /// `Unsupported` if the caller wants that instead of a warning.
-pub(super) fn without<'a>(
+pub(in crate::provider) fn without<'a>(
     input: &'a ChatInput,
-    vendor: &Vendor,
+    names: &[&str],
     lost: &mut Lost,
 ) -> Result<Cow<'a, ChatInput>, Error> {
     let mut input = Cow::Borrowed(input);
-    for field in FIELDS.iter().filter(|field| vendor.refuses.contains(&field.name)) {
+    for field in FIELDS.iter().filter(|field| names.contains(&field.name)) {
         if (field.is_set)(&input) {
-            lost.parameter(field.path, "the provider refuses calls that have it")?;
+            lost.parameter(field.path, "the provider does not take it")?;
             (field.clear)(input.to_mut());
         }
     }
@@ -132,13 +136,13 @@ mod tests {
             ..ChatInput::default()
         };
         let mut lost = Lost::new(false);
-        let sent = without(&input, find("groq").unwrap(), &mut lost).unwrap();
+        let sent = without(&input, find("groq").unwrap().refuses, &mut lost).unwrap();
         let fields: Vec<&str> = lost.warnings.iter().map(|warning| warning.field.as_str()).collect();
         assert_eq!(fields, ["input.logprobs", "input.messages.name"]);
         assert!(sent.logprobs.is_none() && sent.messages[0].name.is_empty() && sent.choice_count.is_some());
-        let refused = without(&input, find("cerebras").unwrap(), &mut Lost::new(true)).unwrap_err();
+        let refused = without(&input, find("cerebras").unwrap().refuses, &mut Lost::new(true)).unwrap_err();
         assert_eq!(refused.field.as_deref(), Some("input.sampling.presence_penalty"));
-        let untouched = without(&input, find("together").unwrap(), &mut Lost::new(true)).unwrap();
+        let untouched = without(&input, find("together").unwrap().refuses, &mut Lost::new(true)).unwrap();
         assert!(matches!(untouched, Cow::Borrowed(_)));
     }
 }
