@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::HashMap, sync::LazyLock, thread};
 use serde::Deserialize;
 use tollgate_api::v1::{self, usage::Source};
 
-use self::rates::{Prices, billed, count, units};
+use self::rates::{Prices, count, units};
 use crate::call::{PROVIDERS_OWN_PRICE, Target};
 
 /// The catalog of `data/build_catalog.py`. It has no escaped strings, so that rows borrow from it.
@@ -173,10 +173,10 @@ impl Catalog {
         }
         let facts = self.row(target, model)?;
         let beside = units(&facts.units, usage);
-        let tokens = facts.prices_at(count(billed(usage).0), &usage.service_tier).amount(usage);
+        let tokens = facts.prices_at(count(usage.input_tokens), &usage.service_tier).amount(usage);
         // Where all that is billed comes by the piece, there may be no tokens at all, or none with a price.
         let by_the_piece =
-            facts.prices.input.is_none() && facts.prices.output.is_none() || billed(usage) == (None, None);
+            facts.prices.input.is_none() && facts.prices.output.is_none() || usage.input_tokens.is_none() && usage.output_tokens.is_none();
         let all_known = by_the_piece && beside.priced > 0 && beside.unpriced == 0;
         let tokens = tokens.or(all_known.then_some(0))?;
         Some((tokens.saturating_add(beside.amount), self.version()))

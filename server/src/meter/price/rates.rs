@@ -48,18 +48,24 @@ impl Prices {
     /// Prices a usage in nano-USD, rounded half up once, over the whole sum. `None` if it has tokens of a kind
     /// without a price, or no counts at all.
     pub(super) fn amount(&self, usage: &v1::Usage) -> Option<i64> {
-        let (input, output) = billed(usage);
-        if input.is_none() && output.is_none() {
+        if usage.input_tokens.is_none() && usage.output_tokens.is_none() {
             return None;
         }
-        let total = self.input_amount(usage, count(input))?;
-        let total = total.checked_add(self.output_amount(usage, count(output))?)?;
+        let input = match billed(usage, "billed_input_tokens") {
+            Some(tokens) => times(tokens, self.input),
+            None => self.input_amount(usage),
+        };
+        let output = match billed(usage, "billed_output_tokens") {
+            Some(tokens) => times(tokens, self.output),
+            None => self.output_amount(usage),
+        };
+        let total = input?.checked_add(output?)?;
         i64::try_from(total.checked_add(TOKENS_PER_RATE / 2)?.div_euclid(TOKENS_PER_RATE)).ok()
     }
 
     /// Input tokens include cached ones, and each token is paid for once.
-    fn input_amount(&self, usage: &v1::Usage, tokens: i64) -> Option<i128> {
-        let mut left = Left(tokens);
+    fn input_amount(&self, usage: &v1::Usage) -> Option<i128> {
+        let mut left = Left(count(usage.input_tokens));
         let mut cached = Left(left.take(count(usage.cache_read_input_tokens)));
         let written = left.take(count(usage.cache_write_input_tokens));
         let written_1h = count(usage.cache_write_by_ttl.get("1h").copied()).min(written);
@@ -84,8 +90,8 @@ impl Prices {
         Some(total + times(left.0, self.input)?)
     }
 
-    fn output_amount(&self, usage: &v1::Usage, tokens: i64) -> Option<i128> {
-        let mut left = Left(tokens);
+    fn output_amount(&self, usage: &v1::Usage) -> Option<i128> {
+        let mut left = Left(count(usage.output_tokens));
         let mut total = 0;
         for part in &usage.output_by_modality {
             let rate = match part.modality.as_str() {
@@ -116,10 +122,9 @@ impl From<Rates> for Prices {
     }
 }
 
-/// Returns the tokens that are billed. Cohere bills fewer than it counts, and tells both.
-pub(super) fn billed(usage: &v1::Usage) -> (Option<i64>, Option<i64>) {
-    let unit = |name: &str| usage.billable_units.get(name).copied();
-    (unit("billed_input_tokens").or(usage.input_tokens), unit("billed_output_tokens").or(usage.output_tokens))
+/// Returns what is paid for where a vendor bills other numbers of tokens than the model saw (Cohere).
+fn billed(usage: &v1::Usage, name: &str) -> Option<i64> {
+    usage.billable_units.get(name).map(|tokens| count(Some(*tokens)))
 }
 
 /// Things other than tokens that vendors bill, as `Usage.billable_units` names them, and the rate each is priced by.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use tollgate_api::v1::ChatInput;
+use tollgate_api::v1::{ChatInput, FinishReason};
 
 use super::{
     super::{express::is_done, refusal::stray},
@@ -24,47 +24,6 @@ use crate::{
 const MAX_ITEMS: usize = 1024;
 /// The most bytes of events that wait for their turn.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
-
-/// Members of an answer that the contract models, or that repeat the request.
-const KNOWN: [&str; 37] = [
-    "id",
-    "object",
-    "created_at",
-    "completed_at",
-    "status",
-    "background",
-    "error",
-    "incomplete_details",
-    "instructions",
-    "max_output_tokens",
-    "max_tool_calls",
-    "model",
-    "output",
-    "output_text",
-    "parallel_tool_calls",
-    "presence_penalty",
-    "frequency_penalty",
-    "previous_response_id",
-    "prompt",
-    "prompt_cache_key",
-    "prompt_cache_options",
-    "prompt_cache_retention",
-    "reasoning",
-    "safety_identifier",
-    "service_tier",
-    "store",
-    "temperature",
-    "text",
-    "tool_choice",
-    "tools",
-    "top_k",
-    "top_logprobs",
-    "top_p",
-    "truncation",
-    "usage",
-    "user",
-    "metadata",
-];
 
 /// Reads one answer. Items are told one after the other: what comes for a later one while a tool call is being told
 /// waits until that is whole.
@@ -232,15 +191,15 @@ impl Decoder {
         }
         for (name, json) in response.0.iter() {
             let silent = matches!(json, "null" | "false" | "\"\"" | "[]" | "{}");
-            if !silent && !KNOWN.contains(&name) {
+            if !silent && !event::KNOWN.contains(&name) {
                 self.composer.extension(name, json);
             }
         }
         self.note_usage(response);
         let (mut reason, word) =
-            event::finish(response).unwrap_or((tollgate_api::v1::FinishReason::Stop, "completed".to_owned()));
-        if reason == tollgate_api::v1::FinishReason::Stop && self.items.iter().any(|item| item.waiting) {
-            reason = tollgate_api::v1::FinishReason::ToolCalls;
+            event::finish(response).unwrap_or((FinishReason::Stop, "completed".to_owned()));
+        if reason == FinishReason::Stop && self.items.iter().any(|item| item.waiting) {
+            reason = FinishReason::ToolCalls;
         }
         self.composer.end_choice(0, reason, &word, "", out)?;
         self.composer.finish(out);
@@ -308,3 +267,6 @@ impl Lane for Decoder {
         self.course.whole
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,6 +108,47 @@ impl<'a> Node<'a> {
     }
 }
 
+/// Members of an answer that the contract models, or that repeat the request.
+pub(super) const KNOWN: [&str; 37] = [
+    "id",
+    "object",
+    "created_at",
+    "completed_at",
+    "status",
+    "background",
+    "error",
+    "incomplete_details",
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "model",
+    "output",
+    "output_text",
+    "parallel_tool_calls",
+    "presence_penalty",
+    "frequency_penalty",
+    "previous_response_id",
+    "prompt",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "reasoning",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+    "usage",
+    "user",
+    "metadata",
+];
+
 /// Items by which the model asks its caller to do something, besides calls of functions and custom tools.
 const WAITING: [&str; 4] = ["computer_call", "local_shell_call", "apply_patch_call", "mcp_approval_request"];
 

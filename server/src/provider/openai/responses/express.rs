@@ -126,3 +126,6 @@ pub(super) fn in_place_of_events(body: &[u8]) -> Error {
         Err(error) => error,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,13 @@
-//! One item of an answer: what was told of it by deltas, and what its last word adds.
+//! One item of an answer that is told by deltas. What its last word adds is in `closing`.
 
 use std::collections::VecDeque;
 
-use tollgate_api::v1::{Extension, Part, Thought, ToolCall, part, tool_call::Input};
+use tollgate_api::v1::{Part, Thought, ToolCall, part, tool_call::Input};
 
 use super::{
     super::{notes as chat_notes, write::Object},
-    event::{self, Node},
-    hosted, notes,
+    event::Node,
+    notes,
 };
 use crate::{
     call::Item,
@@ -40,11 +40,11 @@ impl Piece {
 
 /// A piece that was told, at least in part.
 #[derive(Debug)]
-struct Progress {
+pub(super) struct Progress {
     piece: Piece,
     sub: i64,
-    bytes: usize,
-    annotations: usize,
+    pub(super) bytes: usize,
+    pub(super) annotations: usize,
 }
 
 /// An item that is being told, or was.
@@ -55,14 +55,14 @@ pub(super) struct Told {
     pub(super) ended: bool,
     /// It asks the caller for a result.
     pub(super) waiting: bool,
-    kind: String,
+    pub(super) kind: String,
     /// Its tool call has been opened.
-    called: bool,
+    pub(super) called: bool,
     /// Which piece the open part holds.
-    open: Option<(Piece, i64)>,
-    progress: Vec<Progress>,
-    any_logprobs: bool,
-    phase: String,
+    pub(super) open: Option<(Piece, i64)>,
+    pub(super) progress: Vec<Progress>,
+    pub(super) any_logprobs: bool,
+    pub(super) phase: String,
 }
 
 impl Told {
@@ -110,7 +110,7 @@ impl Told {
         if known { self.open_call(item, composer, out) } else { Ok(()) }
     }
 
-    fn open_call(
+    pub(super) fn open_call(
         &mut self,
         item: &Node<'_>,
         composer: &mut Composer,
@@ -195,7 +195,7 @@ impl Told {
         }
     }
 
-    fn place(&mut self, piece: Piece, sub: i64) -> usize {
+    pub(super) fn place(&mut self, piece: Piece, sub: i64) -> usize {
         let known = self.progress.iter().position(|one| one.piece == piece && one.sub == sub);
         known.unwrap_or_else(|| {
             self.progress.push(Progress { piece, sub, bytes: 0, annotations: 0 });
@@ -223,142 +223,4 @@ impl Told {
             composer.annotate(0, notes::annotation(json, provider));
         }
     }
-
-    /// Takes the item's last word, which is the whole item: tells what was not told yet, and ends its part.
-    pub(super) fn end(
-        &mut self,
-        item: &Node<'_>,
-        stored: bool,
-        provider: &str,
-        composer: &mut Composer,
-        out: &mut VecDeque<Item>,
-    ) -> Result<(), Error> {
-        if self.ended {
-            return Ok(());
-        }
-        self.note(item);
-        self.waiting = event::is_waiting(item);
-        match self.kind.as_str() {
-            "message" => self.end_message(item, provider, composer, out)?,
-            "reasoning" => self.end_reasoning(item, stored, composer, out)?,
-            "function_call" | "custom_tool_call" => {
-                self.open_call(item, composer, out)?;
-                let member = if self.kind == "function_call" { "arguments" } else { "input" };
-                self.rest(Piece::Input, 0, &item.text(member), composer, out)?;
-                if let Some(token) = extra_members(item) {
-                    composer.token(0, token);
-                }
-            }
-            "" => {}
-            kind => {
-                composer.close(0, out);
-                if !hosted::tell(item, composer, out)? {
-                    let extension = Extension {
-                        provider: provider.to_owned(),
-                        r#type: kind.to_owned(),
-                        json: item.0.to_json(),
-                    };
-                    let part = part::Kind::Extension(extension);
-                    composer.open(0, Part { kind: Some(part), ..Part::default() }, out)?;
-                }
-            }
-        }
-        self.ended = true;
-        composer.close(0, out);
-        Ok(())
-    }
-
-    /// Tells what the whole text has beyond that which was told.
-    fn rest(
-        &mut self,
-        piece: Piece,
-        sub: i64,
-        text: &str,
-        composer: &mut Composer,
-        out: &mut VecDeque<Item>,
-    ) -> Result<(), Error> {
-        let place = self.place(piece, sub);
-        let rest = text.get(self.progress[place].bytes..).unwrap_or_default();
-        self.delta(piece, sub, rest, composer, out)
-    }
-
-    fn end_message(
-        &mut self,
-        item: &Node<'_>,
-        provider: &str,
-        composer: &mut Composer,
-        out: &mut VecDeque<Item>,
-    ) -> Result<(), Error> {
-        for (sub, json) in (0..).zip(item.list("content")) {
-            let content = Node::read(json);
-            match &*content.text("type") {
-                "output_text" | "text" | "input_text" => {
-                    self.rest(Piece::Text, sub, &content.text("text"), composer, out)?;
-                    if !self.any_logprobs {
-                        self.logprobs(content.raw("logprobs").unwrap_or_default(), composer, out)?;
-                    }
-                    self.annotations(sub, &content, provider, composer);
-                }
-                "refusal" => self.rest(Piece::Refusal, sub, &content.text("refusal"), composer, out)?,
-                kind => {
-                    let (provider, r#type) = (provider.to_owned(), kind.to_owned());
-                    let extension = Extension { provider, r#type, json: json.to_owned() };
-                    let part = part::Kind::Extension(extension);
-                    composer.open(0, Part { kind: Some(part), ..Part::default() }, out)?;
-                    self.open = None;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn annotations(&mut self, sub: i64, content: &Node<'_>, provider: &str, composer: &mut Composer) {
-        if self.open != Some((Piece::Text, sub)) {
-            return;
-        }
-        let place = self.place(Piece::Text, sub);
-        for json in content.list("annotations").into_iter().skip(self.progress[place].annotations) {
-            self.progress[place].annotations += 1;
-            composer.annotate(0, notes::annotation(json, provider));
-        }
-    }
-
-    /// Reasoning may have no words at all; what it must have to be sent back is its encrypted content.
-    fn end_reasoning(
-        &mut self,
-        item: &Node<'_>,
-        stored: bool,
-        composer: &mut Composer,
-        out: &mut VecDeque<Item>,
-    ) -> Result<(), Error> {
-        for (list, piece) in [("summary", Piece::Summary), ("content", Piece::Thought)] {
-            for (sub, json) in (0..).zip(item.list(list)) {
-                self.rest(piece, sub, &Node::read(json).text("text"), composer, out)?;
-            }
-        }
-        let opaque = !item.text("encrypted_content").is_empty() || stored;
-        if self.open.is_none() && opaque {
-            let thought = part::Kind::Thought(Thought::default());
-            composer.open(0, Part { kind: Some(thought), ..Part::default() }, out)?;
-            self.open = Some((Piece::Thought, 0));
-        }
-        if self.open.is_some() {
-            composer.token(0, item.0.to_json());
-        }
-        Ok(())
-    }
-}
-
-/// Returns the members of a call that the contract does not model, as an object, if there are any.
-fn extra_members(item: &Node<'_>) -> Option<String> {
-    const MODELLED: [&str; 7] = ["id", "type", "status", "call_id", "name", "arguments", "input"];
-    let mut json = String::new();
-    let mut token = Object::begin(&mut json);
-    let mut any = false;
-    for (name, value) in item.0.iter().filter(|(name, value)| !MODELLED.contains(name) && *value != "null") {
-        token.raw(name, value);
-        any = true;
-    }
-    token.end();
-    any.then_some(json)
 }

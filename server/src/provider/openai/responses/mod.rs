@@ -3,6 +3,7 @@
 //! As for chat completions there are two lanes: `express` hands on bytes of the same API, `request` and `decoder`
 //! translate. An answer is complete with `response.completed` or `response.incomplete`, and with nothing else.
 
+mod closing;
 mod content;
 mod decoder;
 mod event;

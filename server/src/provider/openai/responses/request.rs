@@ -188,3 +188,6 @@ fn unknown(input: &ChatInput, lost: &mut Lost) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
