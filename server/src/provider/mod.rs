@@ -8,6 +8,7 @@
 //! Place in the path: the last room; `route` calls it once per attempt. Config: `providers`. Metrics:
 //! `tollgate_upstream_*`, written by `meter`. Tests: `tests/e2e/upstream.rs`, `tests/wire`.
 
+pub mod anthropic;
 pub mod aws;
 pub mod azure;
 pub mod bedrock;

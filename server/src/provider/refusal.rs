@@ -26,6 +26,8 @@ struct Said {
     hint: String,
     /// The status that the error names inside its body.
     status: Option<u16>,
+    /// Anthropic: the id of the request, inside the body.
+    request_id: String,
     /// How long to wait, by the body.
     retry: Option<Duration>,
 }
@@ -95,6 +97,7 @@ fn to_error(kind: Kind, said: Said, status: u16) -> Error {
     error.upstream_type = clean(&said.r#type);
     error.upstream_code = clean(&said.code);
     error.field = said.field.map(|field| clean(&field));
+    error.request_id = clean(&said.request_id);
     error
 }
 
@@ -120,6 +123,7 @@ fn read(json: &Value) -> Said {
         status: [&inner["status_code"], &inner["code"], &inner["status"], &json["status"]]
             .into_iter()
             .find_map(status_in),
+        request_id: text(&json["request_id"]),
         retry: details.retry,
     };
     if let Some(name) = json["__type"].as_str() {
@@ -197,6 +201,7 @@ fn status_of_words(said: &Said) -> u16 {
         ("overloaded", 529),
         ("server_error", 500),
         ("not_found", 404),
+        ("too_large", 413),
         ("throttling", 429),
         ("servicequota", 429),
         ("modelnotready", 429),
@@ -422,6 +427,18 @@ mod tests {
         assert_eq!(error.field.as_deref(), Some("n"));
         assert_eq!(error.body.as_deref(), Some(body.as_bytes()));
         assert_eq!(error.http_status, 400);
+    }
+
+    #[test]
+    fn an_error_shape_tells_its_request() {
+        let error = classified(
+            529,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}"#,
+        );
+        assert_eq!((error.kind, error.upstream_type.as_str()), (Kind::Unavailable, "overloaded_error"));
+        assert_eq!((error.request_id.as_str(), error.message.as_str()), ("req_1", "Overloaded"));
+        let large = of_payload(br#"{"type":"error","error":{"type":"request_too_large","message":"no"}}"#);
+        assert_eq!(large.kind, Kind::Invalid);
     }
 
     #[test]

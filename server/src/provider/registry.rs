@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::http::Uri;
 use secrecy::SecretString;
 
-use super::{Named, Provider, azure, bedrock, cohere, echo::Echo, gemini, http::Http, vendors};
+use super::{Named, Provider, anthropic, azure, bedrock, cohere, echo::Echo, gemini, http::Http, vendors};
 
 /// The dialect of the built-in provider.
 pub const ECHO: &str = "echo";
@@ -113,6 +113,8 @@ static DIALECTS: &[Dialect] = &[
         from_environment: bedrock::from_environment,
     },
     cohere::DIALECT,
+    anthropic::place::OWN,
+    anthropic::place::VERTEX,
 ];
 
 /// Lists what `Settings::dialect` may say.

@@ -38,10 +38,10 @@ fn rate_limit_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let mut used_up = None;
     let mut any = None;
     for (name, value) in headers {
-        let Some(kind) = name.as_str().strip_prefix("x-ratelimit-reset") else { continue };
+        let Some(beside) = remaining_beside(name.as_str()) else { continue };
         let Some(wait) = value.to_str().ok().and_then(|value| reset(value.trim(), now)) else { continue };
         any = any.max(Some(wait));
-        let remaining = headers.get(format!("x-ratelimit-remaining{kind}"));
+        let remaining = headers.get(beside);
         if remaining.is_some_and(|left| left.as_bytes() == b"0") {
             used_up = used_up.max(Some(wait));
         }
@@ -49,8 +49,23 @@ fn rate_limit_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     used_up.or(any)
 }
 
+/// Returns the name of the header that tells what is left of the limit whose reset this one tells.
+fn remaining_beside(name: &str) -> Option<String> {
+    if let Some(kind) = name.strip_prefix("x-ratelimit-reset") {
+        return Some(format!("x-ratelimit-remaining{kind}"));
+    }
+    // Anthropic: anthropic-ratelimit-input-tokens-reset.
+    let limit = name.strip_suffix("-reset").filter(|name| name.starts_with("anthropic-ratelimit-"))?;
+    Some(format!("{limit}-remaining"))
+}
+
 fn reset(value: &str, now: SystemTime) -> Option<Duration> {
-    let Ok(number) = value.parse::<f64>() else { return go_duration(value) };
+    let Ok(number) = value.parse::<f64>() else {
+        return go_duration(value).or_else(|| {
+            let moment: jiff::Timestamp = value.parse().ok()?;
+            SystemTime::from(moment).duration_since(now).ok()
+        });
+    };
     if number < EPOCH_SECONDS {
         return seconds(number);
     }
@@ -132,6 +147,20 @@ mod tests {
         assert_eq!(hint(&requests), millis(12));
         assert_eq!(hint(&[("x-ratelimit-reset-tokens", "15m50.4s")]), millis(60_000));
         assert_eq!(hint(&[("x-ratelimit-reset-tokens", "1x")]), None);
+    }
+
+    #[test]
+    fn an_ratelimit_headers_tell_moments_in_rfc_3339() {
+        let both = [
+            ("anthropic-ratelimit-requests-reset", "2023-11-14T22:13:25Z"),
+            ("anthropic-ratelimit-input-tokens-reset", "2023-11-14T22:13:40Z"),
+        ];
+        assert_eq!(hint(&both), millis(20_000));
+        let requests = [both[0], both[1], ("anthropic-ratelimit-requests-remaining", "0")];
+        assert_eq!(hint(&requests), millis(5000));
+        let seconds = [both[0], both[1], ("retry-after", "3")];
+        assert_eq!(hint(&seconds), millis(3000));
+        assert_eq!(hint(&[("anthropic-ratelimit-tokens-reset", "2023-11-14T22:13:15Z")]), None);
     }
 
     #[test]

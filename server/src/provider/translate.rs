@@ -121,10 +121,21 @@ pub(in crate::provider) fn apply(
     at: &str,
     protected: &[&str],
 ) -> Result<(String, HeaderMap), Error> {
+    apply_all(body, options, &["", provider], at, protected)
+}
+
+/// As `apply`, for a provider that goes by several names: the options of each are applied in that order.
+pub(in crate::provider) fn apply_all(
+    body: String,
+    options: &[ProviderOptions],
+    names: &[&str],
+    at: &str,
+    protected: &[&str],
+) -> Result<(String, HeaderMap), Error> {
     let mut headers = HeaderMap::new();
     let mut body = body;
-    for name in ["", provider] {
-        for (index, option) in options.iter().enumerate().filter(|(_, option)| option.provider == name) {
+    for name in names {
+        for (index, option) in options.iter().enumerate().filter(|(_, option)| option.provider == *name) {
             let field = format!("{at}[{index}]");
             if !option.body_json.is_empty() {
                 body = patched(&body, &option.body_json, &format!("{field}.body_json"), protected)?;

@@ -118,7 +118,9 @@ impl Upstream {
         let request_id = request_id(response.headers());
         let (head, body) = response.into_parts();
         let mut failed = refusal::of_response(status, &head.headers, http::read_error(body).await);
-        failed.request_id = request_id;
+        if !request_id.is_empty() {
+            failed.request_id = request_id;
+        }
         Err(failed)
     }
 
