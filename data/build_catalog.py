@@ -58,7 +58,7 @@ VENDORS = {
     "xai": ["xai"],
     "zai": ["zai"],
 }
-# The list's modes, as operations. Modes that are not billed by the token are left out.
+# The list's modes, as operations. Others are left out.
 OPERATIONS = {
     "chat": "chat",
     "responses": "chat",
@@ -66,6 +66,10 @@ OPERATIONS = {
     "embedding": "embeddings",
     "rerank": "rerank",
     "moderation": "moderations",
+    "image_generation": "images",
+    "image_edit": "images",
+    "audio_transcription": "transcription",
+    "audio_speech": "speech",
 }
 # Our names of rates, by the list's.
 RATES = {
@@ -80,6 +84,17 @@ RATES = {
     "input_cost_per_image_token": "input_image",
     "output_cost_per_image_token": "output_image",
     "output_cost_per_reasoning_token": "output_reasoning",
+}
+# Service tiers, as vendors' answers name them, by the list's endings.
+SERVICES = {"flex": "flex", "priority": "priority", "batches": "batch"}
+# What is billed by the piece, as in `Usage.billable_units`.
+UNITS = {
+    "search": "web_search_requests",
+    "input_cost_per_query": "search_units",
+    "output_cost_per_image": "images",
+    "input_cost_per_character": "characters",
+    "input_cost_per_second": "seconds",
+    "input_cost_per_request": "requests",
 }
 CAPABILITIES = {
     "supports_function_calling": "tools",
@@ -98,10 +113,14 @@ INPUTS = {
     "supports_pdf_input": "document",
     "supports_embedding_image_input": "image",
 }
+# What an operation gives, where the list does not say.
+GIVES = {"embeddings": "embedding", "images": "image", "speech": "audio"}
 MODALITIES = ["text", "image", "audio", "video", "document", "embedding"]
 NANOS_PER_MILLION = decimal.Decimal(10) ** 15
 # Vendors whose models run on the operator's own machine: there a price of zero is a fact, not a gap.
 FREE = {"ollama"}
+# And operations that a vendor does not bill: https://developers.openai.com/api/docs/guides/moderation
+FREE_OPERATIONS = {("openai", "moderations")}
 
 
 def rate(value):
@@ -123,14 +142,28 @@ def rates(row, suffix=""):
 
 
 def tiers(row):
-    """Rates for prompts that are longer than so many tokens, shortest first."""
-    bounds = {int(match[1]) for key in row if (match := re.search(r"_above_(\d+)k_tokens$", key))}
-    found = [{"above": bound * 1000, **rates(row, f"_above_{bound}k_tokens")} for bound in sorted(bounds)]
+    """Rates for prompts that are longer than so many tokens, shortest first; then those of other service tiers."""
+    bounds = sorted({int(match[1]) for key in row if (match := re.search(r"_above_(\d+)k_tokens", key))})
+    found = [{"above": bound * 1000, **rates(row, f"_above_{bound}k_tokens")} for bound in bounds]
+    for suffix, service in SERVICES.items():
+        for bound in [0, *bounds]:
+            above = f"_above_{bound}k_tokens" if bound else ""
+            if prices := rates(row, f"{above}_{suffix}"):
+                found.append({"above": bound * 1000, "service": service, **prices})
     for tier in row.get("tiered_pricing") or []:
         start = int(decimal.Decimal(tier.get("range", [0])[0]))
         if prices := rates(tier):
             found.append({"above": start, **prices})
-    return [tier for tier in found if len(tier) > 1]
+    return [tier for tier in found if set(tier) - {"above", "service"}]
+
+
+def units(row):
+    """What is billed beside tokens, in nano-USD for one."""
+    search = row.get("search_context_cost_per_query") or {}
+    # Vendors say how many searches there were, but not of which size; the medium one is their default.
+    told = {**row, "search": search.get("search_context_size_medium")}
+    found = {ours: rate(told.get(theirs)) for theirs, ours in UNITS.items()}
+    return {name: value // 10**6 for name, value in found.items() if value}
 
 
 def tokens(value):
@@ -146,7 +179,9 @@ def modalities(row, operation):
     takes |= {name for flag, name in INPUTS.items() if row.get(flag) is True}
     gives = set(row.get("supported_output_modalities") or [])
     gives |= {"audio"} if row.get("supports_audio_output") is True else set()
-    gives |= {"embedding"} if operation == "embeddings" else {"text"} if not gives else set()
+    takes |= {"audio"} if operation == "transcription" else set()
+    gives |= set() if gives else {GIVES.get(operation, "text")}
+    gives |= {"embedding"} if operation == "embeddings" else set()
     return [name for name in MODALITIES if name in takes], [name for name in MODALITIES if name in gives]
 
 
@@ -180,10 +215,12 @@ def entry(key, row):
     model, prefixed = model_id(key, vendor, row["litellm_provider"])
     takes, gives = modalities(row, operation)
     base, steps = rates(row), tiers(row)
-    if steps and steps[0]["above"] == 0:
+    if steps and steps[0]["above"] == 0 and "service" not in steps[0]:
         base = {**base, **{name: price for name, price in steps.pop(0).items() if name != "above"}}
     # A list that says "0" mostly means that nobody knew; an unknown price must never look like a free one.
-    if not any(base.values()) and vendor not in FREE:
+    if (vendor, operation) in FREE_OPERATIONS:
+        base = {"input": 0, "output": 0}
+    elif not any(base.values()) and vendor not in FREE:
         base, steps = {}, []
     out = {"vendor": vendor, "model": model, "operation": operation}
     out["api"] = "responses" if responses_only(row) else None
@@ -193,7 +230,8 @@ def entry(key, row):
     out["can"] = sorted(name for flag, name in CAPABILITIES.items() if row.get(flag) is True)
     out |= base
     out["tiers"] = steps
-    return prefixed, {name: value for name, value in out.items() if value not in (None, [])}
+    out["units"] = units(row)
+    return prefixed, {name: value for name, value in out.items() if value not in (None, [], {})}
 
 
 def main(source, date):

@@ -1,6 +1,7 @@
 //! What walks through the rooms: a `Call` on the way in, a `Reply` on the way out, and the items of its stream.
 
 mod caller;
+mod forward;
 mod id;
 mod reply;
 mod request;
@@ -18,8 +19,11 @@ use uuid::Uuid;
 
 pub use self::{
     caller::{Caller, Limit, Metric, ModelGlobs, Period, Scope, Scopes, glob_matches},
+    forward::{Endpoint, Forward, Slot, Tail, TailError},
     id::new_id,
-    reply::{Item, Items, Reply, Seen, Settled, estimate_delta_tokens, estimate_text_tokens},
+    reply::{
+        Item, Items, PROVIDERS_OWN_PRICE, Reply, Seen, Settled, estimate_delta_tokens, estimate_text_tokens,
+    },
     request::{Asked, Dialect, Payload, Raw, Request},
     tags::{check_request_id, check_tags},
 };
@@ -39,6 +43,8 @@ pub enum Surface {
     OpenAiCompletions,
     /// `POST /v1/messages` and `/v1/messages/count_tokens`.
     AnthropicMessages,
+    /// What passes through.
+    PassThrough(Endpoint),
 }
 
 impl Surface {
@@ -51,6 +57,7 @@ impl Surface {
             Self::OpenAiResponses => "openai-responses",
             Self::OpenAiCompletions => "openai-completions",
             Self::AnthropicMessages => "anthropic-messages",
+            Self::PassThrough(endpoint) => endpoint.surface(),
         }
     }
 }
@@ -64,6 +71,8 @@ pub enum Operation {
     Embeddings,
     /// How many tokens a prompt would be. Costs nothing.
     CountTokens,
+    /// What passes through.
+    PassThrough(Endpoint),
 }
 
 impl Operation {
@@ -73,6 +82,7 @@ impl Operation {
             Self::Chat => "chat",
             Self::Embeddings => "embeddings",
             Self::CountTokens => "count_tokens",
+            Self::PassThrough(endpoint) => endpoint.operation(),
         }
     }
 }

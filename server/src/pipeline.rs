@@ -23,7 +23,7 @@ use tollgate_api::v1;
 
 use crate::{
     auth::{self, Auth},
-    call::{Call, Caller, Deadline, Operation, Reply, Request, Scope},
+    call::{Call, Caller, Deadline, Endpoint, Operation, Reply, Request, Scope},
     error::Error,
     meter::{Meter, Open},
     quota::{Amounts, Quota},
@@ -86,7 +86,10 @@ impl Pipeline {
     pub async fn run(self: &Arc<Self>, mut open: Open, request: Request) -> Result<Reply, Error> {
         let scope = match open.call.operation {
             Operation::Chat | Operation::CountTokens => Scope::Chat,
-            Operation::Embeddings => Scope::Embed,
+            Operation::Embeddings | Operation::PassThrough(Endpoint::Rerank) => Scope::Embed,
+            // Whoever names the provider and its path goes around the aliases.
+            Operation::PassThrough(Endpoint::Native) => Scope::RoutePin,
+            Operation::PassThrough(_) => Scope::Chat,
         };
         let permitted = auth::permit(&open.call.caller, scope)
             .and_then(|()| auth::permit_model(&open.call.caller, &open.call.asked.model));
@@ -122,11 +125,18 @@ impl Pipeline {
     }
 
     async fn answer(self: Arc<Self>, mut open: Open, request: Request) -> Result<Reply, Error> {
-        let plan = match self.routes.plan(&open.call.asked.model) {
+        let plan = self.routes.plan(&open.call.asked.model);
+        let plan = match open.call.operation {
+            Operation::PassThrough(Endpoint::Native) => {
+                plan.and_then(|plan| plan.pinned(&open.call.asked.model))
+            }
+            _ => plan,
+        };
+        let plan = match plan {
             Ok(plan) => plan,
             Err(error) => return Err(open.refuse(error)),
         };
-        if let Err(error) = self.reserve(&mut open, &plan).await {
+        if let Err(error) = self.reserve(&mut open, &plan, request.units()).await {
             return Err(open.refuse(error));
         }
         let timeouts =
@@ -151,14 +161,19 @@ impl Pipeline {
     }
 
     /// Reserves the most the call may use and has it settled with the call.
-    async fn reserve(&self, open: &mut Open, plan: &Plan) -> Result<(), Error> {
+    async fn reserve(
+        &self,
+        open: &mut Open,
+        plan: &Plan,
+        units: &[(&'static str, i64)],
+    ) -> Result<(), Error> {
         if open.call.caller.limits.is_empty() {
             return Ok(());
         }
         let now = SystemTime::now();
         let caller = open.call.caller.clone();
         self.recall(&caller, now).await?;
-        let reservation = self.quota.reserve(&caller, self.most(&open.call, plan), now)?;
+        let reservation = self.quota.reserve(&caller, self.most(&open.call, plan, units), now)?;
         open.on_settle(move |settled| reservation.settle(used(&settled.usage)));
         Ok(())
     }
@@ -213,7 +228,7 @@ impl Pipeline {
     }
 
     /// Returns the upper bound of what a call may use at the dearest target of its plan.
-    fn most(&self, call: &Call, plan: &Plan) -> Amounts {
+    fn most(&self, call: &Call, plan: &Plan, units: &[(&'static str, i64)]) -> Amounts {
         let input_tokens = i64::try_from(call.asked.input_bytes / BYTES_PER_TOKEN_AT_LEAST)
             .unwrap_or(MOST_TOKENS)
             .saturating_add(TEMPLATE_TOKENS)
@@ -222,16 +237,19 @@ impl Pipeline {
         let per_target = plan.candidates.iter().map(|candidate| {
             let target = &candidate.target;
             let output_tokens = match call.operation {
-                Operation::Embeddings | Operation::CountTokens => 0,
-                Operation::Chat => call.asked.max_output_tokens.unwrap_or_else(|| {
-                    let facts = catalog.facts(&target.vendor, &target.model);
-                    facts.and_then(|facts| facts.max_output_tokens).unwrap_or(ASSUMED_OUTPUT_TOKENS)
-                }),
+                Operation::Chat | Operation::PassThrough(Endpoint::Native) => {
+                    call.asked.max_output_tokens.unwrap_or_else(|| {
+                        let facts = catalog.facts(&target.vendor, &target.model);
+                        facts.and_then(|facts| facts.max_output_tokens).unwrap_or(ASSUMED_OUTPUT_TOKENS)
+                    })
+                }
+                Operation::Embeddings | Operation::CountTokens | Operation::PassThrough(_) => 0,
             };
             let output_tokens = output_tokens.saturating_mul(call.asked.choice_count.max(1)).min(MOST_TOKENS);
             let usage = v1::Usage {
                 input_tokens: Some(input_tokens),
                 output_tokens: Some(output_tokens),
+                billable_units: units.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
                 ..Default::default()
             };
             let cost_nanos = catalog.cost(target, "", &usage).map_or(0, |cost| cost.amount_nanos);

@@ -39,7 +39,7 @@ impl Gateway {
         let keys = format!(
             "listen: 127.0.0.1:0\nops_listen: 127.0.0.1:0\nkeys:\n\
              - {{ name: caller, key: {KEY}, team: red }}\n\
-             - {{ name: admin, key: {ADMIN_KEY}, scopes: [chat, embed, models, usage, admin] }}\n"
+             - {{ name: admin, key: {ADMIN_KEY}, scopes: [chat, embed, models, usage, \"route:pin\", admin] }}\n"
         );
         std::fs::write(&config, format!("{keys}{yaml}")).unwrap();
         let (child, addr, ops, greeting) = launch(&config, data.path());

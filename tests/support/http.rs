@@ -57,8 +57,10 @@ impl Caller {
         headers: &[(&str, &str)],
     ) -> http::Response<Incoming> {
         let mut request = Request::post(format!("http://{}{path}", self.addr))
-            .header("authorization", format!("Bearer {}", self.key))
-            .header("content-type", "application/json");
+            .header("authorization", format!("Bearer {}", self.key));
+        if headers.iter().all(|(name, _)| *name != "content-type") {
+            request = request.header("content-type", "application/json");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

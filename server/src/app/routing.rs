@@ -57,6 +57,7 @@ fn from_file(name: &str, provider: &config::Provider) -> Settings {
         base_url: provider.base_url.clone(),
         api_key: filled(provider.api_key.as_ref()),
         connect_timeout: config::Timeouts::default().connect.0,
+        rejects_unsupported: provider.unsupported == config::Unsupported::Reject,
         cloud: Cloud {
             api: provider.api.clone(),
             api_version: provider.api_version.clone(),

@@ -1,4 +1,4 @@
-//! Where a caller's key stands in a request: in one of three headers, and never in the URL.
+//! Where a caller's key stands in a request: in one of four headers, and never in the URL.
 
 use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
@@ -7,6 +7,8 @@ use crate::error::{Error, Reason};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
+/// Google's SDKs send their key here.
+const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 /// Finds the one key of a request.
 ///
@@ -30,7 +32,7 @@ pub(super) fn find<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<&'
     if authorizations > 1 {
         return Err(ambiguous());
     }
-    for name in [X_API_KEY, API_KEY] {
+    for name in [X_API_KEY, API_KEY, X_GOOG_API_KEY] {
         for value in headers.get_all(name) {
             take(&mut found, value.to_str().map_err(|_| refused())?.trim())?;
         }

@@ -24,6 +24,9 @@ pub fn estimate_text_tokens(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(4)).unwrap_or(u32::MAX)
 }
 
+/// `Cost.price_version` of a price that the provider itself told with its answer.
+pub const PROVIDERS_OWN_PRICE: &str = "provider";
+
 /// What a provider's tap saw in a piece of raw bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {

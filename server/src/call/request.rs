@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tollgate_api::v1;
 
+use super::Forward;
 use crate::error::Error;
 
 /// The wire format a body is written in. Provider and caller dialects that are equal may use the express lane.
@@ -100,6 +101,26 @@ pub enum Request {
     Embed(Payload<v1::EmbedRequest>),
     /// The number of tokens of a prompt.
     CountTokens(Payload<v1::ChatInput>),
+    /// What passes through.
+    Forward(Forward),
+}
+
+impl Request {
+    /// Returns what the request itself tells of what will be billed beside tokens, by name.
+    pub fn units(&self) -> &[(&'static str, i64)] {
+        match self {
+            Self::Forward(forward) => &forward.units,
+            Self::Chat(_) | Self::Embed(_) | Self::CountTokens(_) => &[],
+        }
+    }
+
+    /// Tells whether the request can be sent to another target after it was sent to one.
+    pub fn can_be_sent(&self) -> bool {
+        match self {
+            Self::Forward(forward) => forward.can_be_sent(),
+            Self::Chat(_) | Self::Embed(_) | Self::CountTokens(_) => true,
+        }
+    }
 }
 
 /// What the rooms need to know of a request without reading all of it.

@@ -23,6 +23,7 @@ pub use limits::{Budget, Limits, Window, to_contract};
 pub use problem::{Place, Problem, Problems};
 pub use sections::{
     Config, Key, LimitsIn, LogFormat, Model, Price, Provider, Retry, Target, Telemetry, Timeouts, Tls,
+    Unsupported,
 };
 pub use values::{Address, Amount, Moment, Secret, Size, Span, Usd};
 

@@ -153,6 +153,10 @@ pub struct Provider {
     /// Its credential. Empty or absent: none is sent. Example `${OPENAI_API_KEY}` or `file:/run/secrets/openai`.
     #[serde(default, skip_serializing)]
     pub api_key: Option<Secret>,
+    /// What happens to a parameter that the provider does not have: `drop` leaves it out with a warning, `reject`
+    /// refuses the call and names it. A call may say otherwise. Default `drop`.
+    #[serde(default)]
+    pub unsupported: Unsupported,
     /// OpenAI and compatible: the wire for calls that did not come by it, `chat` or `responses`. Default: `chat`,
     /// and `responses` for models that have nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -198,6 +202,17 @@ pub struct Provider {
     /// Azure: secret of the Entra application. Example `${AZURE_CLIENT_SECRET}`.
     #[serde(default, skip_serializing)]
     pub client_secret: Option<Secret>,
+}
+
+/// What happens to a parameter that a provider does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unsupported {
+    /// It is left out with a warning.
+    #[default]
+    Drop,
+    /// The call is refused.
+    Reject,
 }
 
 impl Provider {

@@ -22,6 +22,11 @@ pub fn decode(text: &str, vendor: &str) -> Continuity {
     }
 }
 
+/// Tells whether a token is one that `encode` wrote.
+pub fn is_marked(text: &str) -> bool {
+    text.starts_with(MARK)
+}
+
 /// Tells whether a body may hold a token of ours. Such a body must not take the express lane: the vendor would refuse
 /// the token, or another vendor's would reach it.
 pub fn is_in(body: &[u8]) -> bool {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Most content one folded answer may hold, in bytes.
-const MAX_CONTENT: usize = 64 * 1024 * 1024;
+pub const MAX_CONTENT: usize = 64 * 1024 * 1024;
 /// What a part costs beside its content, so that a flood of empty parts is bounded too.
 const PART_OVERHEAD: usize = 64;
 

@@ -11,6 +11,7 @@ pub mod grpc;
 pub mod listen;
 pub mod openai;
 pub mod ops;
+mod passthrough;
 pub mod readers;
 mod rest;
 mod stall;
@@ -69,8 +70,11 @@ pub struct Limits {
 /// # Errors
 /// A message if the descriptors that are built in cannot be read.
 pub fn app(edge: &Edge) -> Result<Router, String> {
-    let app =
-        grpc::router(edge)?.merge(openai::router(edge.clone())).merge(twins::router(edge)).fallback(not_here);
+    let app = grpc::router(edge)?
+        .merge(openai::router(edge.clone()))
+        .merge(twins::router(edge))
+        .merge(passthrough::router(edge))
+        .fallback(not_here);
     if edge.cors.is_empty() {
         return Ok(app);
     }

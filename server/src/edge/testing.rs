@@ -79,7 +79,7 @@ impl Provider for Words {
 /// Builds an edge whose models `words` and `other` are served by this provider.
 pub(super) fn edge(dir: &Path, provider: impl Provider) -> Edge {
     let store = dir.join("tollgate.db");
-    let named = Named { name: "fake".into(), vendor: "fake".into(), adapter: Arc::new(provider) };
+    let named = Named::new("fake", "fake", Arc::new(provider));
     let alias = Alias {
         targets: vec![AliasTarget { provider: named, model: "words-1".to_owned() }],
         rates: None,

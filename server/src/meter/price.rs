@@ -1,16 +1,17 @@
 //! Prices and facts of models, and what a usage costs: exact integers, never a guess.
 
+mod rates;
+
 use std::{borrow::Cow, collections::HashMap, sync::LazyLock, thread};
 
 use serde::Deserialize;
 use tollgate_api::v1::{self, usage::Source};
 
-use crate::call::{Rates, Target};
+use self::rates::{Prices, count, units};
+use crate::call::{PROVIDERS_OWN_PRICE, Target};
 
 /// The catalog of `data/build_catalog.py`. It has no escaped strings, so that rows borrow from it.
 const EMBEDDED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../data/catalog.json"));
-/// Rates are per million tokens.
-const TOKENS_PER_RATE: i128 = 1_000_000;
 
 /// What is known of a vendor's model.
 #[derive(Debug, Deserialize)]
@@ -38,6 +39,9 @@ pub struct ModelFacts {
     prices: Prices,
     #[serde(default)]
     tiers: Vec<Tier>,
+    /// What is billed beside tokens, in nano-USD for one.
+    #[serde(default)]
+    units: HashMap<Cow<'static, str>, i64>,
 }
 
 impl ModelFacts {
@@ -51,147 +55,31 @@ impl ModelFacts {
         self.prices.output
     }
 
-    /// Returns the rates for a prompt of so many tokens: a longer prompt may be dearer, as a whole.
-    fn prices_at(&self, input_tokens: i64) -> Prices {
-        let tier = self.tiers.iter().filter(|tier| tier.above < input_tokens).max_by_key(|tier| tier.above);
-        tier.map_or(self.prices, |tier| tier.prices.or(&self.prices))
+    /// Returns the rates for a prompt of so many tokens by a service tier: a longer prompt may be dearer, as a whole.
+    /// Where a tier says nothing of long prompts, they cost what they do by the standard one, which is never less.
+    fn prices_at(&self, input_tokens: i64, service: &str) -> Prices {
+        let best = |service: &str, long: bool| {
+            let fits = |tier: &&Tier| {
+                tier.service == service && tier.above < input_tokens.max(1) && (tier.above > 0) == long
+            };
+            self.tiers.iter().filter(fits).max_by_key(|tier| tier.above).map(|tier| tier.prices)
+        };
+        let standard = [best("", true), Some(self.prices)];
+        let own = if service.is_empty() { None } else { best(service, false) };
+        let own_long = if service.is_empty() { None } else { best(service, true) };
+        let order = [own_long, standard[0], own, standard[1]];
+        order.into_iter().flatten().reduce(|wins, next| wins.or(&next)).unwrap_or_default()
     }
 }
 
-/// Prices for prompts longer than `above` tokens.
+/// Prices for prompts longer than `above` tokens, or for another service tier.
 #[derive(Debug, Deserialize)]
 struct Tier {
     above: i64,
+    #[serde(default)]
+    service: Cow<'static, str>,
     #[serde(flatten)]
     prices: Prices,
-}
-
-/// Nano-USD per million tokens, by what the tokens are.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Prices {
-    input: Option<i64>,
-    output: Option<i64>,
-    cache_read: Option<i64>,
-    cache_write: Option<i64>,
-    cache_write_1h: Option<i64>,
-    input_audio: Option<i64>,
-    cache_read_audio: Option<i64>,
-    output_audio: Option<i64>,
-    input_image: Option<i64>,
-    output_image: Option<i64>,
-    output_reasoning: Option<i64>,
-}
-
-impl Prices {
-    fn or(&self, base: &Self) -> Self {
-        Self {
-            input: self.input.or(base.input),
-            output: self.output.or(base.output),
-            cache_read: self.cache_read.or(base.cache_read),
-            cache_write: self.cache_write.or(base.cache_write),
-            cache_write_1h: self.cache_write_1h.or(base.cache_write_1h),
-            input_audio: self.input_audio.or(base.input_audio),
-            cache_read_audio: self.cache_read_audio.or(base.cache_read_audio),
-            output_audio: self.output_audio.or(base.output_audio),
-            input_image: self.input_image.or(base.input_image),
-            output_image: self.output_image.or(base.output_image),
-            output_reasoning: self.output_reasoning.or(base.output_reasoning),
-        }
-    }
-
-    /// Prices a usage in nano-USD, rounded half up once, over the whole sum. `None` if it has tokens of a kind
-    /// without a price, or no counts at all.
-    fn amount(&self, usage: &v1::Usage) -> Option<i64> {
-        if usage.input_tokens.is_none() && usage.output_tokens.is_none() {
-            return None;
-        }
-        let total = self.input_amount(usage)?.checked_add(self.output_amount(usage)?)?;
-        i64::try_from(total.checked_add(TOKENS_PER_RATE / 2)?.div_euclid(TOKENS_PER_RATE)).ok()
-    }
-
-    /// Input tokens include cached ones, and each token is paid for once.
-    fn input_amount(&self, usage: &v1::Usage) -> Option<i128> {
-        let mut left = Left(count(usage.input_tokens));
-        let mut cached = Left(left.take(count(usage.cache_read_input_tokens)));
-        let written = left.take(count(usage.cache_write_input_tokens));
-        let written_1h = count(usage.cache_write_by_ttl.get("1h").copied()).min(written);
-        let read_rate = self.cache_read.or(self.input);
-        let write_rate = self.cache_write.or(self.input);
-        let mut total = 0;
-        for part in &usage.input_by_modality {
-            let (fresh_rate, cached_rate) = match part.modality.as_str() {
-                "audio" => (self.input_audio, self.cache_read_audio.or(self.cache_read)),
-                "image" => (self.input_image, self.cache_read),
-                _ => continue,
-            };
-            let Some(fresh_rate) = fresh_rate else { continue };
-            let part_cached = cached.take(count(Some(part.cache_read_tokens)).min(count(Some(part.tokens))));
-            let part_fresh = left.take(count(Some(part.tokens)) - part_cached);
-            total += times(part_fresh, Some(fresh_rate))?;
-            total += times(part_cached, cached_rate.or(Some(fresh_rate)))?;
-        }
-        total += times(cached.0, read_rate)?;
-        total += times(written - written_1h, write_rate)?;
-        total += times(written_1h, self.cache_write_1h.or(write_rate))?;
-        Some(total + times(left.0, self.input)?)
-    }
-
-    fn output_amount(&self, usage: &v1::Usage) -> Option<i128> {
-        let mut left = Left(count(usage.output_tokens));
-        let mut total = 0;
-        for part in &usage.output_by_modality {
-            let rate = match part.modality.as_str() {
-                "audio" => self.output_audio,
-                "image" => self.output_image,
-                _ => continue,
-            };
-            if rate.is_some() {
-                total += times(left.take(count(Some(part.tokens))), rate)?;
-            }
-        }
-        if self.output_reasoning.is_some() {
-            total += times(left.take(count(usage.reasoning_output_tokens)), self.output_reasoning)?;
-        }
-        Some(total + times(left.0, self.output)?)
-    }
-}
-
-impl From<Rates> for Prices {
-    fn from(rates: Rates) -> Self {
-        Self {
-            input: Some(rates.input),
-            output: Some(rates.output),
-            cache_read: rates.cache_read,
-            cache_write: rates.cache_write,
-            ..Self::default()
-        }
-    }
-}
-
-/// Tokens that are not paid for yet.
-struct Left(i64);
-
-impl Left {
-    /// Takes up to `tokens`, and returns how many there were: parts never add up to more than the whole.
-    fn take(&mut self, tokens: i64) -> i64 {
-        let taken = tokens.min(self.0);
-        self.0 -= taken;
-        taken
-    }
-}
-
-/// Reads a count of an upstream, which may say anything.
-fn count(tokens: Option<i64>) -> i64 {
-    tokens.unwrap_or(0).max(0)
-}
-
-/// Nothing costs nothing, even where no price is known.
-fn times(tokens: i64, rate: Option<i64>) -> Option<i128> {
-    if tokens == 0 {
-        return Some(0);
-    }
-    rate.map(|rate| i128::from(tokens) * i128::from(rate))
 }
 
 #[derive(Default, Deserialize)]
@@ -250,11 +138,13 @@ impl Catalog {
         models.get(model).or_else(|| models.get(undated(model)?))
     }
 
-    /// Prices a usage: by the target's configured rates, else by its model, else by the model that the upstream
-    /// named. `None` if no price is known, which is never the same as zero.
+    /// Prices a usage: by the target's configured rates, else as the provider itself has priced it, else by its model,
+    /// else by the model that the upstream named. `None` if no price is known, which is never the same as zero.
     pub fn cost(&self, target: &Target, model: &str, usage: &v1::Usage) -> Option<v1::Cost> {
-        let (prices, version) = self.prices(target, model, usage)?;
-        let amount = prices.amount(usage)?;
+        if let (None, Some(told)) = (target.rates, &usage.cost) {
+            return Some(told.clone());
+        }
+        let (amount, version) = self.amount(target, model, usage)?;
         let cached = usage.source() == Source::Cache;
         Some(v1::Cost {
             currency_code: "USD".to_owned(),
@@ -265,20 +155,39 @@ impl Catalog {
         })
     }
 
-    fn prices(&self, target: &Target, model: &str, usage: &v1::Usage) -> Option<(Prices, &str)> {
+    /// Tells whether something that the provider bills beside tokens has no known price.
+    pub fn is_partly_unpriced(&self, target: &Target, model: &str, usage: &v1::Usage) -> bool {
+        let told = usage.cost.as_ref().is_some_and(|cost| cost.price_version == PROVIDERS_OWN_PRICE);
+        let none = HashMap::new();
+        let rates = self.row(target, model).map_or(&none, |facts| &facts.units);
+        !told && units(rates, usage).unpriced > 0
+    }
+
+    /// Returns the sum in nano-USD, and the price list it is by.
+    fn amount(&self, target: &Target, model: &str, usage: &v1::Usage) -> Option<(i64, &str)> {
         if let Some(rates) = target.rates {
-            return Some((rates.into(), "config"));
+            return Some((Prices::from(rates).amount(usage)?, "config"));
         }
         if &*target.vendor == "echo" {
-            return Some((Rates { input: 0, output: 0, cache_read: None, cache_write: None }.into(), "echo"));
+            return Some((0, "echo"));
         }
-        let input_tokens = count(usage.input_tokens);
-        [&*target.model, model]
-            .into_iter()
-            .filter_map(|model| self.facts(&target.vendor, model))
-            .map(|facts| facts.prices_at(input_tokens))
-            .find(|prices| prices.input.is_some() || prices.output.is_some())
-            .map(|prices| (prices, self.version()))
+        let facts = self.row(target, model)?;
+        let beside = units(&facts.units, usage);
+        let tokens = facts.prices_at(count(usage.input_tokens), &usage.service_tier).amount(usage);
+        // Where all that is billed comes by the piece, there may be no tokens at all, or none with a price.
+        let by_the_piece = facts.prices.input.is_none() && facts.prices.output.is_none()
+            || usage.input_tokens.is_none() && usage.output_tokens.is_none();
+        let all_known = by_the_piece && beside.priced > 0 && beside.unpriced == 0;
+        let tokens = tokens.or(all_known.then_some(0))?;
+        Some((tokens.saturating_add(beside.amount), self.version()))
+    }
+
+    /// Finds the row by which a target is priced.
+    fn row(&self, target: &Target, model: &str) -> Option<&ModelFacts> {
+        let priced = |facts: &&ModelFacts| {
+            facts.prices.input.is_some() || facts.prices.output.is_some() || !facts.units.is_empty()
+        };
+        [&*target.model, model].into_iter().filter_map(|model| self.facts(&target.vendor, model)).find(priced)
     }
 }
 

@@ -116,10 +116,10 @@ fn may_be_billed(attempt: &Attempt) -> bool {
     }
 }
 
-/// Puts the cost into a usage; false if no price is known.
+/// Puts the cost into a usage; false if no price is known, or not for all that is billed.
 pub(super) fn price(usage: &mut v1::Usage, target: &Target, model: &str, catalog: &Catalog) -> bool {
     usage.cost = catalog.cost(target, model, usage);
-    usage.cost.is_some()
+    usage.cost.is_some() && !catalog.is_partly_unpriced(target, model, usage)
 }
 
 fn timestamp(time: SystemTime) -> prost_types::Timestamp {

@@ -71,6 +71,9 @@ impl Tally {
                 return;
             }
             Event::End(end) => {
+                if let Some(usage) = self.usage.as_mut().filter(|usage| usage.service_tier.is_empty()) {
+                    usage.service_tier.clone_from(&end.service_tier);
+                }
                 keep_first(&mut self.response_id, Some(&end.upstream_response_id));
                 return;
             }
@@ -103,12 +106,16 @@ impl Tally {
                     || told.output_tokens.unwrap_or(0) >= self.output_tokens =>
             {
                 let mut told = told.clone();
-                told.set_source(Source::Provider);
+                if told.source() != Source::Estimated {
+                    told.set_source(Source::Provider);
+                }
                 told
             }
             _ if !dispatched => return None,
             told => {
                 let mut estimate = told.clone().unwrap_or_default();
+                // What the provider charged so far is not what the call costs.
+                estimate.cost = None;
                 estimate.set_source(Source::Estimated);
                 estimate
                     .input_tokens

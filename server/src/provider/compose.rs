@@ -179,6 +179,17 @@ impl Composer {
         }
     }
 
+    /// Returns the configured name of the provider that answers.
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// Returns the number of the part that is open, else of the last one; 0 if there is none.
+    pub fn current_part(&self, choice: i32) -> i32 {
+        let state = self.choices.iter().find(|state| state.index == choice);
+        state.map_or(0, |state| state.next_part.saturating_sub(1).max(0))
+    }
+
     /// Tells whether a part of the choice is open.
     pub fn is_open(&self, choice: i32) -> bool {
         self.choices.iter().any(|state| state.index == choice && state.open.is_some())

@@ -49,6 +49,11 @@ impl Credential {
         Ok(Self::Header(name, value))
     }
 
+    /// Makes a credential of whatever is made anew for each request.
+    pub fn signed(signer: impl Sign) -> Self {
+        Self::Signed(Arc::new(signer))
+    }
+
     /// Adds the credential to a request, in place of whatever stands there.
     ///
     /// # Errors

@@ -8,20 +8,31 @@
 //! Place in the path: the last room; `route` calls it once per attempt. Config: `providers`. Metrics:
 //! `tollgate_upstream_*`, written by `meter`. Tests: `tests/e2e/upstream.rs`, `tests/wire`.
 
+pub mod aws;
+pub mod azure;
+pub mod bedrock;
+pub mod cohere;
 pub mod compose;
 pub mod credential;
 pub mod echo;
+pub mod entra;
 mod estimate;
 pub mod express;
 pub mod follow;
+mod forward;
+pub mod gemini;
+pub mod google;
 pub mod http;
 mod json;
 pub mod openai;
 mod refusal;
+mod refused;
 pub mod registry;
 mod retry_after;
 pub mod sse;
+pub mod token;
 mod translate;
+mod units;
 pub mod upstream;
 pub mod vendors;
 
@@ -33,7 +44,7 @@ use futures_util::future::BoxFuture;
 use tollgate_api::v1;
 use uuid::Uuid;
 
-use crate::call::{Items, Payload};
+use crate::call::{Endpoint, Forward, Items, Payload};
 
 pub use registry::{Settings, build, dialects, from_environment, keys_of};
 
@@ -62,6 +73,49 @@ pub trait Provider: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move { estimate::count_tokens(request.payload.view()?, request.model) })
     }
+
+    /// Names where an endpoint that passes through is reached, if the vendor has it.
+    fn place(&self, _endpoint: Endpoint, _model: &str) -> Option<Place<'_>> {
+        None
+    }
+
+    /// Passes a request through, byte for byte but for the model's name.
+    ///
+    /// # Errors
+    /// As `chat`; `Unsupported` if the vendor has no such endpoint.
+    fn forward<'a>(&'a self, request: Forwarding<'a>) -> BoxFuture<'a, Result<Answer, Error>> {
+        Box::pin(async move {
+            let endpoint = request.forward.endpoint;
+            let Some(place) = self.place(endpoint, request.model) else {
+                let message = format!("this provider has no endpoint for `{}`", endpoint.operation());
+                return Err(Error::new(Kind::Unsupported, message));
+            };
+            forward::send(&place, request).await
+        })
+    }
+}
+
+/// Where an endpoint is reached.
+pub struct Place<'a> {
+    /// The vendor's host.
+    pub upstream: &'a upstream::Upstream,
+    /// The URL below which the path is.
+    pub base: &'a ::http::Uri,
+    /// The path; for `Endpoint::Native` the caller's own is used.
+    pub path: String,
+}
+
+/// One attempt to pass a request through.
+#[derive(Debug)]
+pub struct Forwarding<'a> {
+    /// Our id of the call.
+    pub call_id: Uuid,
+    /// The vendor's model id.
+    pub model: &'a str,
+    /// What is passed through.
+    pub forward: &'a Forward,
+    /// The caller's `traceparent`.
+    pub traceparent: Option<&'a str>,
 }
 
 /// A provider under its configured name, as `route` holds it.
@@ -73,6 +127,15 @@ pub struct Named {
     pub vendor: Arc<str>,
     /// The adapter.
     pub adapter: Arc<dyn Provider>,
+    /// Whether a parameter that the vendor does not know refuses a call that says nothing about it.
+    pub rejects_unsupported: bool,
+}
+
+impl Named {
+    /// Names an adapter that is lenient with parameters.
+    pub fn new(name: &str, vendor: &str, adapter: Arc<dyn Provider>) -> Self {
+        Self { name: name.into(), vendor: vendor.into(), adapter, rejects_unsupported: false }
+    }
 }
 
 /// One attempt's request.

@@ -1,6 +1,11 @@
 //! What an OpenAI-style failure means: status and body to a kind, whatever shape the vendor gives its errors.
 
-use std::{fmt::Write as _, time::SystemTime};
+mod details;
+
+use std::{
+    fmt::Write as _,
+    time::{Duration, SystemTime},
+};
 
 use ::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
@@ -21,17 +26,22 @@ struct Said {
     hint: String,
     /// The status that the error names inside its body.
     status: Option<u16>,
+    /// How long to wait, by the body.
+    retry: Option<Duration>,
 }
 
 /// Classifies an answer whose status is not a success.
 pub(in crate::provider) fn of_response(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Error {
-    let said = match serde_json::from_slice::<Value>(&body) {
+    let mut said = match serde_json::from_slice::<Value>(&body) {
         Ok(json) => read(&json),
         Err(_) => Said { message: plain_text(headers, &body), ..Said::default() },
     };
+    if let Some(name) = headers.get("x-amzn-errortype").and_then(|name| name.to_str().ok()) {
+        aws_name(name).clone_into(&mut said.r#type);
+    }
     let kind = match kind_of(status.as_u16(), &said) {
-        Kind::RateLimited { .. } => {
-            Kind::RateLimited { retry_after: retry_after(headers, SystemTime::now()) }
+        Kind::RateLimited { retry_after: told } => {
+            Kind::RateLimited { retry_after: retry_after(headers, SystemTime::now()).or(told) }
         }
         kind => kind,
     };
@@ -42,11 +52,38 @@ pub(in crate::provider) fn of_response(status: StatusCode, headers: &HeaderMap, 
     error
 }
 
+/// Classifies an exception that ends an AWS event stream: its name stands for a status.
+pub(in crate::provider) fn of_exception(name: &str, json: &[u8]) -> Error {
+    let mut said = serde_json::from_slice::<Value>(json).map(|json| read(&json)).unwrap_or_default();
+    name.clone_into(&mut said.r#type);
+    let status = status_of_words(&said);
+    to_error(kind_of(status, &said), said, status)
+}
+
 /// Classifies an error that came inside a 200: in a stream, or as the whole answer.
 pub(in crate::provider) fn of_payload(json: &[u8]) -> Error {
     let said = serde_json::from_slice::<Value>(json).map(|json| read(&json)).unwrap_or_default();
     let status = said.status.unwrap_or_else(|| status_of_words(&said));
     to_error(kind_of(status, &said), said, status)
+}
+
+/// Says what a body is that should have been JSON.
+pub(in crate::provider) fn not_json(body: &[u8]) -> Error {
+    let message = match body.trim_ascii().first() {
+        None => "the answer is empty",
+        Some(b'<') => "the answer is an HTML page, not JSON",
+        Some(_) => "the answer is no whole JSON object",
+    };
+    Error::new(Kind::BadResponse, message)
+}
+
+/// Says what an answer is that has a line no event stream has.
+pub(in crate::provider) fn stray(raw: &[u8]) -> Error {
+    match raw.trim_ascii().first() {
+        Some(b'{') if memchr::memmem::find(raw, b"\"error\"").is_some() => of_payload(raw),
+        Some(b'<') => Error::new(Kind::BadResponse, "the answer is an HTML page, not an event stream"),
+        _ => Error::new(Kind::BadResponse, "the answer is no event stream"),
+    }
 }
 
 fn to_error(kind: Kind, said: Said, status: u16) -> Error {
@@ -69,18 +106,27 @@ fn read(json: &Value) -> Said {
     };
     let error = error_of(json);
     let inner = if error.is_object() { error } else { json };
+    let details = details::read(&inner["details"]);
     let mut said = Said {
         message: text(&inner["message"]),
-        r#type: text(&inner["type"]),
+        // Google's word for the kind of an error is its `status`, Cohere's its `error_type`.
+        r#type: [text(&inner["type"]), text(&error["status"]), text(&inner["error_type"])]
+            .into_iter()
+            .find(|word| !word.is_empty())
+            .unwrap_or_default(),
         code: text(&inner["code"]),
         field: Some(text(&inner["param"])).filter(|field| !field.is_empty()),
-        hint: text(&inner["innererror"]["code"]),
+        hint: format!("{} {}", text(&inner["innererror"]["code"]), details.reason),
         status: [&inner["status_code"], &inner["code"], &inner["status"], &json["status"]]
             .into_iter()
             .find_map(status_in),
+        retry: details.retry,
     };
+    if let Some(name) = json["__type"].as_str() {
+        aws_name(name).clone_into(&mut said.r#type);
+    }
     if said.message.is_empty() {
-        said.message = [error, &json["detail"], &json["errors"], &json["title"]]
+        said.message = [error, &json["detail"], &json["errors"], &json["title"], &json["Message"]]
             .into_iter()
             .find_map(words)
             .unwrap_or_default();
@@ -90,6 +136,12 @@ fn read(json: &Value) -> Said {
         let _ = write!(said.message, ": {raw}");
     }
     said
+}
+
+/// AWS's name of an exception without what may stand around it: `com.amazon.coral#Name`, `Name:http://…`.
+fn aws_name(name: &str) -> &str {
+    let name = name.rsplit_once('#').map_or(name, |(_, name)| name);
+    name.split(':').next().unwrap_or_default()
 }
 
 fn error_of(json: &Value) -> &Value {
@@ -132,18 +184,30 @@ fn status_of_words(said: &Said) -> u16 {
     let words = format!("{} {}", said.r#type, said.code).to_ascii_lowercase();
     for (word, status) in [
         ("rate_limit", 429),
+        ("resource_exhausted", 429),
         ("too_many_requests", 429),
         ("insufficient_quota", 429),
         ("authentication", 401),
+        ("unauthenticated", 401),
         ("invalid_api_key", 401),
         ("permission", 403),
         ("billing", 402),
         ("timeout", 504),
+        ("deadline_exceeded", 504),
         ("overloaded", 529),
         ("server_error", 500),
         ("not_found", 404),
+        ("throttling", 429),
+        ("servicequota", 429),
+        ("modelnotready", 429),
+        ("accessdenied", 403),
+        ("unrecognizedclient", 403),
+        ("expiredtoken", 403),
+        ("resourcenotfound", 404),
+        ("validation", 400),
         ("invalid", 400),
         ("bad_request", 400),
+        ("failed_precondition", 400),
         ("context_length", 400),
         ("content_", 400),
         // The Responses API names what is wrong with an image.
@@ -164,10 +228,14 @@ fn kind_of(status: u16, said: &Said) -> Kind {
         401 | 402 => Kind::Denied,
         403 if has(CONTENT_POLICY) => Kind::ContentPolicy,
         403 => Kind::Denied,
-        429 if has(NO_CREDIT) => Kind::Denied,
-        429 => Kind::RateLimited { retry_after: None },
+        // Google words every spent quota like a lack of credit.
+        429 if has(NO_CREDIT) && said.r#type != "RESOURCE_EXHAUSTED" => Kind::Denied,
+        429 => Kind::RateLimited { retry_after: said.retry },
         408 | 504 => Kind::Timeout,
-        500..=599 => Kind::Unavailable,
+        // AWS: the model failed, not the request.
+        424 | 500..=599 => Kind::Unavailable,
+        400 if has_word(&words, AWS_LIMITS) => Kind::RateLimited { retry_after: None },
+        400 if has_word(&words, AWS_BAD_KEY) => Kind::Denied,
         _ if has(CONTEXT_LENGTH) => Kind::ContextLength,
         _ if has(CONTENT_POLICY) => Kind::ContentPolicy,
         _ if has(BAD_KEY) || has(NO_CREDIT) => Kind::Denied,
@@ -175,6 +243,20 @@ fn kind_of(status: u16, said: &Said) -> Kind {
     }
 }
 
+fn has_word(words: &str, list: &[&str]) -> bool {
+    list.iter().any(|word| words.contains(word))
+}
+
+/// AWS tells some of these with a 400.
+const AWS_LIMITS: &[&str] = &["throttlingexception", "servicequotaexceeded", "modelnotready"];
+const AWS_BAD_KEY: &[&str] = &[
+    "accessdenied",
+    "unrecognizedclient",
+    "expiredtoken",
+    "invalidsignature",
+    "incompletesignature",
+    "missingauthenticationtoken",
+];
 const NO_CREDIT: &[&str] = &[
     "insufficient_quota",
     "billing_hard_limit",
@@ -184,7 +266,14 @@ const NO_CREDIT: &[&str] = &[
     "insufficient balance",
     "insufficient credits",
 ];
-const BAD_KEY: &[&str] = &["invalid_api_key", "incorrect api key", "invalid api key", "api key not valid"];
+const BAD_KEY: &[&str] = &[
+    "invalid_api_key",
+    "incorrect api key",
+    "invalid api key",
+    "api key not valid",
+    "api_key_invalid",
+    "api_key_service_blocked",
+];
 const CONTENT_POLICY: &[&str] = &[
     "content_policy",
     "content_filter",
@@ -205,6 +294,7 @@ const CONTEXT_LENGTH: &[&str] = &[
     "prompt is too long",
     "input is too long",
     "input tokens exceed",
+    "input token count",
     "too many tokens",
     "max_prompt_tokens",
     "too_many_prompt_tokens",
@@ -301,6 +391,13 @@ mod tests {
                 r#"{"error":{"message":"no","code":"content_filter","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
                 Kind::ContentPolicy,
             ),
+            (
+                400,
+                r#"{"__type":"com.amazon.coral.service#ThrottlingException","Message":"Rate exceeded"}"#,
+                Kind::RateLimited { retry_after: None },
+            ),
+            (400, r#"{"__type":"UnrecognizedClientException","message":"no"}"#, Kind::Denied),
+            (424, r#"{"message":"the model failed"}"#, Kind::Unavailable),
             (408, "", Kind::Timeout),
             (504, "<html>gateway</html>", Kind::Timeout),
             (404, r#"{"error":{"message":"no such model","code":"model_not_found"}}"#, Kind::Invalid),
@@ -340,6 +437,41 @@ mod tests {
         let headers = [("retry-after".parse().unwrap(), "3".parse().unwrap())].into_iter().collect();
         let error = of_response(StatusCode::TOO_MANY_REQUESTS, &headers, Bytes::new());
         assert_eq!(error.kind, Kind::RateLimited { retry_after: Some(Duration::from_secs(3)) });
+    }
+
+    #[test]
+    fn googles_errors_are_read_alone_and_in_lists() {
+        let cases: &[(u16, &str, Kind)] = &[
+            (
+                429,
+                r#"{"error":{"code":429,"message":"You exceeded your current quota.","status":"RESOURCE_EXHAUSTED",
+                "details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.4s"}]}}"#,
+                Kind::RateLimited { retry_after: Some(Duration::from_millis(34_400)) },
+            ),
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"Bad key.","status":"INVALID_ARGUMENT",
+                "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}]"#,
+                Kind::Denied,
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (8).","status":"INVALID_ARGUMENT"}}"#,
+                Kind::ContextLength,
+            ),
+            (403, r#"{"error":{"code":403,"message":"x","status":"PERMISSION_DENIED"}}"#, Kind::Denied),
+            (404, r#"{"error":{"code":404,"message":"x","status":"NOT_FOUND","details":[]}}"#, Kind::Invalid),
+            (503, r#"{"error":{"code":503,"message":"x","status":"UNAVAILABLE"}}"#, Kind::Unavailable),
+        ];
+        for (status, body, kind) in cases {
+            let error = classified(*status, body);
+            assert_eq!(error.kind, *kind, "{body}");
+            assert_eq!(of_payload(body.as_bytes()).kind, *kind, "{body}");
+            assert_eq!(error.upstream_code, status.to_string());
+            assert!(error.upstream_type.chars().all(|c| c.is_ascii_uppercase() || c == '_'), "{error:?}");
+        }
+        let words = r#"{"error":{"message":"x","status":"RESOURCE_EXHAUSTED"}}"#;
+        assert_eq!(of_payload(words.as_bytes()).kind, Kind::RateLimited { retry_after: None });
     }
 
     #[test]

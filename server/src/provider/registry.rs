@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::http::Uri;
 use secrecy::SecretString;
 
-use super::{Named, Provider, echo::Echo, http::Http, vendors};
+use super::{Named, Provider, azure, bedrock, cohere, echo::Echo, gemini, http::Http, vendors};
 
 /// The dialect of the built-in provider.
 pub const ECHO: &str = "echo";
@@ -23,6 +23,8 @@ pub struct Settings {
     pub api_key: Option<SecretString>,
     /// How long making a connection (name, TCP, TLS) may take.
     pub connect_timeout: Duration,
+    /// Whether a parameter that the vendor does not know refuses a call that says nothing about it.
+    pub rejects_unsupported: bool,
     /// What only some dialects need.
     pub cloud: Cloud,
     /// Tells of a vendor's model whether the Responses API is the only one it answers by; absent: of none.
@@ -80,13 +82,38 @@ pub struct Dialect {
 }
 
 /// Every dialect that is not OpenAI's.
-static DIALECTS: &[Dialect] = &[Dialect {
-    name: ECHO,
-    vendor: ECHO,
-    keys: &[],
-    build: |_| Ok(Arc::new(Echo)),
-    from_environment: |_| None,
-}];
+static DIALECTS: &[Dialect] = &[
+    Dialect {
+        name: ECHO,
+        vendor: ECHO,
+        keys: &[],
+        build: |_| Ok(Arc::new(Echo)),
+        from_environment: |_| None,
+    },
+    azure::DIALECT,
+    Dialect {
+        name: "gemini",
+        vendor: "gemini",
+        keys: &[],
+        build: gemini::place::build_studio,
+        from_environment: gemini::place::studio_from_environment,
+    },
+    Dialect {
+        name: "vertex",
+        vendor: "vertex",
+        keys: &["project", "region", "credentials"],
+        build: gemini::place::build_vertex,
+        from_environment: gemini::place::vertex_from_environment,
+    },
+    Dialect {
+        name: bedrock::FAMILY,
+        vendor: "bedrock",
+        keys: bedrock::KEYS,
+        build: bedrock::build,
+        from_environment: bedrock::from_environment,
+    },
+    cohere::DIALECT,
+];
 
 /// Lists what `Settings::dialect` may say.
 pub fn dialects() -> impl Iterator<Item = &'static str> {
@@ -117,15 +144,17 @@ pub fn from_environment(get: &dyn Fn(&str) -> Option<String>) -> Vec<Settings> {
 /// A message for operators that names the provider and what to correct.
 pub fn build(settings: &Settings) -> Result<Named, String> {
     let wrong = |what: String| format!("provider `{}`: {what}", settings.name);
-    let name: Arc<str> = settings.name.as_str().into();
-    if let Some(dialect) = DIALECTS.iter().find(|dialect| dialect.name == settings.dialect) {
-        let adapter = (dialect.build)(settings).map_err(wrong)?;
-        return Ok(Named { name, vendor: dialect.vendor.into(), adapter });
-    }
-    let vendor = vendors::find(&settings.dialect)
-        .ok_or_else(|| wrong(format!("there is no dialect `{}`", settings.dialect)))?;
-    let adapter = vendors::build(settings, vendor).map_err(wrong)?;
-    Ok(Named { name, vendor: vendor.name.into(), adapter })
+    let (vendor, adapter) = match DIALECTS.iter().find(|dialect| dialect.name == settings.dialect) {
+        Some(dialect) => (dialect.vendor, (dialect.build)(settings)),
+        None => {
+            let vendor = vendors::find(&settings.dialect)
+                .ok_or_else(|| wrong(format!("there is no dialect `{}`", settings.dialect)))?;
+            (vendor.name, vendors::build(settings, vendor))
+        }
+    };
+    let adapter = adapter.map_err(wrong)?;
+    let named = Named::new(&settings.name, vendor, adapter);
+    Ok(Named { rejects_unsupported: settings.rejects_unsupported, ..named })
 }
 
 /// Makes the connections to a provider's base URL, or to the vendor's own if it has none.

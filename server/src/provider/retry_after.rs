@@ -20,6 +20,11 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
         .map(|wait| wait.min(LONGEST))
 }
 
+/// Reads the hint of an error's body, a duration as Go and protobuf's JSON write it, at most 60 s.
+pub(super) fn of_text(text: &str) -> Option<Duration> {
+    go_duration(text).map(|wait| wait.min(LONGEST))
+}
+
 fn seconds_or_date(value: &str, now: SystemTime) -> Option<Duration> {
     if let Ok(number) = value.parse::<f64>() {
         return seconds(number);

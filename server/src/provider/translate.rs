@@ -54,6 +54,22 @@ impl Lost {
         Ok(())
     }
 
+    /// Sends a parameter in another form than was asked for, with a warning.
+    ///
+    /// # Errors
+    /// As `parameter`.
+    pub(in crate::provider) fn changed(&mut self, field: &str, how: &str) -> Result<(), Error> {
+        if self.strict {
+            return Err(unsupported(field, how));
+        }
+        self.warnings.push(Warning {
+            code: "parameter_changed".to_owned(),
+            message: format!("`{field}` was changed: {how}"),
+            field: field.to_owned(),
+        });
+        Ok(())
+    }
+
     /// Leaves content of an earlier turn out with a warning, once per code.
     pub(in crate::provider) fn content(&mut self, code: &str, field: &str, why: &str) {
         if !self.warnings.iter().any(|warning| warning.code == code) {
@@ -86,8 +102,18 @@ pub(in crate::provider) fn json<'a>(text: &'a str, field: &str) -> Result<&'a st
     }
 }
 
+/// Refuses a number that JSON has no form for.
+pub(in crate::provider) fn finite(value: Option<f64>, field: &str) -> Result<Option<f64>, Error> {
+    match value {
+        Some(value) if !value.is_finite() => {
+            Err(CallerError::invalid(field, format!("`{field}` must be a finite number")).into())
+        }
+        value => Ok(value),
+    }
+}
+
 /// Applies the options that are meant for this provider: those of no name first, then its own. `at` is the path of
-/// the list, `protected` are the members that no patch may touch.
+/// the list, `protected` are the members that no patch may touch; one of an inner object is written `outer.inner`.
 pub(in crate::provider) fn apply(
     body: String,
     options: &[ProviderOptions],
@@ -118,7 +144,7 @@ fn patched(body: &str, patch: &str, field: &str, protected: &[&str]) -> Result<S
     let patch: Members<'_> = serde_json::from_str(patch).map_err(|_| {
         invalid(field.to_owned(), "must be one JSON object, merged into the provider's request")
     })?;
-    if let Some((name, _)) = patch.iter().find(|(name, _)| protected.contains(name)) {
+    if let Some(name) = protected.iter().find(|name| touches(&patch, name)) {
         return Err(invalid(format!("{field}.{name}"), "is protected: set it in the request itself"));
     }
     let mut members: Members<'_> = serde_json::from_str(body)
@@ -127,6 +153,14 @@ fn patched(body: &str, patch: &str, field: &str, protected: &[&str]) -> Result<S
         return Err(invalid(field.to_owned(), "is nested too deeply"));
     }
     Ok(members.to_json())
+}
+
+fn touches(patch: &Members<'_>, path: &str) -> bool {
+    let (name, inner) = path.split_once('.').unwrap_or((path, ""));
+    patch.get(name).is_some_and(|value| {
+        let Ok(members) = serde_json::from_str::<Members<'_>>(value.get()) else { return true };
+        inner.is_empty() || touches(&members, inner)
+    })
 }
 
 fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
@@ -171,6 +205,18 @@ mod tests {
             let error = body_of(&[option("", patch)]).unwrap_err();
             let field = error.caller.and_then(|caller| caller.facts().field.clone());
             assert_eq!(field.as_deref(), Some(path), "{patch}");
+        }
+    }
+
+    #[test]
+    fn members_of_an_inner_object_are_protected_with_the_object_itself() {
+        let body = |patch: &str| {
+            let options = [option("", patch)];
+            apply(r#"{"g":{"n":1}}"#.to_owned(), &options, "mine", "at", &["g.n"]).map(|(body, _)| body)
+        };
+        assert_eq!(body(r#"{"g":{"m":2}}"#).unwrap(), r#"{"g":{"n":1,"m":2}}"#);
+        for patch in [r#"{"g":{"n":2}}"#, r#"{"g":null}"#, r#"{"g":[]}"#] {
+            assert!(body(patch).is_err(), "{patch}");
         }
     }
 

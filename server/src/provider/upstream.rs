@@ -1,5 +1,7 @@
 //! One request to an upstream and the head of its answer: what every dialect spoken over HTTP has in common.
 
+use std::fmt::Write as _;
+
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri,
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT},
@@ -11,7 +13,7 @@ use tollgate_api::v1;
 use uuid::Uuid;
 
 use super::{
-    Answer, Error, Outgoing,
+    Answer, Error, Kind, Outgoing,
     credential::Credential,
     http::{self, Http, Pieces},
     refusal,
@@ -179,6 +181,33 @@ pub fn endpoint(base: &Uri, path: &str) -> Result<Uri, String> {
     url.parse().map_err(|error| format!("`base_url` is no URL: {error}"))
 }
 
+/// Writes a model's name as one segment of a path. A wildcard alias lets the caller choose it, so that whatever has a
+/// meaning in a URL or to the vendor's router (`/`, `?`, `#`, `%`, `:`) is percent-encoded.
+///
+/// # Errors
+/// `Invalid` if no segment can be made of it: it is empty, too long, or one that is resolved away (`.` and `..`).
+pub fn path_segment(name: &str) -> Result<String, Error> {
+    const LONGEST: usize = 512;
+    if matches!(name, "" | "." | "..") || name.len() > LONGEST {
+        return Err(Error::new(Kind::Invalid, "the name of the model cannot stand in the provider's URL"));
+    }
+    // Google's SDKs leave the `@` before a version as it is.
+    Ok(percent_encode(name).replace("%40", "@"))
+}
+
+/// Encodes everything but the characters that RFC 3986 leaves unreserved.
+pub fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
 fn request_id(headers: &HeaderMap) -> String {
     let told = REQUEST_IDS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
     told.map(|id| id.chars().filter(|c| !c.is_control()).take(128).collect()).unwrap_or_default()
@@ -193,4 +222,27 @@ pub fn once(work: impl Future<Output = Result<Vec<Item>, Error>> + Send + 'stati
         };
         stream::iter(items)
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_stays_one_segment_of_the_path() {
+        for (name, segment) in [
+            ("gemini-2.5-flash", "gemini-2.5-flash"),
+            ("claude-sonnet-4@20250514", "claude-sonnet-4@20250514"),
+            ("anthropic.claude-v2:1", "anthropic.claude-v2%3A1"),
+            ("a/../../v1/other", "a%2F..%2F..%2Fv1%2Fother"),
+            ("x?key=1#y", "x%3Fkey%3D1%23y"),
+            ("%2e%2e\\\r\n", "%252e%252e%5C%0D%0A"),
+            ("é", "%C3%A9"),
+        ] {
+            assert_eq!(path_segment(name).unwrap(), segment, "{name}");
+        }
+        for name in ["", ".", "..", &"x".repeat(513)] {
+            assert_eq!(path_segment(name).unwrap_err().kind, Kind::Invalid, "{name}");
+        }
+    }
 }

@@ -7,10 +7,17 @@ use secrecy::SecretString;
 use super::{
     Provider, Settings,
     credential::Credential,
-    openai::{self, OpenAi},
+    openai::{
+        self, OpenAi, Wire,
+        endpoints::{Endpoints, Layout},
+    },
     registry::{self, Environment},
     upstream::Upstream,
 };
+
+mod table;
+
+pub use table::{COMPATIBLE, OPENAI, VENDORS};
 
 /// What tells one vendor of the dialect from another.
 #[derive(Debug)]
@@ -19,16 +26,40 @@ pub struct Vendor {
     pub name: &'static str,
     /// Where its API is, as its own SDK takes it. Empty: must be configured.
     pub base_url: &'static str,
-    /// The environment variable its own SDK reads the key from.
+    /// The environment variable its own SDK reads the key from. Empty: none is looked for.
     pub key_env: &'static str,
+    /// Paths that it names otherwise: OpenAI's, then its own.
+    pub paths: &'static [(&'static str, &'static str)],
+    /// It is OpenAI's own API, with developer messages and `allowed_tools`.
+    pub native: bool,
+    /// Its wire is so close to OpenAI's that callers' bytes may pass as they are.
+    pub express: bool,
+    /// It takes `stream_options`; without them it tells usage anyway.
+    pub stream_options: bool,
     /// The parameter that bounds the output.
     pub max_tokens: &'static str,
-    /// The parameter that names the end user.
+    /// The parameter that names the end user. Empty: it has none.
     pub end_user: &'static str,
+    /// The parameter that makes sampling repeatable.
+    pub seed: &'static str,
+    /// The word of `tool_choice` for "call some tool".
+    pub required: &'static str,
     /// It takes `top_k`, `min_p` and `repetition_penalty`, as vLLM does.
     pub open_sampling: bool,
-    /// It answers embeddings in base64 when asked to.
-    pub base64_embeddings: bool,
+    /// Fields of `ChatInput` that it refuses the call for; rows of `openai/refused.rs`.
+    pub refuses: &'static [&'static str],
+    /// How it takes documents.
+    pub documents: Documents,
+    /// It gives and takes thoughts as parts of the content.
+    pub thinking_parts: bool,
+    /// Its models may begin an answer with `<think>`: what stands there is a thought.
+    pub think_tags: bool,
+    /// It goes on with a last message of the assistant only if that says `prefix`.
+    pub prefix: bool,
+    /// How it is asked for embeddings.
+    pub embeddings: Embeddings,
+    /// It has the legacy `/completions`.
+    pub completions: bool,
     /// Its Responses API, if it has one.
     pub responses: Option<ResponsesApi>,
 }
@@ -42,51 +73,40 @@ pub struct ResponsesApi {
     pub encrypted_reasoning: bool,
 }
 
-/// OpenAI itself, and whatever is configured with `dialect: openai`.
-pub const OPENAI: Vendor = Vendor {
-    name: "openai",
-    base_url: "https://api.openai.com/v1",
-    key_env: "OPENAI_API_KEY",
-    max_tokens: "max_completion_tokens",
-    end_user: "safety_identifier",
-    open_sampling: false,
-    base64_embeddings: true,
-    responses: Some(ResponsesApi { counts: true, encrypted_reasoning: true }),
-};
-
-const fn compatible(name: &'static str, base_url: &'static str, key_env: &'static str) -> Vendor {
-    Vendor {
-        name,
-        base_url,
-        key_env,
-        max_tokens: "max_tokens",
-        end_user: "user",
-        open_sampling: true,
-        base64_embeddings: false,
-        responses: None,
-    }
+/// How a vendor takes documents in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Documents {
+    /// As OpenAI: `file` with bytes or an id.
+    File,
+    /// As Mistral: `document_url`, a text.
+    DocumentUrl,
+    /// As Perplexity: `file_url`, an object.
+    FileUrl,
 }
 
-const fn with_responses(vendor: Vendor, encrypted_reasoning: bool) -> Vendor {
-    Vendor { responses: Some(ResponsesApi { counts: false, encrypted_reasoning }), ..vendor }
+/// How a vendor is asked for embeddings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Embeddings {
+    /// The word of `encoding_format` for floats. Empty: it is left out.
+    pub floats: &'static str,
+    /// Where other forms than floats are asked for.
+    pub forms: Forms,
+    /// The parameter for the length of the vectors.
+    pub dimensions: &'static str,
+    /// It takes `input_type` (query or document) and a `truncation` that is true or false.
+    pub input_type: bool,
 }
 
-/// Every vendor of the dialect.
-pub const VENDORS: &[Vendor] = &[
-    OPENAI,
-    compatible("compatible", "", ""),
-    with_responses(compatible("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"), false),
-    with_responses(compatible("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"), false),
-    compatible("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
-    compatible("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
-    with_responses(compatible("xai", "https://api.x.ai/v1", "XAI_API_KEY"), true),
-    with_responses(compatible("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"), true),
-    compatible("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
-    compatible("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
-    compatible("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
-    compatible("huggingface", "https://router.huggingface.co/v1", "HF_TOKEN"),
-    compatible("ollama", "http://127.0.0.1:11434/v1", ""),
-];
+/// Where a vendor is asked for small integers or bits in place of floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forms {
+    /// It has floats only.
+    None,
+    /// `output_dtype`: Voyage, Mistral.
+    OutputDtype,
+    /// `encoding_format`: Perplexity, whose vectors are never floats.
+    EncodingFormat,
+}
 
 /// Finds the vendor of that name.
 pub fn find(name: &str) -> Option<&'static Vendor> {
@@ -103,9 +123,9 @@ pub const KEYS: &[&str] = &["api"];
 pub fn build(settings: &Settings, vendor: &'static Vendor) -> Result<Arc<dyn Provider>, String> {
     let (base, http) = registry::connect(settings, vendor.base_url)?;
     let credential = Credential::bearer(settings.api_key.as_ref())?;
+    let endpoints = Endpoints::new(&base, Layout { renamed: vendor.paths, ..Layout::default() })?;
     let upstream = Upstream::new(http, credential, openai::FORWARDED);
-    let wire = openai::Wire { api: settings.cloud.api.as_deref(), responses_only: settings.responses_only };
-    Ok(Arc::new(OpenAi::new(upstream, vendor, &base, wire)?))
+    Ok(Arc::new(OpenAi::new(upstream, vendor, endpoints, Wire::of(settings))?))
 }
 
 /// Finds the vendors for which the environment has what their own SDKs would use: a key, or `OLLAMA_HOST`.

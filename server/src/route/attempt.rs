@@ -12,9 +12,9 @@ use tollgate_api::v1;
 
 use super::{Candidate, Plan, failure, guarded::Guarded};
 use crate::{
-    call::{Attempt, Call, Deadline, Event, Item, Items, Request, Target},
+    call::{Attempt, Call, Deadline, Event, Forward, Item, Items, Request, Target},
     error::Error,
-    provider::{self, Answer, Kind, Outgoing},
+    provider::{self, Answer, Forwarding, Kind, Outgoing},
 };
 
 /// How long each phase of an upstream call may take.
@@ -91,7 +91,11 @@ pub async fn dispatch(
             Err(Failed::Upstream(failed)) => failed,
         };
         failure::note(&mut call.attempts, &failed, Instant::now());
-        if left == 0 || failed.caller.is_some() || !failure::may_fall_back(failed.kind) {
+        if left == 0
+            || !request.can_be_sent()
+            || failed.caller.is_some()
+            || !failure::may_fall_back(failed.kind)
+        {
             let error = failure::to_caller(failed, &candidate.target, false);
             return Err(error.attempts(call.attempts.iter().map(Attempt::to_proto).collect()));
         }
@@ -177,6 +181,10 @@ async fn send(candidate: &Candidate, call: &Call, request: &Request) -> Result<A
             let adapter = &provider.adapter;
             adapter.count_tokens(outgoing(candidate, call, payload)).await
         }
+        Request::Forward(forward) => {
+            let adapter = &provider.adapter;
+            adapter.forward(forwarding(candidate, call, forward)).await
+        }
     }
 }
 
@@ -192,7 +200,20 @@ fn outgoing<'a, T>(
         payload,
         streamed: call.asked.streamed,
         usage_wanted: call.asked.usage_wanted,
-        strict: call.options.unsupported_parameters() == v1::UnsupportedParameters::Reject,
+        strict: match call.options.unsupported_parameters() {
+            v1::UnsupportedParameters::Reject => true,
+            v1::UnsupportedParameters::Drop => false,
+            v1::UnsupportedParameters::Unspecified => candidate.provider.rejects_unsupported,
+        },
+        traceparent: call.traceparent.as_deref(),
+    }
+}
+
+fn forwarding<'a>(candidate: &'a Candidate, call: &'a Call, forward: &'a Forward) -> Forwarding<'a> {
+    Forwarding {
+        call_id: call.id,
+        model: &candidate.target.model,
+        forward,
         traceparent: call.traceparent.as_deref(),
     }
 }

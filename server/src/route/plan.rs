@@ -122,6 +122,23 @@ impl Routes {
     }
 }
 
+impl Plan {
+    /// Keeps the target of that name alone, for calls that are written for it.
+    ///
+    /// # Errors
+    /// `MODEL_NOT_FOUND` if the alias leads elsewhere.
+    pub fn pinned(mut self, target: &str) -> Result<Self, Error> {
+        self.candidates.retain(|candidate| &*candidate.target.name == target);
+        if self.candidates.is_empty() {
+            let message = format!(
+                "`{target}` is no target of its own here: an alias like `provider/*` must lead to the provider's models as they are"
+            );
+            return Err(Error::new(Reason::ModelNotFound, message).with("model", target));
+        }
+        Ok(self)
+    }
+}
+
 impl AliasTarget {
     fn resolve(&self, star: &str, rates: Option<Rates>) -> Candidate {
         let model =
@@ -172,7 +189,7 @@ mod tests {
     }
 
     fn routes(entries: &[(&str, &str)]) -> Routes {
-        let provider = Named { name: "openai".into(), vendor: "openai".into(), adapter: Arc::new(Nobody) };
+        let provider = Named::new("openai", "openai", Arc::new(Nobody));
         Routes::new(entries.iter().map(|(alias, model)| {
             let target = AliasTarget { provider: provider.clone(), model: (*model).to_owned() };
             (

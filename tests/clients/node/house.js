@@ -78,31 +78,11 @@ async function startUpstream(hits, closed) {
   return server;
 }
 
-/** Starts the house; `stop` ends it and fails if the gateway did not end well. */
-export async function house() {
-  const hits = {};
-  const waiting = {};
-  const closedAt = {};
-  const upstream = await startUpstream(hits, (model, at) => {
-    closedAt[model] = at;
-    waiting[model]?.(at);
-  });
-  const folder = mkdtempSync(join(tmpdir(), "tollgate-node-"));
-  const file = join(folder, "tollgate.yaml");
-  writeFileSync(
-    file,
-    `providers:
-  fake: { dialect: openai, base_url: "http://127.0.0.1:${upstream.address().port}/v1", api_key: sk-upstream }
-  second: { dialect: openai, base_url: "http://127.0.0.1:${upstream.address().port}/v1", api_key: sk-second }
-models:
-  "fake/*": { targets: [{ provider: fake, model: "*" }, { provider: second, model: "*" }] }
-keys:
-  - { name: node, key: ${KEY} }
-`,
-  );
+/** Starts the real `tollgate` with the configuration `tollgate.yaml` of a folder; `stop` fails if it did not end well. */
+export async function startGateway(folder) {
   const process_ = spawn(
     join(BINARIES, "tollgate"),
-    ["--config", file, "--data-dir", join(folder, "data"), "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"],
+    ["--config", join(folder, "tollgate.yaml"), "--data-dir", join(folder, "data"), "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"],
     { stdio: ["ignore", "pipe", "pipe"], env: { PATH: process.env.PATH, HOME: folder } },
   );
   const ended = once(process_, "exit");
@@ -120,6 +100,38 @@ keys:
   });
   return {
     url,
+    async stop() {
+      process_.kill("SIGTERM");
+      const [code] = await ended;
+      if (code !== 0 || output.includes("panicked")) throw new Error(`exit code ${code}:\n${output}`);
+    },
+  };
+}
+
+/** Starts the house; `stop` ends it and fails if the gateway did not end well. */
+export async function house() {
+  const hits = {};
+  const waiting = {};
+  const closedAt = {};
+  const upstream = await startUpstream(hits, (model, at) => {
+    closedAt[model] = at;
+    waiting[model]?.(at);
+  });
+  const folder = mkdtempSync(join(tmpdir(), "tollgate-node-"));
+  writeFileSync(
+    join(folder, "tollgate.yaml"),
+    `providers:
+  fake: { dialect: openai, base_url: "http://127.0.0.1:${upstream.address().port}/v1", api_key: sk-upstream }
+  second: { dialect: openai, base_url: "http://127.0.0.1:${upstream.address().port}/v1", api_key: sk-second }
+models:
+  "fake/*": { targets: [{ provider: fake, model: "*" }, { provider: second, model: "*" }] }
+keys:
+  - { name: node, key: ${KEY} }
+`,
+  );
+  const gateway = await startGateway(folder);
+  return {
+    url: gateway.url,
     hits,
     /** Waits until the gateway has closed its connection for a model; resolves with the time. */
     closed: (model) =>
@@ -129,12 +141,10 @@ keys:
         waiting[model] = (at) => (clearTimeout(late), resolve(at));
       }),
     async stop() {
-      process_.kill("SIGTERM");
-      const [code] = await ended;
+      await gateway.stop();
       upstream.closeAllConnections();
       upstream.close();
       rmSync(folder, { recursive: true });
-      if (code !== 0 || output.includes("panicked")) throw new Error(`exit code ${code}:\n${output}`);
     },
   };
 }

@@ -1,69 +1,46 @@
 //! `POST /v1/chat/completions`.
 
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    response::Response,
-};
-use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, HeaderValue, header, request::Parts};
+use bytes::Bytes;
+use tollgate_api::v1::CompleteResponse;
+use uuid::Uuid;
 
-use super::{Shared, chat_chunks::Chunks, chat_parse, chat_request, chat_response, error};
+use super::{
+    chat_chunks::Chunks,
+    chat_parse, chat_request, chat_response,
+    serve::{Endpoint, Read},
+};
 use crate::{
-    call::{self, Item, Operation, Payload, Reply, Surface},
-    edge::{
-        fold,
-        rest::{
-            self, body,
-            head::{Head, put_cost},
-        },
-    },
-    error::{Error, Reason},
+    call::{Payload, Surface},
+    edge::continuity,
+    error::Error,
 };
 
-/// Answers a chat request, whole or as a stream.
-pub(super) async fn complete(State(shared): State<Shared>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let mut head = Head::of(&parts);
-    match answer(&shared, &parts, body, &mut head).await {
-        Ok(response) => response,
-        Err(failed) => error::respond(&head, &failed),
-    }
-}
+/// The endpoint. What it keeps of a request is whether usage is wanted in the stream.
+pub(super) struct Chat;
 
-async fn answer(shared: &Shared, request: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {
-    let edge = &shared.edge;
-    let (mut open, body) =
-        body::open(edge, request, body, head, (Surface::OpenAiChat, Operation::Chat)).await?;
-    let mut scanned = match chat_request::scan(&body) {
-        Ok(scanned) => scanned,
-        Err(failed) => return Err(open.refuse(failed)),
-    };
-    open.call.asked = std::mem::take(&mut scanned.asked);
-    let (streamed, usage_wanted) = (open.call.asked.streamed, open.call.asked.usage_wanted);
-    let payload = Payload::raw(scanned.into_raw(body), chat_parse::parse);
-    let reply = edge.pipeline.run(open, call::Request::Chat(payload)).await?;
-    if streamed {
-        let chunks = Chunks::new(reply.id, usage_wanted);
-        return Ok(rest::streaming(edge, &shared.readers, head, reply, chunks));
-    }
-    let headers = head.of_reply(&reply);
-    whole(headers, reply).await
-}
+impl Endpoint for Chat {
+    const SURFACE: Surface = Surface::OpenAiChat;
+    type Kept = bool;
+    type Stream = Chunks;
 
-/// Collects an answer: an upstream's own bytes as they came, or the events folded.
-async fn whole(mut headers: HeaderMap, mut reply: Reply) -> Result<Response, Error> {
-    let body = match reply.items.next().await {
-        Some(Ok(Item::Raw(bytes, _))) => rest::raw(bytes, &mut reply).await?,
-        Some(first) => {
-            let items = stream::iter([first]).chain(reply.items);
-            chat_response::write(&fold::fold(Box::pin(items)).await?)?.into()
-        }
-        None => return Err(Error::new(Reason::StreamInterrupted, "the answer ended before it began")),
-    };
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    put_cost(&mut headers, reply.settled.get());
-    let mut response = Response::new(Body::from(body));
-    *response.headers_mut() = headers;
-    Ok(response)
+    fn read(body: Bytes) -> Result<Read<bool>, Error> {
+        let mut scanned = chat_request::scan(&body)?;
+        let asked = std::mem::take(&mut scanned.asked);
+        let usage_wanted = asked.usage_wanted;
+        // What another provider gave must not reach this dialect's own servers as if it were theirs.
+        let payload = if continuity::is_in(&body) {
+            Payload::typed(chat_parse::parse(&body)?)
+        } else {
+            Payload::raw(scanned.into_raw(body), chat_parse::parse)
+        };
+        Ok((asked, payload, usage_wanted))
+    }
+
+    fn stream(call_id: Uuid, usage_wanted: bool) -> Chunks {
+        Chunks::new(call_id, usage_wanted)
+    }
+
+    fn write(answer: &CompleteResponse, _: &bool) -> Result<Vec<u8>, Error> {
+        chat_response::write(answer)
+    }
 }

@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use serde::Serialize;
-use tollgate_api::v1::{self, ChoiceEnd, Media, PartEnd, PartStart, StreamStart, media, part, tool_call};
+use tollgate_api::v1::{
+    self, ChoiceEnd, Continuity, Media, PartEnd, PartStart, StreamStart, Thought, media, part, tool_call,
+};
 use uuid::Uuid;
 
 use super::{
+    calls::Call,
+    chat_delta::{Choice, Chunk, Delta},
     error,
-    shapes::{Annotation, Aside, Audio, Call, Image, Logprobs, Usage, finish_reason},
+    shapes::{Annotation, Aside, Audio, Image, Logprobs, Usage, finish_reason},
+    tokens::{Detail, Extra},
 };
 use crate::{call::Event, edge::rest::sse::Encode, error::Error};
 
-const DONE: &[u8] = b"data: [DONE]\n\n";
+pub(super) const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// The state of one stream: what its chunks have in common and what each choice has told already.
 pub(in crate::edge) struct Chunks {
@@ -32,6 +36,8 @@ pub(in crate::edge) struct Chunks {
 struct ChoiceState {
     role_told: bool,
     calls: usize,
+    /// How many thoughts were told with a token.
+    details: usize,
     open: BTreeMap<i32, OpenPart>,
 }
 
@@ -41,54 +47,10 @@ enum OpenPart {
         custom: bool,
     },
     Hidden,
+    /// What the token of a thought is told with.
+    Thought(Thought, Option<Continuity>),
     /// Bytes that do not fill a group of base64 yet: pieces must decode alone and joined.
     Sound(Vec<u8>),
-}
-
-#[derive(Serialize)]
-struct Chunk<'a> {
-    id: &'a str,
-    object: &'static str,
-    created: i64,
-    model: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    service_tier: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    system_fingerprint: &'a str,
-    choices: &'a [Choice<'a>],
-    /// Null on every chunk but the last if usage was asked for, absent if it was not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Usage>>,
-}
-
-#[derive(Default, Serialize)]
-struct Choice<'a> {
-    index: i32,
-    delta: Delta<'a>,
-    logprobs: Option<Logprobs<'a>>,
-    finish_reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    x_tollgate: Option<Aside<'a>>,
-}
-
-#[derive(Default, Serialize)]
-struct Delta<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning_content: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refusal: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_calls: Option<[Call<'a>; 1]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audio: Option<Audio>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    images: Vec<Image>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    annotations: Vec<Annotation<'a>>,
 }
 
 impl Chunks {
@@ -174,22 +136,21 @@ impl Chunks {
         let delta = match initial.kind.as_ref() {
             Some(part::Kind::Text(text)) => Delta { content: told(text), ..delta },
             Some(part::Kind::Refusal(text)) => Delta { refusal: told(text), ..delta },
-            Some(part::Kind::Thought(thought)) => Delta { reasoning_content: told(&thought.text), ..delta },
+            Some(part::Kind::Thought(thought)) => {
+                let kept = OpenPart::Thought(thought.clone(), initial.continuity.clone());
+                self.choices.entry(start.choice).or_default().open.insert(start.part, kept);
+                Delta { reasoning_content: told(&thought.text), ..delta }
+            }
             Some(part::Kind::ToolCall(call)) => {
                 let index = self.open_call(start, call);
-                Delta { tool_calls: index.map(|index| [Call::whole(Some(index), call)]), ..delta }
+                let extra_content = Extra::of(initial.continuity.as_ref());
+                let call = |index| [Call::whole(Some(index), call).with(extra_content)];
+                Delta { tool_calls: index.map(call), ..delta }
             }
             Some(part::Kind::Media(media)) => self.open_media(start, media, delta),
             _ => delta,
         };
-        let silent = delta.content.is_none()
-            && delta.refusal.is_none()
-            && delta.reasoning_content.is_none()
-            && delta.tool_calls.is_none()
-            && delta.audio.is_none()
-            && delta.images.is_empty()
-            && delta.annotations.is_empty();
-        if silent { Bytes::new() } else { self.delta(start.choice, delta) }
+        if delta.is_silent() { Bytes::new() } else { self.delta(start.choice, delta) }
     }
 
     /// Gives a call the next index of its choice; one that the provider runs itself gets none and is not shown.
@@ -242,20 +203,40 @@ impl Chunks {
         self.delta(delta.choice, Delta { tool_calls: Some([call]), ..Delta::default() })
     }
 
+    fn keep_thought(&mut self, delta: &v1::ThoughtDelta) {
+        let state = self.choices.entry(delta.choice).or_default();
+        if let Some(OpenPart::Thought(thought, _)) = state.open.get_mut(&delta.part) {
+            thought.text.push_str(&delta.text);
+        }
+    }
+
     fn part_end(&mut self, end: &PartEnd) -> Bytes {
         let open = self.choices.get_mut(&end.choice).and_then(|state| state.open.remove(&end.part));
         let mut delta = Delta {
             annotations: end.annotations.iter().filter_map(Annotation::of).collect(),
             ..Delta::default()
         };
-        if let Some(OpenPart::Sound(rest)) =
-            open.filter(|open| matches!(open, OpenPart::Sound(rest) if !rest.is_empty()))
-        {
-            let data = STANDARD.encode(rest);
-            delta.audio =
-                Some(Audio { id: String::new(), data, transcript: String::new(), expires_at: None });
+        match open {
+            Some(OpenPart::Sound(rest)) if !rest.is_empty() => {
+                let (id, transcript, data) = (String::new(), String::new(), STANDARD.encode(rest));
+                delta.audio = Some(Audio { id, data, transcript, expires_at: None });
+            }
+            Some(OpenPart::Sound(_) | OpenPart::Hidden) => {}
+            Some(OpenPart::Call { index, custom }) => {
+                let extra_content = Extra::of(end.continuity.as_ref());
+                // Clients expect a call in each of these, even if it has nothing to add.
+                let call = |extra| [Call::more(index, custom, "").with(Some(extra))];
+                delta.tool_calls = extra_content.map(call);
+            }
+            Some(OpenPart::Thought(thought, token)) => {
+                let state = self.choices.entry(end.choice).or_default();
+                let token = end.continuity.as_ref().or(token.as_ref());
+                delta.reasoning_details.extend(Detail::of(state.details, &thought, token));
+                state.details += delta.reasoning_details.len();
+            }
+            None => delta.extra_content = Extra::of(end.continuity.as_ref()),
         }
-        if delta.audio.is_none() && delta.annotations.is_empty() {
+        if delta.is_silent() {
             return Bytes::new();
         }
         self.delta(end.choice, delta)
@@ -280,6 +261,7 @@ impl Encode for Chunks {
         match event {
             Event::Text(delta) => self.text(delta.choice, &delta.text),
             Event::Thought(delta) => {
+                self.keep_thought(&delta);
                 self.delta(delta.choice, Delta { reasoning_content: Some(&delta.text), ..Delta::default() })
             }
             Event::Refusal(delta) => {

@@ -9,6 +9,7 @@ use tollgate_api::v1::{
     tool_call,
 };
 
+use super::tokens;
 use crate::edge::rest::node::{Node, Object};
 use crate::error::Error;
 
@@ -64,7 +65,10 @@ fn message(node: &Node<'_>, calls: &mut FunctionCalls) -> Result<Message, Error>
     let mut object = node.object()?;
     let role = object.need("role")?;
     let name = object.text_or_empty("name")?;
-    let parts = object.take("content").map(|node| content(&node)).transpose()?.unwrap_or_default();
+    let mut parts = object.take("content").map(|node| content(&node)).transpose()?.unwrap_or_default();
+    if let (Some(mark), Some(last)) = (breakpoint(&mut object)?, parts.last_mut()) {
+        last.cache_breakpoint = Some(mark);
+    }
     let (role, parts) = match role.text()?.as_str() {
         "system" => (Role::System, parts),
         "developer" => (Role::Developer, parts),
@@ -102,11 +106,15 @@ fn assistant(
     content: Vec<Part>,
     calls: &mut FunctionCalls,
 ) -> Result<Vec<Part>, Error> {
-    let mut parts = Vec::with_capacity(content.len() + 1);
-    if let Some(text) = object.text("reasoning_content")?.filter(|text| !text.is_empty()) {
+    let mut parts = tokens::take_details(object)?;
+    let thought = object.text("reasoning_content")?.filter(|text| !text.is_empty() && parts.is_empty());
+    if let Some(text) = thought {
         parts.push(of(part::Kind::Thought(Thought { text, ..Default::default() })));
     }
     parts.extend(content);
+    if let (Some(token), Some(last)) = (tokens::take_extra(object)?, parts.last_mut()) {
+        last.continuity = Some(token);
+    }
     if let Some(refusal) = object.text("refusal")? {
         parts.push(of(part::Kind::Refusal(refusal)));
     }
@@ -117,7 +125,7 @@ fn assistant(
     }
     if let Some(list) = object.take("tool_calls") {
         for node in list.elements()? {
-            parts.push(of(part::Kind::ToolCall(tool_call(&node)?)));
+            parts.push(tool_call(&node)?);
         }
     }
     if let Some(call) = object.take("function_call") {
@@ -131,8 +139,9 @@ fn assistant(
     Ok(parts)
 }
 
-fn tool_call(node: &Node<'_>) -> Result<ToolCall, Error> {
+fn tool_call(node: &Node<'_>) -> Result<Part, Error> {
     let mut object = node.object()?;
+    let continuity = tokens::take_extra(&mut object)?;
     let id = object.need("id")?.text()?;
     let kind = object.take("type");
     let (name, input) = match kind.as_ref().map(Node::text).transpose()?.as_deref() {
@@ -150,14 +159,14 @@ fn tool_call(node: &Node<'_>) -> Result<ToolCall, Error> {
             return Err(kind.unwrap_or_else(|| node.clone()).refuse("must be `function` or `custom`"));
         }
     };
-    Ok(ToolCall { id, name, input: Some(input), executed_upstream: false })
+    let call = ToolCall { id, name, input: Some(input), executed_upstream: false };
+    Ok(Part { continuity, ..of(part::Kind::ToolCall(call)) })
 }
 
 fn part(node: &Node<'_>) -> Result<Part, Error> {
     let mut object = node.object()?;
     let kind = object.need("type")?.text()?;
-    let cache_breakpoint =
-        object.take("prompt_cache_breakpoint").map(|node| breakpoint(&node)).transpose()?.flatten();
+    let cache_breakpoint = breakpoint(&mut object)?;
     let kind = match kind.as_str() {
         "text" => part::Kind::Text(object.need("text")?.text()?),
         "refusal" => part::Kind::Refusal(object.need("refusal")?.text()?),
@@ -173,7 +182,14 @@ fn part(node: &Node<'_>) -> Result<Part, Error> {
     Ok(Part { cache_breakpoint, ..of(kind) })
 }
 
-fn breakpoint(node: &Node<'_>) -> Result<Option<CacheBreakpoint>, Error> {
+/// Takes the mark that the prompt is to be cached up to here: OpenAI's, or Anthropic's as LiteLLM and OpenRouter have
+/// it (`cache_control: {"type": "ephemeral", "ttl": …}`).
+///
+/// # Errors
+/// `INVALID_REQUEST` with the path of what does not fit.
+pub(super) fn breakpoint(object: &mut Object<'_>) -> Result<Option<CacheBreakpoint>, Error> {
+    let (ours, anthropics) = (object.take("prompt_cache_breakpoint"), object.take("cache_control"));
+    let Some(node) = ours.or(anthropics) else { return Ok(None) };
     if node.is_object() {
         return Ok(Some(CacheBreakpoint { ttl: node.object()?.text_or_empty("ttl")? }));
     }
@@ -190,7 +206,7 @@ fn image(node: &Node<'_>) -> Result<Media, Error> {
     Ok(Media { detail, ..image_at(&image.need("url")?)? })
 }
 
-fn image_at(url: &Node<'_>) -> Result<Media, Error> {
+pub(super) fn image_at(url: &Node<'_>) -> Result<Media, Error> {
     let address = url.text()?;
     match address.get(..5) {
         Some(scheme) if scheme.eq_ignore_ascii_case("data:") => data_url(url, &address[5..]),
@@ -199,7 +215,7 @@ fn image_at(url: &Node<'_>) -> Result<Media, Error> {
     }
 }
 
-fn sound(node: &Node<'_>) -> Result<Media, Error> {
+pub(super) fn sound(node: &Node<'_>) -> Result<Media, Error> {
     let mut sound = node.object()?;
     let format = sound.need("format")?.text()?;
     let data = sound.need("data")?;
@@ -232,7 +248,7 @@ fn file(node: &Node<'_>) -> Result<Media, Error> {
 }
 
 /// Reads what follows `data:`.
-fn data_url(node: &Node<'_>, rest: &str) -> Result<Media, Error> {
+pub(super) fn data_url(node: &Node<'_>, rest: &str) -> Result<Media, Error> {
     let Some((head, data)) = rest.split_once(',') else {
         return Err(node.refuse("is a data URL without a comma"));
     };
@@ -247,7 +263,7 @@ fn data_url(node: &Node<'_>, rest: &str) -> Result<Media, Error> {
     })
 }
 
-fn decode(node: &Node<'_>, data: &str) -> Result<Vec<u8>, Error> {
+pub(super) fn decode(node: &Node<'_>, data: &str) -> Result<Vec<u8>, Error> {
     BASE64.decode(data).map_err(|_| node.refuse("is not valid base64"))
 }
 

@@ -52,7 +52,7 @@ pub fn parse(body: &[u8]) -> Result<ChatInput, Error> {
 }
 
 /// Keeps what the contract has no field for, for whichever provider serves the call.
-fn unmodelled(body_json: String) -> ProviderOptions {
+pub(super) fn unmodelled(body_json: String) -> ProviderOptions {
     ProviderOptions { body_json, ..Default::default() }
 }
 
@@ -62,7 +62,7 @@ fn max_output_tokens(body: &mut Object<'_>) -> Result<Option<i64>, Error> {
     limit.map(|node| node.integer(1, i32::MAX.into())).transpose()
 }
 
-fn sampling(body: &mut Object<'_>) -> Result<Option<Sampling>, Error> {
+pub(super) fn sampling(body: &mut Object<'_>) -> Result<Option<Sampling>, Error> {
     let mut number = |name, min, max| body.take(name).map(|node| node.number(min, max)).transpose();
     let mut sampling = Sampling {
         temperature: number("temperature", 0.0, 2.0)?,
@@ -80,7 +80,7 @@ fn sampling(body: &mut Object<'_>) -> Result<Option<Sampling>, Error> {
     Ok((sampling != Sampling::default()).then_some(sampling))
 }
 
-fn stop(body: &mut Object<'_>) -> Result<Vec<String>, Error> {
+pub(super) fn stop(body: &mut Object<'_>) -> Result<Vec<String>, Error> {
     match body.take("stop") {
         None => Ok(Vec::new()),
         Some(node) if node.is_string() => Ok(vec![node.text()?]),
@@ -94,17 +94,17 @@ fn logprobs(body: &mut Object<'_>) -> Result<Option<LogprobOptions>, Error> {
     Ok(wanted.then_some(LogprobOptions { top }))
 }
 
-fn end_user_id(body: &mut Object<'_>) -> Result<String, Error> {
+pub(super) fn end_user_id(body: &mut Object<'_>) -> Result<String, Error> {
     let old = body.text("user")?;
     Ok(body.text("safety_identifier")?.or(old).unwrap_or_default())
 }
 
-fn metadata(body: &mut Object<'_>) -> Result<std::collections::HashMap<String, String>, Error> {
+pub(super) fn metadata(body: &mut Object<'_>) -> Result<std::collections::HashMap<String, String>, Error> {
     let Some(notes) = body.take("metadata") else { return Ok(Default::default()) };
     notes.object()?.into_members().map(|(key, value)| Ok((key, value.text()?))).collect()
 }
 
-fn prompt_cache(body: &mut Object<'_>) -> Result<Option<PromptCacheOptions>, Error> {
+pub(super) fn prompt_cache(body: &mut Object<'_>) -> Result<Option<PromptCacheOptions>, Error> {
     let mut cache = PromptCacheOptions { key: body.text_or_empty("prompt_cache_key")?, ..Default::default() };
     let retention = body.text_or_empty("prompt_cache_retention")?;
     if let Some(options) = body.take("prompt_cache_options") {
@@ -168,7 +168,8 @@ fn tools(body: &mut Object<'_>) -> Result<Vec<Tool>, Error> {
     let mut tools = Vec::new();
     if let Some(list) = body.take("tools") {
         for node in list.elements()? {
-            tools.push(Tool { kind: Some(tool(&node)?), cache_breakpoint: None });
+            let cache_breakpoint = chat_messages::breakpoint(&mut node.object()?)?;
+            tools.push(Tool { kind: Some(tool(&node)?), cache_breakpoint });
         }
     }
     if let Some(functions) = body.take("functions") {
@@ -182,6 +183,7 @@ fn tools(body: &mut Object<'_>) -> Result<Vec<Tool>, Error> {
 
 fn tool(node: &Node<'_>) -> Result<tool::Kind, Error> {
     let mut object = node.object()?;
+    chat_messages::breakpoint(&mut object)?;
     let kind = object.text("type")?.unwrap_or_else(|| "function".to_owned());
     match kind.as_str() {
         "function" => Ok(tool::Kind::Function(function(&object.need("function")?)?)),
@@ -274,7 +276,7 @@ fn tool_name(node: &Node<'_>) -> Result<String, Error> {
     }
 }
 
-fn mode(node: &Node<'_>) -> Result<Mode, Error> {
+pub(super) fn mode(node: &Node<'_>) -> Result<Mode, Error> {
     match node.text()?.as_str() {
         "auto" => Ok(Mode::Auto),
         "none" => Ok(Mode::None),
@@ -284,7 +286,7 @@ fn mode(node: &Node<'_>) -> Result<Mode, Error> {
     }
 }
 
-fn chosen(mode: Mode, tool_names: Vec<String>) -> ToolChoice {
+pub(super) fn chosen(mode: Mode, tool_names: Vec<String>) -> ToolChoice {
     ToolChoice { mode: mode.into(), tool_names }
 }
 

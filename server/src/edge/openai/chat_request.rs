@@ -7,7 +7,7 @@ use http::HeaderMap;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::edge::rest::fields::{self, Field, Kind, Special, check_depth};
+use crate::edge::rest::fields::{self, Field, Kind, Scan, Special, check_depth};
 use crate::edge::rest::node::{Key, Node, first_byte};
 use crate::{
     call::{Asked, Dialect, Raw},
@@ -82,11 +82,7 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
     let scan = fields::scan(body, FIELDS, &mut messages)?;
     let flag = |name| scan.get(name).is_some_and(|node: Node<'_>| node.json() == "true");
     let streamed = flag("stream");
-    let usage_wanted = match scan.get("stream_options") {
-        None => false,
-        Some(options) if !streamed => return Err(options.refuse("is only allowed when `stream` is true")),
-        Some(options) => stream_options(&options)?,
-    };
+    let usage_wanted = usage_wanted(&scan, streamed)?;
     let limits = (scan.get("max_tokens"), scan.get("max_completion_tokens"));
     let max_output_tokens = match limits {
         (Some(old), Some(_)) => {
@@ -122,15 +118,37 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
 impl Scanned {
     /// Makes the raw view of the body that was scanned.
     pub(super) fn into_raw(self, body: Bytes) -> Raw {
-        let null = self.stream_options.clone().filter(|span| body.get(span.clone()) == Some(b"null"));
-        Raw {
-            dialect: Dialect::OpenAiChat,
-            // A provider that adds `stream_options` beside a null one would send the key twice.
-            body: null.map_or_else(|| body.clone(), |span| without_null(&body, span)),
-            model: self.model,
-            stream_options: self.stream_options,
-            headers: HeaderMap::new(),
-        }
+        raw(Dialect::OpenAiChat, body, self.model, self.stream_options)
+    }
+}
+
+/// Makes the raw view of a body with `stream_options`.
+pub(super) fn raw(
+    dialect: Dialect,
+    body: Bytes,
+    model: Range<usize>,
+    stream_options: Option<Range<usize>>,
+) -> Raw {
+    let null = stream_options.clone().filter(|span| body.get(span.clone()) == Some(b"null"));
+    Raw {
+        dialect,
+        // A provider that adds `stream_options` beside a null one would send the key twice.
+        body: null.map_or_else(|| body.clone(), |span| without_null(&body, span)),
+        model,
+        stream_options,
+        headers: HeaderMap::new(),
+    }
+}
+
+/// Tells whether the caller wants to see usage in the stream.
+///
+/// # Errors
+/// `INVALID_REQUEST` if it says how to stream what is no stream.
+pub(super) fn usage_wanted(scan: &Scan<'_>, streamed: bool) -> Result<bool, Error> {
+    match scan.get("stream_options") {
+        None => Ok(false),
+        Some(options) if !streamed => Err(options.refuse("is only allowed when `stream` is true")),
+        Some(options) => stream_options(&options),
     }
 }
 

@@ -4,7 +4,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use tollgate_api::v1::{self, CompleteResponse, media, part};
 
-use super::shapes::{Annotation, Aside, Audio, Call, Image, Logprobs, Usage, finish_reason};
+use super::{
+    calls::Call,
+    shapes::{Annotation, Aside, Audio, Image, Logprobs, Usage, finish_reason},
+    tokens::{Detail, Extra},
+};
 use crate::error::Error;
 
 #[derive(Serialize)]
@@ -39,6 +43,10 @@ struct Message<'a> {
     refusal: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasoning_details: Vec<Detail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<Extra>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     annotations: Vec<Annotation<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +93,8 @@ fn message<'a>(answer: Option<&'a v1::Message>, id: &str, created: i64) -> Messa
         content: None,
         refusal: None,
         reasoning_content: None,
+        reasoning_details: Vec::new(),
+        extra_content: None,
         annotations: Vec::new(),
         audio: None,
         images: Vec::new(),
@@ -94,14 +104,22 @@ fn message<'a>(answer: Option<&'a v1::Message>, id: &str, created: i64) -> Messa
     for part in parts {
         message.annotations.extend(part.annotations.iter().filter_map(Annotation::of));
         match &part.kind {
-            Some(part::Kind::Text(text)) => append(&mut message.content, text),
+            Some(part::Kind::Text(text)) => {
+                append(&mut message.content, text);
+                message.extra_content = Extra::of(part.continuity.as_ref()).or(message.extra_content);
+            }
             Some(part::Kind::Refusal(text)) => append(&mut message.refusal, text),
-            Some(part::Kind::Thought(thought)) if !thought.text.is_empty() => {
-                append(&mut message.reasoning_content, &thought.text);
+            Some(part::Kind::Thought(thought)) => {
+                if !thought.text.is_empty() {
+                    append(&mut message.reasoning_content, &thought.text);
+                }
+                let index = message.reasoning_details.len();
+                message.reasoning_details.extend(Detail::of(index, thought, part.continuity.as_ref()));
             }
             // A call that the provider ran itself is not for the caller to run.
             Some(part::Kind::ToolCall(call)) if !call.executed_upstream => {
-                message.tool_calls.push(Call::whole(None, call));
+                let extra_content = Extra::of(part.continuity.as_ref());
+                message.tool_calls.push(Call::whole(None, call).with(extra_content));
             }
             Some(part::Kind::Media(media)) if media.mime_type.starts_with("audio/") => {
                 message.audio = Some(audio(media, id, created));

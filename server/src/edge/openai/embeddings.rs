@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderValue, header, request::Parts};
 
-use super::{embeddings_request, embeddings_response, error};
+use super::{azure, embeddings_request, embeddings_response, error};
 use crate::{
     call::{self, Item, Operation, Payload, Reply, Surface},
     edge::{
@@ -35,6 +35,7 @@ pub(super) async fn embed(State(edge): State<Edge>, request: Request) -> Respons
 async fn answer(edge: &Edge, request: &Parts, body: Body, head: &mut Head) -> Result<Response, Error> {
     let surface = (Surface::OpenAiEmbeddings, Operation::Embeddings);
     let (mut open, body) = body::open(edge, request, body, head, surface).await?;
+    let body = azure::addressed(request, body);
     let mut scanned = match embeddings_request::scan(&body) {
         Ok(scanned) => scanned,
         Err(failed) => return Err(open.refuse(failed)),

@@ -21,16 +21,25 @@ struct Envelope<'a> {
     error: Told<'a>,
 }
 
+/// What is wrong, in OpenAI's words.
 #[derive(Serialize)]
-struct Told<'a> {
-    message: &'a str,
-    r#type: &'a str,
-    param: Option<&'a str>,
-    code: &'a str,
+pub(super) struct Told<'a> {
+    pub(super) message: String,
+    pub(super) r#type: &'static str,
+    pub(super) param: Option<&'a str>,
+    pub(super) code: &'static str,
+}
+
+impl<'a> Told<'a> {
+    pub(super) fn of(error: &'a Error) -> Self {
+        let row = status::of(error.reason());
+        let param = error.facts().field.as_deref();
+        Self { message: message(error), r#type: row.openai_type, param, code: row.openai_code }
+    }
 }
 
 /// Makes the response of a call that failed before its first byte.
-pub(super) fn respond(head: &Head, error: &Error) -> Response {
+pub(in crate::edge) fn respond(head: &Head, error: &Error) -> Response {
     let row = status::of(error.reason());
     let own = upstreams_own(error).filter(|(_, body)| is_envelope(body));
     let (status, body) = own.unwrap_or_else(|| (row.http, envelope(error).into()));
@@ -44,7 +53,7 @@ pub(super) fn respond(head: &Head, error: &Error) -> Response {
 }
 
 /// Makes the last frame of a stream that failed.
-pub(super) fn in_stream(error: &Error) -> Bytes {
+pub(in crate::edge) fn in_stream(error: &Error) -> Bytes {
     let mut frame = b"data: ".to_vec();
     frame.extend_from_slice(&envelope(error));
     frame.extend_from_slice(b"\n\n");
@@ -52,14 +61,7 @@ pub(super) fn in_stream(error: &Error) -> Bytes {
 }
 
 fn envelope(error: &Error) -> Vec<u8> {
-    let (facts, row) = (error.facts(), status::of(error.reason()));
-    let told = Told {
-        message: &message(error),
-        r#type: row.openai_type,
-        param: facts.field.as_deref(),
-        code: row.openai_code,
-    };
-    serde_json::to_vec(&Envelope { error: told }).unwrap_or_else(|_| b"{\"error\":{}}".to_vec())
+    serde_json::to_vec(&Envelope { error: Told::of(error) }).unwrap_or_else(|_| b"{\"error\":{}}".to_vec())
 }
 
 /// LangChain and LiteLLM recognise a full context by the words of the message.

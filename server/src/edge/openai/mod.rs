@@ -1,32 +1,45 @@
-//! The OpenAI-compatible REST surface: chat completions, embeddings, models.
+//! The OpenAI-compatible REST surface: chat completions, responses, legacy completions, embeddings, models; each path
+//! also as Azure has it.
 //!
-//! Place in the path: first and last of calls by `POST /v1/chat/completions` and `/v1/embeddings`. Config:
+//! Place in the path: first and last of calls by `POST /v1/chat/completions` and its siblings. Config:
 //! `limits_in.body`. Metrics: none of its own, `surface` labels tell it. Tests: in each file, `tests/e2e/openai.rs`.
 
+mod azure;
+mod calls;
 mod chat;
 pub(in crate::edge) mod chat_chunks;
+mod chat_delta;
 mod chat_messages;
 mod chat_parse;
 mod chat_request;
 mod chat_response;
+mod completions;
+mod completions_answer;
+mod completions_request;
 mod embeddings;
 mod embeddings_request;
 mod embeddings_response;
-mod error;
+pub(in crate::edge) mod error;
 mod models;
+mod responses;
+mod serve;
 mod shapes;
+mod tokens;
 
 use axum::{
     Router,
     extract::{FromRef, Request},
     response::Response,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, any, get, post},
 };
 use http::{HeaderValue, StatusCode, header};
 
 pub use chat_parse::parse as parse_chat;
+pub use completions_request::parse as parse_completion;
 pub use embeddings_request::parse as parse_embed;
+pub use responses::parse as parse_responses;
 
+use self::{chat::Chat, completions::Completions, responses::Responses, serve::complete};
 use super::{
     Edge, PANICKED,
     readers::{PATIENCE, Readers},
@@ -50,16 +63,22 @@ impl FromRef<Shared> for Edge {
     }
 }
 
-/// Builds the routes of this surface, each with and without `/v1`. Must be called within a Tokio runtime.
+/// Builds the routes of this surface, each with and without `/v1`, and below `/openai` as Azure has them. Must be called within a Tokio runtime.
 pub fn router(edge: Edge) -> Router {
     let mut router = Router::new();
-    for prefix in ["", "/v1"] {
+    for prefix in ["", "/v1", "/openai", "/openai/v1"] {
         router = router
-            .route(&format!("{prefix}/chat/completions"), only("POST", post(chat::complete)))
+            .route(&format!("{prefix}/chat/completions"), only("POST", post(complete::<Chat>)))
+            .route(&format!("{prefix}/completions"), only("POST", post(complete::<Completions>)))
             .route(&format!("{prefix}/embeddings"), only("POST", post(embeddings::embed)))
+            .route(&format!("{prefix}/responses"), only("POST", post(complete::<Responses>)))
+            .route(&format!("{prefix}/responses/input_tokens"), only("POST", post(responses::count)))
+            .route(&format!("{prefix}/responses/{{id}}"), any(responses::absent))
+            .route(&format!("{prefix}/responses/{{id}}/{{what}}"), any(responses::absent))
             .route(&format!("{prefix}/models"), only("GET,HEAD", get(models::list)))
             .route(&format!("{prefix}/models/{{*id}}"), only("GET,HEAD", get(models::get)));
     }
+    let router = router.merge(azure::deployments());
     let readers = Readers::start(PATIENCE, |error| Ok(error::in_stream(&error)));
     router.with_state(Shared { edge, readers })
 }

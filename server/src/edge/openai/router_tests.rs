@@ -31,6 +31,8 @@ use crate::{
     route::{Alias, AliasTarget, Routes, Timeouts},
 };
 
+mod surfaces;
+
 const KEY: &str = "tg_aaaaaaaaaaaa_0123456789012345678901234567890123456789012";
 const NARROW: &str = "tg_bbbbbbbbbbbb_0123456789012345678901234567890123456789012";
 
@@ -41,6 +43,8 @@ type Played = Box<dyn FnOnce(bool) -> Result<Items<Failure>, Failure> + Send>;
 struct Player {
     next: Mutex<Option<Played>>,
     sent: Mutex<Option<Bytes>>,
+    /// The dialect whose bytes it takes as they are; chat's unless told.
+    dialect: Mutex<Option<Dialect>>,
 }
 
 impl Player {
@@ -63,8 +67,11 @@ impl Player {
 
 impl Provider for Player {
     fn chat<'a>(&'a self, request: Outgoing<'a, v1::ChatInput>) -> BoxFuture<'a, Result<Answer, Failure>> {
-        let raw = request.payload.as_raw(Dialect::OpenAiChat).map(|raw| raw.body.clone());
-        request.payload.view().expect("the typed view of a scanned body");
+        let dialect = self.dialect.lock().unwrap().unwrap_or(Dialect::OpenAiChat);
+        let raw = request.payload.as_raw(dialect).map(|raw| raw.body.clone());
+        if dialect == Dialect::OpenAiChat {
+            request.payload.view().expect("the typed view of a scanned body");
+        }
         Box::pin(async move { self.play(raw, request.streamed) })
     }
 
@@ -104,14 +111,14 @@ fn house() -> House {
         key("narrow", NARROW, Some(vec!["models".to_owned(), "chat".to_owned()]), vec!["play".to_owned()]),
     ];
     let player = Arc::new(Player::default());
-    let provider = Named { name: "p".into(), vendor: "openai".into(), adapter: player.clone() };
+    let provider = Named::new("p", "openai", player.clone());
     let alias = |model: &str| Alias {
         targets: vec![AliasTarget { provider: provider.clone(), model: model.to_owned() }],
         rates: None,
         attempts: 1,
         first_token: None,
     };
-    let echo = Named { name: "echo".into(), vendor: "echo".into(), adapter: Arc::new(Echo) };
+    let echo = Named::new("echo", "echo", Arc::new(Echo));
     let echo = AliasTarget { provider: echo, model: "echo".to_owned() };
     let aliases = [
         ("play".to_owned(), alias("m-1")),
@@ -145,6 +152,10 @@ impl House {
     fn acts(&self, play: impl FnOnce(bool) -> Result<Items<Failure>, Failure> + Send + 'static) -> &Self {
         *self.player.next.lock().unwrap() = Some(Box::new(play));
         self
+    }
+
+    fn expects(&self, dialect: Dialect) {
+        *self.player.dialect.lock().unwrap() = Some(dialect);
     }
 
     async fn send(&self, request: Request) -> Response {

@@ -3,9 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tollgate_api::v1::{
-    self, FinishReason, ModalityTokens, TokenLogprob, ToolCall, annotation, tool_call::Input,
-};
+use tollgate_api::v1::{self, FinishReason, ModalityTokens, TokenLogprob, annotation};
 
 /// What OpenAI sends for a probability of zero, which JSON cannot hold as a logarithm.
 const LEAST_LOGPROB: f64 = -9999.0;
@@ -34,73 +32,13 @@ impl<'a> Aside<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Call<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    r#type: Option<&'static str>,
-    #[serde(flatten)]
-    tool: CalledTool<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum CalledTool<'a> {
-    Function {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        name: Option<&'a str>,
-        arguments: &'a str,
-    },
-    Custom {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        name: Option<&'a str>,
-        input: &'a str,
-    },
-}
-
-impl<'a> Call<'a> {
-    /// Shows a call whole, or, with an index, as the first delta of one.
-    pub(super) fn whole(index: Option<usize>, call: &'a ToolCall) -> Self {
-        let (name, id) = (Some(call.name.as_str()), Some(call.id.as_str()));
-        match &call.input {
-            Some(Input::Text(input)) => {
-                Self { index, id, r#type: Some("custom"), tool: CalledTool::Custom { name, input } }
-            }
-            Some(Input::ArgumentsJson(arguments)) => Self::function(index, id, name, arguments),
-            None => Self::function(index, id, name, ""),
-        }
-    }
-
-    fn function(
-        index: Option<usize>,
-        id: Option<&'a str>,
-        name: Option<&'a str>,
-        arguments: &'a str,
-    ) -> Self {
-        Self { index, id, r#type: Some("function"), tool: CalledTool::Function { name, arguments } }
-    }
-
-    /// Shows more input of a call: its id, type and name were in the first delta, and clients append.
-    pub(super) fn more(index: usize, custom: bool, text: &'a str) -> Self {
-        let tool = if custom {
-            CalledTool::Custom { name: None, input: text }
-        } else {
-            CalledTool::Function { name: None, arguments: text }
-        };
-        Self { index: Some(index), id: None, r#type: None, tool }
-    }
-}
-
-#[derive(Serialize)]
 pub(super) struct Logprobs<'a> {
     content: Vec<Logprob<'a>>,
     refusal: (),
 }
 
 #[derive(Serialize)]
-struct Logprob<'a> {
+pub(super) struct Logprob<'a> {
     token: &'a str,
     logprob: f64,
     bytes: Option<&'a [u8]>,
@@ -122,7 +60,7 @@ impl<'a> Logprobs<'a> {
 }
 
 impl<'a> Logprob<'a> {
-    fn of(token: &'a TokenLogprob) -> Self {
+    pub(super) fn of(token: &'a TokenLogprob) -> Self {
         let top = token.top.iter().map(|top| TopLogprob {
             token: &top.token,
             logprob: finite(top.logprob),
@@ -137,7 +75,7 @@ impl<'a> Logprob<'a> {
     }
 }
 
-fn finite(logprob: f64) -> f64 {
+pub(super) fn finite(logprob: f64) -> f64 {
     if logprob.is_finite() { logprob } else { LEAST_LOGPROB }
 }
 

@@ -24,6 +24,8 @@ pub(in crate::edge) enum Kind {
     Model,
     /// A value that the endpoint's own reader walks through while the bytes are scanned. Required.
     Special,
+    /// Anything.
+    Any,
     /// A string.
     Text,
     /// A boolean.
@@ -52,6 +54,8 @@ pub(in crate::edge) enum Kind {
     TextOrTexts(usize),
     /// One of these strings.
     OneOf(&'static [&'static str]),
+    /// A string or an array of anything.
+    TextOrArray,
 }
 
 /// The values of the known keys, in the order of the table.
@@ -71,6 +75,19 @@ pub(in crate::edge) trait Special {
 
     /// Returns why the value cannot be accepted, with its path, or what it should have been.
     fn refusal(&mut self) -> Error;
+}
+
+/// The reader of an endpoint that has no such value.
+pub(in crate::edge) struct NothingSpecial;
+
+impl Special for NothingSpecial {
+    fn read<'de, A: MapAccess<'de>>(&mut self, map: &mut A) -> Result<(), A::Error> {
+        map.next_value::<de::IgnoredAny>().map(drop)
+    }
+
+    fn refusal(&mut self) -> Error {
+        Error::new(crate::error::Reason::InvalidRequest, "the body is not what this path takes")
+    }
 }
 
 /// Reads the known keys of a body in one pass.
@@ -224,7 +241,7 @@ impl<'a> Scan<'a> {
 impl Kind {
     fn check(self, node: &Node<'_>) -> Result<(), Error> {
         match self {
-            Self::Special => Ok(()),
+            Self::Special | Self::Any => Ok(()),
             Self::Model => check_model(node),
             Self::Text => must(node.is_string(), node, "must be a string"),
             Self::Flag => node.flag().map(drop),
@@ -243,6 +260,9 @@ impl Kind {
             Self::Tools => node.elements()?.iter().try_for_each(check_tool),
             Self::TextOrObject => {
                 must(node.is_string() || node.is_object(), node, "must be a string or an object")
+            }
+            Self::TextOrArray => {
+                must(node.is_string() || node.is_array(), node, "must be a string or an array")
             }
             Self::Texts => check_texts(node, usize::MAX),
             Self::TextOrTexts(_) if node.is_string() => Ok(()),

@@ -7,6 +7,7 @@ pub(in crate::edge) mod head;
 pub(in crate::edge) mod node;
 pub(in crate::edge) mod refusal;
 pub(in crate::edge) mod sse;
+pub(in crate::edge) mod whole;
 
 use axum::{body::Body, response::Response};
 use bytes::{Bytes, BytesMut};

@@ -28,6 +28,9 @@ pub(in crate::edge) trait Encode: Send + Unpin {
 
     /// Writes the last frames of a stream that failed, whichever lane it took.
     fn failed(&mut self, error: &Error) -> Bytes;
+
+    /// Sees whole events of the express lane pass, for a dialect whose last frames must fit what was before them.
+    fn passed(&mut self, _events: &[u8]) {}
 }
 
 /// Items as server-sent events. Dropping it drops the items, which cancels the call.
@@ -55,7 +58,10 @@ impl<E: Encode> Sse<E> {
                     self.items = None;
                     continue;
                 }
-                Some(Ok(Item::Raw(bytes, _))) => bytes,
+                Some(Ok(Item::Raw(bytes, _))) => {
+                    self.encoder.passed(&bytes);
+                    bytes
+                }
                 Some(Ok(Item::Event(event))) => self.encoder.event(event),
                 Some(Ok(Item::Embeddings(_) | Item::Counted(_))) => Bytes::new(),
                 Some(Err(failed)) => {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::call::Rates;
 
 fn target(vendor: &str, model: &str, rates: Option<Rates>) -> Target {
     Target {
@@ -91,6 +92,67 @@ fn a_long_prompt_is_priced_as_a_whole_by_its_tier() {
 }
 
 #[test]
+fn a_service_tier_has_its_own_rates_and_long_prompts_theirs() {
+    let by = |service: &str, input: i64| {
+        let mut usage = usage(input, 0);
+        service.clone_into(&mut usage.service_tier);
+        nanos("openai", "gpt-5.4", &usage)
+    };
+    assert_eq!(by("", 1_000), Some(1_000 * 2_500));
+    assert_eq!(by("default", 1_000), Some(1_000 * 2_500), "an unknown tier is the standard one");
+    assert_eq!(by("flex", 1_000), Some(1_000 * 1_250));
+    assert_eq!(by("priority", 1_000), Some(1_000 * 5_000));
+    assert_eq!(by("flex", 300_000), Some(300_000 * 2_500));
+    // Nobody says what `priority` costs beyond 272 k, so the standard long rate holds.
+    assert_eq!(by("priority", 300_000), Some(300_000 * 5_000));
+}
+
+#[test]
+fn what_is_billed_by_the_piece_is_added_and_flagged_if_its_price_is_unknown() {
+    let with = |mut usage: v1::Usage, name: &str, count: i64| {
+        usage.billable_units.insert(name.to_owned(), count);
+        usage
+    };
+    let searched = with(usage(1_000, 0), "web_search_requests", 2);
+    assert_eq!(nanos("anthropic", "claude-sonnet-4-5", &searched), Some(3_000_000 + 2 * 10_000_000));
+    assert_eq!(
+        nanos("cohere", "rerank-v3.5", &with(v1::Usage::default(), "search_units", 3)),
+        Some(6_000_000)
+    );
+    assert_eq!(nanos("openai", "tts-1", &with(v1::Usage::default(), "characters", 1_000)), Some(15_000_000));
+    assert_eq!(nanos("openai", "whisper-1", &with(v1::Usage::default(), "seconds", 9)), Some(900_000));
+    let odd = with(usage(1_000, 0), "images", 1);
+    let (catalog, mini) = (Catalog::embedded(), target("openai", "gpt-4o-mini", None));
+    assert_eq!(nanos("openai", "gpt-4o-mini", &odd), Some(150_000));
+    assert!(catalog.is_partly_unpriced(&mini, "", &odd));
+    assert!(!catalog.is_partly_unpriced(&mini, "", &with(usage(1, 1), "something_free", 1)));
+    assert_eq!(nanos("openai", "tts-1", &v1::Usage::default()), None, "nothing was counted");
+}
+
+#[test]
+fn billed_tokens_are_paid_for_and_not_those_that_were_counted() {
+    let mut usage = usage(500, 20);
+    usage
+        .billable_units
+        .extend([("billed_input_tokens".to_owned(), 5), ("billed_output_tokens".to_owned(), 2)]);
+    assert_eq!(nanos("cohere", "command-r-08-2024", &usage), Some(5 * 150 + 2 * 600));
+}
+
+#[test]
+fn the_providers_own_price_wins_over_the_catalog_and_the_configuration_over_both() {
+    let catalog = Catalog::embedded();
+    let mut usage = usage(1, 1);
+    usage.cost = Some(v1::Cost {
+        amount_nanos: 77,
+        price_version: PROVIDERS_OWN_PRICE.to_owned(),
+        ..v1::Cost::default()
+    });
+    let cost = |rates| catalog.cost(&target("openrouter", "x/y", rates), "", &usage).unwrap().amount_nanos;
+    assert_eq!(cost(None), 77);
+    assert_eq!(cost(Some(Rates { input: 1_000_000, output: 0, cache_read: None, cache_write: None })), 1);
+}
+
+#[test]
 fn an_unknown_price_is_none_and_echo_is_zero() {
     assert_eq!(nanos("openai", "no-such-model", &usage(1, 1)), None);
     assert_eq!(nanos("nobody", "gpt-4o-mini", &usage(1, 1)), None);
@@ -173,6 +235,17 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_a_vendor_bills_apart_from_the_counts_is_what_is_paid_for() {
+    let rates = Rates { input: 2_500_000_000, output: 10_000_000_000, cache_read: None, cache_write: None };
+    let mut usage = usage(1_431, 152);
+    usage.cache_read_input_tokens = Some(1_392);
+    usage.billable_units.insert("billed_input_tokens".to_owned(), 26);
+    usage.billable_units.insert("billed_output_tokens".to_owned(), 147);
+    let cost = Catalog::embedded().cost(&target("cohere", "command", Some(rates)), "", &usage).unwrap();
+    assert_eq!(cost.amount_nanos, 26 * 2_500 + 147 * 10_000);
 }
 
 #[test]

@@ -33,6 +33,11 @@ pub(in crate::provider) fn says_something(value: Option<&RawValue>) -> bool {
     value.is_some_and(|value| !matches!(value.get(), "null" | "false" | "\"\"" | "[]" | "{}"))
 }
 
+/// Reads a value; what has the wrong form is absent.
+pub(in crate::provider) fn read<'a, T: Deserialize<'a> + Default>(json: Option<&'a str>) -> T {
+    json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+}
+
 impl Text<'_> {
     pub(in crate::provider) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -154,9 +154,36 @@ pub(in crate::provider) fn double(out: &mut String, value: f64) {
     }
 }
 
+/// Leaves out the white space between tokens: servers indent what they stream, callers want arguments as models
+/// write them.
+pub(in crate::provider) fn compact(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for c in json.chars() {
+        if in_string {
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+        } else if c.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_string = c == '"';
+        }
+        out.push(c);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn white_space_goes_between_tokens_and_stays_in_strings() {
+        assert_eq!(
+            compact("{ \"a b\" : [1,\n 2],\t\"c\\\" \\\\\" : \" \" }\r\n"),
+            r#"{"a b":[1,2],"c\" \\":" "}"#
+        );
+    }
 
     #[test]
     fn strings_survive_a_round_trip() {

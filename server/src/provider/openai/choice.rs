@@ -12,12 +12,16 @@ use tollgate_api::v1::{
 use super::{
     chunk::{Choice, Delta},
     notes, tap,
+    think::Tags,
     toolcalls::{Call, Tools},
 };
 use crate::{
     call::{Event, Item},
     provider::{Error, Kind},
 };
+
+/// The token of a thought that came as a part of the content.
+pub(super) const THINKING_PART: &str = "thinking";
 
 /// What all choices of an answer share.
 #[derive(Debug)]
@@ -26,6 +30,10 @@ pub(super) struct Shared {
     pub(super) provider: String,
     /// The media type of a spoken answer.
     pub(super) audio_type: String,
+    /// Thoughts in parts of the content go back the same way.
+    pub(super) thinking_parts: bool,
+    /// The content may begin with a thought between tags.
+    pub(super) think_tags: bool,
 }
 
 /// A part that is being told.
@@ -53,6 +61,7 @@ pub(super) struct State {
     thought: Option<&'static str>,
     details: Vec<String>,
     audio_id: String,
+    tags: Tags,
 }
 
 impl State {
@@ -68,6 +77,7 @@ impl State {
             thought: None,
             details: Vec::new(),
             audio_id: String::new(),
+            tags: Tags::default(),
         }
     }
 
@@ -106,7 +116,16 @@ impl State {
     fn delta(&mut self, delta: &Delta<'_>, shared: &Shared, out: &mut VecDeque<Item>) -> Result<(), Error> {
         self.thoughts(delta, shared, out);
         for (is_thought, text) in delta.content.pieces() {
-            self.append(if is_thought { Open::Thought } else { Open::Text }, text, shared, out);
+            if is_thought {
+                self.append(Open::Thought, text, shared, out);
+                self.thought = shared.thinking_parts.then_some(THINKING_PART);
+            } else if shared.think_tags {
+                let (thought, rest) = self.tags.read(text);
+                self.append(Open::Thought, &thought, shared, out);
+                self.append(Open::Text, &rest, shared, out);
+            } else {
+                self.append(Open::Text, text, shared, out);
+            }
         }
         self.append(Open::Refusal, &delta.refusal.0, shared, out);
         for fragment in delta.tool_calls.iter().flatten() {
@@ -268,6 +287,9 @@ impl State {
 
     /// Ends the choice: its parts, then the reason.
     pub(super) fn end(mut self, shared: &Shared, out: &mut VecDeque<Item>) {
+        let (thought, rest) = self.tags.finish();
+        self.append(Open::Thought, &thought, shared, out);
+        self.append(Open::Text, &rest, shared, out);
         self.pump(shared, out, true);
         self.close(shared, out);
         let finish = match self.finish.as_str() {

@@ -1,19 +1,17 @@
 //! Embeddings: the express lane's check, and the typed lane both ways.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
-use tollgate_api::v1::{
-    EmbedRequest, EmbedResponse, Embedding, FloatVector, embed_input::Kind as Input, embedding::Vector, part,
-};
+use tollgate_api::v1::{EmbedRequest, EmbedResponse, Embedding, embed_input::Kind as Input, part};
 
 use super::{
-    express::not_json,
     json::{Count, Text, says_something},
-    refusal,
+    refusal::{self, not_json},
     translate::{self, Built, Lost, unsupported},
-    usage, write,
+    usage,
+    vectors::{self, Form},
+    write,
     write::Object,
 };
 use crate::{
@@ -22,7 +20,8 @@ use crate::{
     provider::{Error, Kind, Outgoing, vendors::Vendor},
 };
 
-const PROTECTED: [&str; 4] = ["model", "input", "encoding_format", "dimensions"];
+const PROTECTED: [&str; 6] =
+    ["model", "input", "encoding_format", "dimensions", "output_dimension", "output_dtype"];
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -115,28 +114,47 @@ pub(super) fn build(
     request: &EmbedRequest,
     outgoing: &Outgoing<'_, EmbedRequest>,
     vendor: &Vendor,
-) -> Result<Built, Error> {
+) -> Result<(Built, Form), Error> {
     let mut lost = Lost::new(outgoing.strict);
-    if !matches!(request.encoding.as_str(), "" | "float") {
-        return Err(unsupported("encoding", "OpenAI's API gives vectors of floats only"));
-    }
     let mut text = String::with_capacity(256);
     let mut body = Object::begin(&mut text);
     body.string("model", outgoing.model);
     inputs(&mut body, request)?;
-    // A quarter of the bytes and none of the rounding, where the vendor knows it.
-    body.string("encoding_format", if vendor.base64_embeddings { "base64" } else { "float" });
-    body.int("dimensions", request.dimensions.map(i64::from));
-    body.text("user", &request.end_user_id);
-    for (name, value) in [("task", &request.task), ("truncation", &request.truncation)] {
-        if !value.is_empty() {
-            lost.parameter(name, "OpenAI's API has no such parameter")?;
-        }
+    // OpenAI's base64 is a quarter of the bytes and none of the rounding.
+    let form = vectors::ask(&mut body, &request.encoding, vendor)?;
+    body.int(vendor.embeddings.dimensions, request.dimensions.map(i64::from));
+    if !vendor.end_user.is_empty() {
+        body.text("user", &request.end_user_id);
+    } else if !request.end_user_id.is_empty() {
+        lost.parameter("end_user_id", "the provider has no such parameter")?;
     }
+    purpose(&mut body, request, vendor, &mut lost)?;
     body.end();
     let (body, headers) =
         translate::apply(text, &request.provider_options, outgoing.provider, "provider_options", &PROTECTED)?;
-    Ok(Built { body, headers, warnings: lost.warnings })
+    Ok((Built { body, headers, warnings: lost.warnings }, form))
+}
+
+/// Writes what the vectors are for and what happens to long inputs, in Voyage's words.
+fn purpose(
+    body: &mut Object<'_>,
+    request: &EmbedRequest,
+    vendor: &Vendor,
+    lost: &mut Lost,
+) -> Result<(), Error> {
+    let knows = vendor.embeddings.input_type;
+    match request.task.as_str() {
+        "" => {}
+        task @ ("query" | "document") if knows => body.string("input_type", task),
+        _ => lost.parameter("task", "the provider has no such parameter or no such task")?,
+    }
+    match request.truncation.as_str() {
+        "" => {}
+        "none" if knows => body.raw("truncation", "false"),
+        "end" if knows => body.raw("truncation", "true"),
+        _ => lost.parameter("truncation", "the provider cannot cut inputs so")?,
+    }
+    Ok(())
 }
 
 fn inputs(body: &mut Object<'_>, request: &EmbedRequest) -> Result<(), Error> {
@@ -190,8 +208,8 @@ struct One<'a> {
 /// Reads an answer with one vector for each of `inputs` inputs.
 ///
 /// # Errors
-/// The error that the body tells, or `BadResponse` if vectors are missing, double or no floats.
-pub(super) fn decode(body: &[u8], inputs: usize) -> Result<EmbedResponse, Error> {
+/// The error that the body tells, or `BadResponse` if vectors are missing, double or of another form.
+pub(super) fn decode(body: &[u8], inputs: usize, form: Form) -> Result<EmbedResponse, Error> {
     let answer: Whole<'_, One<'_>> = serde_json::from_slice(body).map_err(|_| not_json(body))?;
     if says_something(answer.error) {
         return Err(refusal::of_payload(body));
@@ -199,11 +217,11 @@ pub(super) fn decode(body: &[u8], inputs: usize) -> Result<EmbedResponse, Error>
     let data = answer.data.ok_or_else(no_data)?;
     let mut embeddings = Vec::with_capacity(data.len());
     for (position, one) in (0..).zip(&data) {
-        let values = one.embedding.and_then(|vector| floats(vector.get()));
-        let values =
-            values.ok_or_else(|| Error::new(Kind::BadResponse, "an embedding is no list of floats"))?;
+        let vector = one.embedding.and_then(|vector| vectors::read(vector.get(), form));
+        let vector =
+            vector.ok_or_else(|| Error::new(Kind::BadResponse, "an embedding is no list of numbers"))?;
         let index = i32::try_from(one.index.0.unwrap_or(position)).unwrap_or(-1);
-        embeddings.push(Embedding { index, vector: Some(Vector::Dense(FloatVector { values })) });
+        embeddings.push(Embedding { index, vector: Some(vector) });
     }
     embeddings.sort_by_key(|embedding| embedding.index);
     let in_order = (0..).zip(&embeddings).all(|(index, embedding)| embedding.index == index);
@@ -219,25 +237,15 @@ pub(super) fn decode(body: &[u8], inputs: usize) -> Result<EmbedResponse, Error>
     })
 }
 
-/// Reads a vector: a list of numbers, or base64 of little-endian 32-bit floats.
-fn floats(json: &str) -> Option<Vec<f32>> {
-    if !json.starts_with('"') {
-        return serde_json::from_str(json).ok();
-    }
-    let text: Text<'_> = serde_json::from_str(json).ok()?;
-    let bytes = STANDARD.decode(text.0.as_bytes()).ok()?;
-    if bytes.len() % 4 != 0 {
-        return None;
-    }
-    Some(bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect())
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use tollgate_api::v1::embedding::Vector;
+
     use super::*;
 
     fn kind(body: &str, inputs: usize) -> Kind {
-        decode(body.as_bytes(), inputs).unwrap_err().kind
+        decode(body.as_bytes(), inputs, Form::Floats).unwrap_err().kind
     }
 
     #[test]
@@ -247,7 +255,7 @@ mod tests {
             r#"{{"object":"list","model":"m","data":[{{"index":1,"embedding":[0.5,1]}},{{"index":0,"embedding":"{base64}"}}],
             "usage":{{"prompt_tokens":7,"total_tokens":7}}}}"#
         );
-        let answer = decode(body.as_bytes(), 2).unwrap();
+        let answer = decode(body.as_bytes(), 2, Form::Floats).unwrap();
         let dense = |vector: &Option<Vector>| match vector {
             Some(Vector::Dense(vector)) => vector.values.clone(),
             other => panic!("{other:?}"),

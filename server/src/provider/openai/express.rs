@@ -10,7 +10,7 @@ use tollgate_api::v1;
 use super::{
     json::says_something,
     members::Members,
-    refusal,
+    refusal::{self, not_json, stray},
     tap::{Indexes, Tapped},
     usage,
 };
@@ -24,11 +24,11 @@ use crate::{
     },
 };
 
-/// Builds the upstream's request from the caller's bytes: another `model`, usage asked for in streams, the rest as it
-/// came.
-pub(super) fn request(raw: &Raw, model: &str, streamed: bool) -> Result<Pieces, Error> {
+/// Builds the upstream's request from the caller's bytes: another `model`, usage asked for if that is said, the rest as
+/// it came.
+pub(super) fn request(raw: &Raw, model: &str, usage: bool) -> Result<Pieces, Error> {
     let mut patches = vec![express::model_patch(raw, model)?];
-    if streamed {
+    if usage {
         patches.extend(ask_for_usage(raw).ok_or_else(express::broken_spans)?);
     }
     express::patched(raw, patches)
@@ -101,23 +101,15 @@ pub(super) fn whole_chat(body: Bytes) -> Result<Item, Error> {
     Ok(Item::Raw(body, seen))
 }
 
-/// Says what is wrong with a whole answer that is no JSON object.
-pub(super) fn not_json(body: &[u8]) -> Error {
-    let message = match body.trim_ascii().first() {
-        None => "the answer is empty",
-        Some(b'<') => "the answer is an HTML page, not JSON",
-        Some(_) => "the answer is no whole JSON object",
-    };
-    Error::new(Kind::BadResponse, message)
-}
-
 fn told(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn told_usage(tapped: &Tapped<'_>) -> Option<v1::Usage> {
     let groq = tapped.x_groq.as_ref().and_then(|groq| groq.usage);
-    [tapped.usage, groq].into_iter().flatten().find_map(|usage| usage::parse(usage.get()))
+    let mut usage = [tapped.usage, groq].into_iter().flatten().find_map(|usage| usage::parse(usage.get()))?;
+    tapped.service_tier.0.as_ref().clone_into(&mut usage.service_tier);
+    Some(usage)
 }
 
 /// How far a stream has come towards its end.
@@ -196,15 +188,6 @@ impl Watch {
         seen.usage = Some(Box::new(usage));
         // The chunk that only tells usage would surprise a caller who has not asked for it.
         Ok(choices.count > 0 || self.usage_wanted)
-    }
-}
-
-/// Says what an answer is that has a line no event stream has.
-pub(super) fn stray(raw: &[u8]) -> Error {
-    match raw.trim_ascii().first() {
-        Some(b'{') if memchr::memmem::find(raw, b"\"error\"").is_some() => refusal::of_payload(raw),
-        Some(b'<') => Error::new(Kind::BadResponse, "the answer is an HTML page, not an event stream"),
-        _ => Error::new(Kind::BadResponse, "the answer is no event stream"),
     }
 }
 

@@ -1,23 +1,29 @@
 //! The contract's messages in OpenAI's JSON.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tollgate_api::v1::{
     Media, Message, Part, Role, ToolCall, ToolResult, media::Source, part::Kind, tool_call::Input,
 };
 
 use super::{
-    translate::{Lost, unsupported},
+    choice::THINKING_PART,
+    media,
+    translate::Lost,
     write::{self, List, Object},
 };
-use crate::{error::Error as CallerError, provider::Error};
+use crate::{
+    error::Error as CallerError,
+    provider::{Error, vendors::Vendor},
+};
 
 /// Who is written to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct To<'a> {
     /// The provider's configured name, which owns continuity tokens and extensions.
     pub(super) provider: &'a str,
-    /// It is OpenAI itself: it knows developer messages and takes no video.
-    pub(super) native: bool,
+    /// What is different about the vendor.
+    pub(super) vendor: &'a Vendor,
+    /// The message is the last one.
+    pub(super) last: bool,
 }
 
 /// Writes one message; a message of tool results becomes one per result.
@@ -30,7 +36,7 @@ pub(super) fn write(
 ) -> Result<(), Error> {
     let field = format!("input.messages[{index}]");
     let role = match message.role() {
-        Role::Developer if to.native => "developer",
+        Role::Developer if to.vendor.native => "developer",
         Role::System | Role::Developer => "system",
         Role::User => "user",
         Role::Assistant => "assistant",
@@ -106,7 +112,7 @@ pub(super) fn content<'a>(
 ) -> Result<Option<Item<'a>>, Error> {
     match &part.kind {
         Some(Kind::Text(text)) => Ok(Some(Item::Text(text))),
-        Some(Kind::Media(media)) => media_part(media, field, to).map(|json| Some(Item::Json(json))),
+        Some(Kind::Media(media)) => media::part(media, field, to).map(|json| Some(Item::Json(json))),
         Some(Kind::Extension(extension)) if extension.provider == to.provider => {
             let json = super::translate::json(&extension.json, &format!("{field}.extension.json"))?;
             Ok(Some(Item::Json(json.to_owned())))
@@ -187,7 +193,8 @@ fn assistant(
     if !refusals.is_empty() {
         written.string("refusal", &refusals.concat());
     }
-    send_back(written, &thoughts, !calls.is_empty());
+    let thinking = send_back(written, &thoughts, !calls.is_empty());
+    contents.splice(0..0, thinking.into_iter().map(Item::Json));
     if let Some(id) = audio {
         let mut member = written.object("audio");
         member.string("id", &id);
@@ -197,6 +204,8 @@ fn assistant(
     content_member(written, &contents, true);
     if !calls.is_empty() {
         tool_calls(written, &calls);
+    } else if to.last && to.vendor.prefix {
+        written.raw("prefix", "true");
     }
     Ok(())
 }
@@ -213,9 +222,10 @@ fn audio_id(part: &Part, media: &Media, to: To<'_>) -> Option<String> {
     String::from_utf8(token.token.to_vec()).ok()
 }
 
-/// Sends thoughts back the way they came. Plain reasoning goes back beside tool calls only: there some vendors need
-/// it, elsewhere some refuse it.
-fn send_back(written: &mut Object<'_>, thoughts: &[&Part], with_calls: bool) {
+/// Sends thoughts back the way they came; returns those that are parts of the content. Plain reasoning goes back beside
+/// tool calls only: there some vendors need it, elsewhere some refuse it.
+fn send_back(written: &mut Object<'_>, thoughts: &[&Part], with_calls: bool) -> Vec<String> {
+    let mut thinking = Vec::new();
     let mut details = String::new();
     let mut named: Option<(&str, String)> = None;
     for part in thoughts {
@@ -227,6 +237,7 @@ fn send_back(written: &mut Object<'_>, thoughts: &[&Part], with_calls: bool) {
             "reasoning_content" | "reasoning" if with_calls => {
                 named.get_or_insert((token, String::new())).1.push_str(&thought.text);
             }
+            THINKING_PART => thinking.push(thinking_part(&thought.text)),
             _ => {
                 let Ok(items) = serde_json::from_str::<Vec<&serde_json::value::RawValue>>(token) else {
                     continue;
@@ -246,6 +257,22 @@ fn send_back(written: &mut Object<'_>, thoughts: &[&Part], with_calls: bool) {
     if !details.is_empty() {
         written.raw("reasoning_details", &format!("[{details}]"));
     }
+    thinking
+}
+
+/// Writes a thought as Mistral does: a part that holds a list of texts.
+fn thinking_part(text: &str) -> String {
+    let mut json = String::new();
+    let mut part = Object::begin(&mut json);
+    part.string("type", THINKING_PART);
+    let mut list = part.list("thinking");
+    let mut item = list.object();
+    item.string("type", "text");
+    item.string("text", text);
+    item.end();
+    list.end();
+    part.end();
+    json
 }
 
 fn tool_calls(written: &mut Object<'_>, calls: &[&ToolCall]) {
@@ -304,87 +331,6 @@ fn result_message(
     Ok(())
 }
 
-/// Writes an image, a sound, a video or a document.
-fn media_part(media: &Media, field: &str, to: To<'_>) -> Result<String, Error> {
-    let field = format!("{field}.media");
-    let family = media.mime_type.split('/').next().unwrap_or_default();
-    let mut json = String::new();
-    let mut part = Object::begin(&mut json);
-    match (family, &media.source) {
-        (_, None) => return Err(invalid(field, "must say where the bytes are")),
-        ("audio", Some(source)) => {
-            let Some(data) = base64_of(source) else {
-                return Err(unsupported(&field, "a sound must be sent as bytes"));
-            };
-            part.string("type", "input_audio");
-            let mut sound = part.object("input_audio");
-            sound.string("data", &data);
-            sound.string("format", audio_format(&media.mime_type));
-            sound.end();
-        }
-        ("video", _) if to.native => return Err(unsupported(&field, "it takes no video")),
-        ("video", Some(source @ (Source::Data(_) | Source::Uri(_)))) => {
-            url_part(&mut part, "video_url", media, source);
-        }
-        ("image" | "", Some(source @ Source::Uri(_))) | ("image", Some(source @ Source::Data(_))) => {
-            url_part(&mut part, "image_url", media, source);
-        }
-        (_, Some(Source::Uri(_))) if to.native => {
-            return Err(unsupported(&field, "a document must be sent as bytes or by its file id"));
-        }
-        (_, Some(source)) => {
-            part.string("type", "file");
-            let mut file = part.object("file");
-            match source {
-                Source::FileId(id) => file.string("file_id", id),
-                source => {
-                    file.string("filename", if media.filename.is_empty() { "file" } else { &media.filename });
-                    file.string("file_data", &url_of(media, source));
-                }
-            }
-            file.end();
-        }
-    }
-    part.end();
-    Ok(json)
-}
-
-fn url_part(part: &mut Object<'_>, kind: &str, media: &Media, source: &Source) {
-    part.string("type", kind);
-    let mut image = part.object(kind);
-    image.string("url", &url_of(media, source));
-    image.text("detail", &media.detail);
-    image.end();
-}
-
-pub(super) fn url_of(media: &Media, source: &Source) -> String {
-    match source {
-        Source::Uri(uri) | Source::FileId(uri) => uri.clone(),
-        Source::Data(data) => {
-            let kind = if media.mime_type.is_empty() { "application/octet-stream" } else { &media.mime_type };
-            let mut url = format!("data:{kind};base64,");
-            STANDARD.encode_string(data, &mut url);
-            url
-        }
-    }
-}
-
-pub(super) fn base64_of(source: &Source) -> Option<String> {
-    match source {
-        Source::Data(data) => Some(STANDARD.encode(data)),
-        Source::Uri(uri) => Some(uri.strip_prefix("data:")?.split_once(";base64,")?.1.to_owned()),
-        Source::FileId(_) => None,
-    }
-}
-
-pub(super) fn audio_format(mime_type: &str) -> &str {
-    match mime_type.split(';').next().unwrap_or_default().trim_start_matches("audio/") {
-        "x-wav" | "wave" | "vnd.wave" => "wav",
-        "mpeg" | "mpeg3" => "mp3",
-        other => other,
-    }
-}
-
 /// Writes a list of text parts as one content, for `prediction`.
 pub(super) fn texts(written: &mut Object<'_>, parts: &[Part], field: &str) -> Result<(), Error> {
     let mut contents = Vec::with_capacity(parts.len());
@@ -407,6 +353,7 @@ pub(super) fn write_all(
 ) -> Result<(), Error> {
     let mut list = write::List::begin(out);
     for (index, message) in messages.iter().enumerate() {
+        let to = To { last: index + 1 == messages.len(), ..to };
         write(&mut list, message, index, to, lost)?;
     }
     list.end();

@@ -7,43 +7,51 @@ mod choice;
 mod chunk;
 mod content;
 mod embed;
+pub mod endpoints;
 mod express;
+mod media;
 mod message;
 mod notes;
 mod request;
 pub mod response;
 mod responses;
 mod tap;
+mod think;
 mod toolcalls;
 mod tools;
 mod usage;
+pub(in crate::provider) mod vectors;
 
-use ::http::{HeaderMap, Uri};
+use ::http::{HeaderMap, Response};
 use futures_util::future::BoxFuture;
+use hyper::body::Incoming;
 use tollgate_api::v1;
 
-use self::responses::Responses;
+use self::{endpoints::Endpoints, responses::Responses};
 use super::{
-    Answer, Error, Outgoing, Provider, estimate,
+    Answer, Error, Outgoing, Place, Provider, estimate,
     express::Express,
     follow::Follow,
     http::{self, MAX_ANSWER_BYTES},
     json::{self, members, write},
     refusal, translate,
-    upstream::{Ask, Shape, Upstream, endpoint, once},
+    upstream::{Ask, Shape, Upstream, once},
     vendors::Vendor,
 };
-use crate::call::{Dialect, Item, Items};
+use crate::call::{Dialect, Endpoint, Item, Items, Payload, Raw};
 
 /// What callers' SDKs read of the upstream's head and that is safe to forward.
 pub const FORWARDED: &[&str] = &["openai-processing-ms", "openai-version"];
+
+const CHAT: &str = "chat/completions";
+const COMPLETIONS: &str = "completions";
+const EMBEDDINGS: &str = "embeddings";
 
 /// The adapter of one provider.
 pub struct OpenAi {
     upstream: Upstream,
     vendor: &'static Vendor,
-    chat: Uri,
-    embeddings: Uri,
+    endpoints: Endpoints,
     responses: Option<Responses>,
 }
 
@@ -56,28 +64,48 @@ pub struct Wire<'a> {
     pub responses_only: Option<fn(&str, &str) -> bool>,
 }
 
+impl<'a> Wire<'a> {
+    /// Reads which wire a provider's settings ask for.
+    pub fn of(settings: &'a super::Settings) -> Self {
+        Self { api: settings.cloud.api.as_deref(), responses_only: settings.responses_only }
+    }
+}
+
 impl OpenAi {
-    /// Makes the adapter for a vendor at a base URL, which is used as it is.
+    /// Makes the adapter for a vendor at its endpoints.
     ///
     /// # Errors
-    /// A message for operators if the URL cannot be used in a request, or there is no such wire.
+    /// A message for operators if there is no such wire.
     pub fn new(
         upstream: Upstream,
         vendor: &'static Vendor,
-        base: &Uri,
+        endpoints: Endpoints,
         wire: Wire<'_>,
     ) -> Result<Self, String> {
-        let responses = Responses::new(vendor, base, wire.api, wire.responses_only)?;
-        let (chat, embeddings) = (endpoint(base, "chat/completions")?, endpoint(base, "embeddings")?);
-        Ok(Self { upstream, vendor, chat, embeddings, responses })
+        let responses = Responses::new(vendor, wire.api, wire.responses_only)?;
+        Ok(Self { upstream, vendor, endpoints, responses })
+    }
+
+    /// Finds the caller's own bytes if they may go as they are, and which endpoint takes them.
+    fn own<'r>(&self, payload: &'r Payload<v1::ChatInput>) -> Option<(&'r Raw, &'static str)> {
+        if !self.vendor.express {
+            return None;
+        }
+        if let Some(raw) = payload.as_raw(Dialect::OpenAiChat) {
+            return Some((raw, CHAT));
+        }
+        let raw = payload.as_raw(Dialect::OpenAiCompletions).filter(|_| self.vendor.completions);
+        raw.map(|raw| (raw, COMPLETIONS))
     }
 
     async fn chat_express(&self, request: &Outgoing<'_, v1::ChatInput>) -> Option<Result<Answer, Error>> {
-        let raw = request.payload.as_raw(Dialect::OpenAiChat)?;
-        let sent = match express::request(raw, request.model, request.streamed) {
-            Ok(body) => self.upstream.send(&self.chat, Ask::new(request, body, HeaderMap::new())).await,
-            Err(error) => Err(error),
+        let (raw, path) = self.own(request.payload)?;
+        let ask_for_usage = request.streamed && self.vendor.stream_options;
+        let body = match express::request(raw, request.model, ask_for_usage) {
+            Ok(body) => body,
+            Err(error) => return Some(Err(error)),
         };
+        let sent = self.send(path, request.model, Ask::new(request, body, HeaderMap::new())).await;
         Some(sent.map(|response| {
             let (answer, shape, body) = self.upstream.open(response, Vec::new());
             let items: Items<Error> = match (request.streamed, shape) {
@@ -97,21 +125,31 @@ impl OpenAi {
         }))
     }
 
+    async fn send(&self, path: &str, model: &str, ask: Ask) -> Result<Response<Incoming>, Error> {
+        self.upstream.send(self.endpoints.uri(path, model)?.as_ref(), ask).await
+    }
+
+    /// The way to the Responses API.
+    fn door(&self) -> responses::Door<'_> {
+        responses::Door { upstream: &self.upstream, endpoints: &self.endpoints, vendor: self.vendor }
+    }
+
     /// Sends the call by the Responses API, if that is its way.
     async fn by_responses(&self, request: &Outgoing<'_, v1::ChatInput>) -> Option<Result<Answer, Error>> {
         let responses = self.responses.as_ref()?;
         if let Some(raw) = request.payload.as_raw(Dialect::OpenAiResponses) {
-            return Some(responses.express(&self.upstream, raw, request).await);
+            return Some(responses.express(self.door(), raw, request).await);
         }
         let this_way = responses.is_for(self.vendor, request.model);
-        if this_way { Some(responses.typed(&self.upstream, self.vendor, request).await) } else { None }
+        if this_way { Some(responses.typed(self.door(), request).await) } else { None }
     }
 
     async fn chat_typed(&self, request: &Outgoing<'_, v1::ChatInput>) -> Result<Answer, Error> {
         let input = request.payload.view()?;
         let built = request::build(input, request, self.vendor)?;
-        let decoder = response::Decoder::new(request.provider, input);
-        let response = self.upstream.send(&self.chat, Ask::new(request, built.body, built.headers)).await?;
+        let decoder = response::Decoder::new(request.provider, input).of(self.vendor);
+        let ask = Ask::new(request, built.body, built.headers);
+        let response = self.send(CHAT, request.model, ask).await?;
         let (answer, shape, body) = self.upstream.open(response, built.warnings);
         let items: Items<Error> = if request.streamed && shape == Shape::Events {
             Box::pin(Follow::new(body, decoder))
@@ -125,20 +163,19 @@ impl OpenAi {
     }
 
     async fn embeddings(&self, request: &Outgoing<'_, v1::EmbedRequest>) -> Result<Answer, Error> {
-        if let Some(raw) = request.payload.as_raw(Dialect::OpenAiEmbeddings) {
+        let uri = self.endpoints.uri(EMBEDDINGS, request.model)?;
+        let raw = request.payload.as_raw(Dialect::OpenAiEmbeddings);
+        if let Some(raw) = raw.filter(|_| self.vendor.express) {
             let ask = Ask::new(request, express::request(raw, request.model, false)?, HeaderMap::new());
-            return self
-                .upstream
-                .whole(&self.embeddings, ask, Vec::new(), |body| Ok(vec![embed::whole(body)?]))
-                .await;
+            return self.upstream.whole(&uri, ask, Vec::new(), |body| Ok(vec![embed::whole(body)?])).await;
         }
         let input = request.payload.view()?;
         let inputs = input.inputs.len();
-        let built = embed::build(input, request, self.vendor)?;
+        let (built, form) = embed::build(input, request, self.vendor)?;
         let ask = Ask::new(request, built.body, built.headers);
         self.upstream
-            .whole(&self.embeddings, ask, built.warnings, move |body| {
-                Ok(vec![Item::Embeddings(Box::new(embed::decode(&body, inputs)?))])
+            .whole(&uri, ask, built.warnings, move |body| {
+                Ok(vec![Item::Embeddings(Box::new(embed::decode(&body, inputs, form)?))])
             })
             .await
     }
@@ -161,13 +198,18 @@ impl Provider for OpenAi {
         Box::pin(async move { self.embeddings(&request).await })
     }
 
+    fn place(&self, endpoint: Endpoint, model: &str) -> Option<Place<'_>> {
+        let path = self.endpoints.path(endpoint.path(), model).ok()?;
+        Some(Place { upstream: &self.upstream, base: self.endpoints.base(), path })
+    }
+
     fn count_tokens<'a>(
         &'a self,
         request: Outgoing<'a, v1::ChatInput>,
     ) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move {
             if let Some(responses) = &self.responses
-                && let Some(counted) = responses.count(&self.upstream, self.vendor, &request).await
+                && let Some(counted) = responses.count(self.door(), &request).await
             {
                 return counted;
             }
@@ -176,5 +218,7 @@ impl Provider for OpenAi {
     }
 }
 
+#[cfg(test)]
+mod quirks;
 #[cfg(test)]
 mod tests;

@@ -5,16 +5,10 @@ use tollgate_api::v1::{ChatInput, Sampling, output_format::Kind as Format};
 use super::{
     message::{self, To},
     tools,
-    translate::{self, Built, Lost, json},
+    translate::{self, Built, Lost, finite, json},
     write::{self, Object},
 };
-use crate::{
-    error::Error as CallerError,
-    provider::{
-        Error, Outgoing,
-        vendors::{OPENAI, Vendor},
-    },
-};
+use crate::provider::{Error, Outgoing, refused, vendors::Vendor};
 
 /// What no patch may touch: who answers, what is asked, streaming, and how many and how long the answers are.
 const PROTECTED: [&str; 7] =
@@ -30,13 +24,13 @@ pub(super) fn build(
     vendor: &Vendor,
 ) -> Result<Built, Error> {
     let mut lost = Lost::new(outgoing.strict);
-    let native = vendor.name == OPENAI.name;
+    let input = &*refused::without(input, vendor.refuses, &mut lost)?;
     let mut text = String::with_capacity(1024);
     let mut body = Object::begin(&mut text);
     body.string("model", outgoing.model);
-    let to = To { provider: outgoing.provider, native };
+    let to = To { provider: outgoing.provider, vendor, last: false };
     message::write_all(body.key("messages"), &input.messages, to, &mut lost)?;
-    tools::write(&mut body, input, native, &mut lost)?;
+    tools::write(&mut body, input, vendor, &mut lost)?;
     if let Some(sampling) = &input.sampling {
         sampling_members(&mut body, sampling, vendor, &mut lost)?;
     }
@@ -45,10 +39,12 @@ pub(super) fn build(
     body.int("n", input.choice_count.map(i64::from));
     output(&mut body, input, &mut lost)?;
     reasoning(&mut body, input, &mut lost)?;
-    service(&mut body, input, vendor)?;
+    service(&mut body, input, vendor, &mut lost)?;
     if outgoing.streamed {
         body.raw("stream", "true");
-        body.raw("stream_options", r#"{"include_usage":true}"#);
+        if vendor.stream_options {
+            body.raw("stream_options", r#"{"include_usage":true}"#);
+        }
     }
     body.end();
     let (body, headers) = translate::apply(
@@ -59,15 +55,6 @@ pub(super) fn build(
         &PROTECTED,
     )?;
     Ok(Built { body, headers, warnings: lost.warnings })
-}
-
-pub(super) fn finite(value: Option<f64>, field: &str) -> Result<Option<f64>, Error> {
-    match value {
-        Some(value) if !value.is_finite() => {
-            Err(CallerError::invalid(field, format!("`{field}` must be a finite number")).into())
-        }
-        value => Ok(value),
-    }
 }
 
 fn sampling_members(
@@ -88,14 +75,14 @@ fn sampling_members(
         let field = format!("input.sampling.{name}");
         let Some(value) = finite(value, &field)? else { continue };
         if open && !vendor.open_sampling {
-            lost.parameter(&field, "OpenAI's API has no such parameter")?;
+            lost.parameter(&field, "the provider has no such parameter")?;
         } else if name == "top_k" {
             body.int(name, sampling.top_k.map(i64::from));
         } else {
             body.double(name, Some(value));
         }
     }
-    body.int("seed", sampling.seed);
+    body.int(vendor.seed, sampling.seed);
     if sampling.logit_bias.is_empty() {
         return Ok(());
     }
@@ -167,9 +154,18 @@ fn reasoning(body: &mut Object<'_>, input: &ChatInput, lost: &mut Lost) -> Resul
 }
 
 /// Writes who asks, at what class of service, and what is kept.
-pub(super) fn service(body: &mut Object<'_>, input: &ChatInput, vendor: &Vendor) -> Result<(), Error> {
+pub(super) fn service(
+    body: &mut Object<'_>,
+    input: &ChatInput,
+    vendor: &Vendor,
+    lost: &mut Lost,
+) -> Result<(), Error> {
     body.text("service_tier", &input.service_tier);
-    body.text(vendor.end_user, &input.end_user_id);
+    if !vendor.end_user.is_empty() {
+        body.text(vendor.end_user, &input.end_user_id);
+    } else if !input.end_user_id.is_empty() {
+        lost.parameter("input.end_user_id", "the provider has no such parameter")?;
+    }
     body.bool("store", input.store);
     if let Some(cache) = &input.prompt_cache {
         body.text("prompt_cache_key", &cache.key);
@@ -257,8 +253,8 @@ mod tests {
                 i64::MAX
             )
         );
-        let groq = built(input, "groq", true).unwrap().body;
-        assert!(groq.contains(r#""max_tokens":9"#) && groq.contains(r#""user":"u""#), "{groq}");
+        let together = built(input, "together", true).unwrap().body;
+        assert!(together.contains(r#""max_tokens":9"#) && together.contains(r#""user":"u""#), "{together}");
     }
 
     #[test]

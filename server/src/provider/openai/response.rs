@@ -8,9 +8,10 @@ use tollgate_api::v1::{ChatInput, StreamEnd, StreamStart, Usage};
 use super::{
     choice::{Shared, State},
     chunk::Chunk,
-    express::{Progress, is_done, not_json, stray},
+    express::{Progress, is_done},
     json::says_something,
-    refusal, usage,
+    refusal::{self, not_json, stray},
+    usage,
 };
 use crate::{
     call::{Event, Item},
@@ -19,6 +20,7 @@ use crate::{
         compose::{self, MAX_CHOICES},
         follow::Lane,
         sse::{Block, Event as SseEvent, Splitter},
+        vendors::Vendor,
     },
 };
 
@@ -44,6 +46,8 @@ impl Decoder {
             shared: Shared {
                 provider: provider.to_owned(),
                 audio_type: format!("audio/{}", format.unwrap_or("wav")),
+                thinking_parts: false,
+                think_tags: false,
             },
             choices: Vec::new(),
             started: false,
@@ -52,6 +56,14 @@ impl Decoder {
             usage: None,
             progress: Progress::default(),
         }
+    }
+
+    /// Reads it as a vendor's own: its quirks mean what they mean there, and nothing elsewhere.
+    #[must_use]
+    pub fn of(mut self, vendor: &Vendor) -> Self {
+        self.shared.thinking_parts = vendor.thinking_parts;
+        self.shared.think_tags = vendor.think_tags;
+        self
     }
 
     /// Takes the JSON of one chunk and appends its events.

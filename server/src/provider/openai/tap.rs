@@ -21,6 +21,8 @@ pub(super) struct Tapped<'a> {
     pub(super) id: Text<'a>,
     #[serde(borrow)]
     pub(super) model: Text<'a>,
+    #[serde(borrow)]
+    pub(super) service_tier: Text<'a>,
     pub(super) choices: Option<Choices>,
     #[serde(borrow)]
     pub(super) usage: Option<&'a RawValue>,

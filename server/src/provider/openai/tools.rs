@@ -9,28 +9,31 @@ use super::{
     translate::{Lost, json},
     write::{List, Object},
 };
-use crate::{error::Error as CallerError, provider::Error};
+use crate::{
+    error::Error as CallerError,
+    provider::{Error, vendors::Vendor},
+};
 
-/// Writes `tools`, `tool_choice` and `parallel_tool_calls`. `native` vendors know `allowed_tools`; for the others the
+/// Writes `tools`, `tool_choice` and `parallel_tool_calls`. OpenAI itself knows `allowed_tools`; for the others the
 /// tools that may not be called are left out, which says the same.
 pub(super) fn write(
     body: &mut Object<'_>,
     input: &ChatInput,
-    native: bool,
+    vendor: &Vendor,
     lost: &mut Lost,
 ) -> Result<(), Error> {
     let names = chosen(input)?;
     if !input.tools.is_empty() {
         let mut list = body.list("tools");
         for (index, tool) in input.tools.iter().enumerate() {
-            let shown = native || names.is_empty() || names.iter().any(|one| one == name(tool));
+            let shown = vendor.native || names.is_empty() || names.iter().any(|one| one == name(tool));
             if shown {
                 tool_object(&mut list, tool, index, lost)?;
             }
         }
         list.end();
     }
-    choice(body, input, names, native);
+    choice(body, input, names, vendor);
     body.bool("parallel_tool_calls", input.parallel_tool_calls);
     Ok(())
 }
@@ -140,16 +143,16 @@ pub(super) fn mode(choice: &ToolChoice) -> &'static str {
     }
 }
 
-fn choice(body: &mut Object<'_>, input: &ChatInput, names: &[String], native: bool) {
+fn choice(body: &mut Object<'_>, input: &ChatInput, names: &[String], vendor: &Vendor) {
     let Some(choice) = &input.tool_choice else { return };
-    let mode = mode(choice);
+    let mode = if choice.mode() == Mode::Required { vendor.required } else { mode(choice) };
     match names {
-        [one] if mode == "required" => {
+        [one] if choice.mode() == Mode::Required => {
             let mut written = body.object("tool_choice");
             reference(&mut written, input, one);
             written.end();
         }
-        [_, ..] if native && mode != "none" => {
+        [_, ..] if vendor.native && mode != "none" => {
             let mut written = body.object("tool_choice");
             written.string("type", "allowed_tools");
             let mut allowed = written.object("allowed_tools");

@@ -1,9 +1,11 @@
 //! OpenAI's usage, and that of its compatibles, as the contract counts: input with cached, output with reasoning.
 
 use serde::Deserialize;
-use tollgate_api::v1::{ModalityTokens, Usage, usage::Source};
+use serde_json::Value;
+use tollgate_api::v1::{Cost, ModalityTokens, Usage, usage::Source};
 
 use super::json::Count;
+use crate::call::PROVIDERS_OWN_PRICE;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -27,6 +29,36 @@ struct Told {
     num_sources_used: Count,
     /// Perplexity.
     num_search_queries: Count,
+    /// OpenRouter, in USD; Perplexity, as an object. Others may mean anything by it.
+    cost: serde_json::Value,
+    cost_details: serde_json::Value,
+    /// xAI.
+    cost_in_usd_ticks: Count,
+}
+
+/// xAI's unit of money: ten thousand millionths of a dollar.
+const TICKS_PER_NANO: i64 = 10;
+const NANOS_PER_USD: f64 = 1e9;
+
+/// Returns what the provider itself says the call costs, if it is one that is known to mean US dollars.
+fn told_cost(told: &Told) -> Option<Cost> {
+    let dollars = match &told.cost {
+        Value::Number(cost) if told.cost_details.is_object() => cost.as_f64(),
+        Value::Object(cost) => cost.get("total_cost").and_then(Value::as_f64),
+        _ => None,
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "a price far below 2^63 nano-USD")]
+    let nanos = dollars
+        .filter(|dollars| (0.0..1e6).contains(dollars))
+        .map(|dollars| (dollars * NANOS_PER_USD).round() as i64);
+    let ticks =
+        told.cost_in_usd_ticks.0.map(|ticks| ticks.saturating_add(TICKS_PER_NANO / 2) / TICKS_PER_NANO);
+    Some(Cost {
+        currency_code: "USD".to_owned(),
+        amount_nanos: nanos.or(ticks)?,
+        price_version: PROVIDERS_OWN_PRICE.to_owned(),
+        ..Cost::default()
+    })
 }
 
 #[derive(Default, Deserialize)]
@@ -76,6 +108,7 @@ fn normalised(told: &Told, total_only: Option<i64>) -> Usage {
         output_by_modality: by_modality(output, told.completion_tokens.0),
         accepted_prediction_tokens: output.accepted_prediction_tokens.0,
         rejected_prediction_tokens: output.rejected_prediction_tokens.0,
+        cost: told_cost(told),
         r#final: true,
         ..Usage::default()
     };

@@ -67,7 +67,7 @@ async fn run(deadline: Instant, journal: Result<(), Error>) -> (Error, Vec<Attem
         vendor: "p".into(),
         rates: None,
     };
-    let provider = Named { name: "p".into(), vendor: "p".into(), adapter: pinging.clone() };
+    let provider = Named::new("p", "p", pinging.clone());
     let plan = Plan {
         candidates: vec![Candidate { target: Arc::new(target), provider }],
         attempts: 3,

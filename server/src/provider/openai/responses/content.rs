@@ -4,7 +4,8 @@ use tollgate_api::v1::{Media, Part, media::Source, part::Kind};
 
 use super::{
     super::{
-        message::{audio_format, base64_of, invalid, url_of},
+        media::{audio_format, base64_of, url_of},
+        message::invalid,
         translate::{Lost, unsupported},
         write::Object,
     },

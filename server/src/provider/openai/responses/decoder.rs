@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tollgate_api::v1::{ChatInput, FinishReason};
 
 use super::{
-    super::express::{is_done, stray},
+    super::{express::is_done, refusal::stray},
     event::{self, Course, Event, Node},
     item::{Piece, Told},
     usage,

@@ -189,7 +189,7 @@ pub(super) fn finish(response: &Node<'_>) -> Option<(FinishReason, String)> {
 /// The failure that it tells, or `BadResponse`.
 pub(super) fn whole(body: &[u8]) -> Result<Node<'_>, Error> {
     let response: Members<'_> =
-        serde_json::from_slice(body).map_err(|_| super::super::express::not_json(body))?;
+        serde_json::from_slice(body).map_err(|_| crate::provider::refusal::not_json(body))?;
     let response = Node(response);
     let error = response.raw("error").is_some_and(|error| !matches!(error, "false" | "\"\"" | "{}" | "[]"));
     if error || matches!(&*response.text("status"), "failed" | "cancelled") {

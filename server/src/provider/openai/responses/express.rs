@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tollgate_api::v1::FinishReason;
 
 use super::{
-    super::express::{is_done, stray},
+    super::{express::is_done, refusal::stray},
     event::{self, Course, Event, Node},
     usage,
 };

@@ -17,11 +17,12 @@ mod token;
 mod tools;
 mod usage;
 
-use ::http::Uri;
+use ::http::Response;
+use hyper::body::Incoming;
 use serde::Deserialize;
 use tollgate_api::v1::{ChatInput, CountTokensResponse};
 
-use super::json::Count;
+use super::{endpoints::Endpoints, json::Count};
 use crate::{
     call::{Dialect, Item, Items, Raw},
     provider::{
@@ -29,20 +30,36 @@ use crate::{
         express::{self as lane, Express},
         follow::Follow,
         http::{self, MAX_ANSWER_BYTES},
-        upstream::{Ask, Shape, Upstream, endpoint, once},
+        upstream::{Ask, Shape, Upstream, once},
         vendors::{ResponsesApi, Vendor},
     },
 };
 
-/// Where a vendor's Responses API is, and which calls go there.
+/// What a vendor's Responses API can do, and which calls go there.
 #[derive(Debug)]
 pub(super) struct Responses {
-    create: Uri,
-    count: Uri,
     api: ResponsesApi,
     /// Every call goes there, whatever the model.
     always: bool,
     only_these: fn(&str, &str) -> bool,
+}
+
+/// The paths, as OpenAI has them.
+const CREATE: &str = "responses";
+const COUNT: &str = "responses/input_tokens";
+
+/// How a vendor is reached, and what kind of vendor it is.
+#[derive(Clone, Copy)]
+pub(super) struct Door<'a> {
+    pub(super) upstream: &'a Upstream,
+    pub(super) endpoints: &'a Endpoints,
+    pub(super) vendor: &'a Vendor,
+}
+
+impl Door<'_> {
+    async fn send(self, path: &str, model: &str, ask: Ask) -> Result<Response<Incoming>, Error> {
+        self.upstream.send(self.endpoints.uri(path, model)?.as_ref(), ask).await
+    }
 }
 
 impl Responses {
@@ -52,7 +69,6 @@ impl Responses {
     /// A message for operators.
     pub(super) fn new(
         vendor: &Vendor,
-        base: &Uri,
         wanted: Option<&str>,
         only_these: Option<fn(&str, &str) -> bool>,
     ) -> Result<Option<Self>, String> {
@@ -64,13 +80,7 @@ impl Responses {
                 return Err(format!("`api` must be `chat` or `responses`, not `{other}`"));
             }
         };
-        Ok(Some(Self {
-            create: endpoint(base, "responses")?,
-            count: endpoint(base, "responses/input_tokens")?,
-            api,
-            always: wanted.is_some(),
-            only_these: only_these.unwrap_or(|_, _| false),
-        }))
+        Ok(Some(Self { api, always: wanted.is_some(), only_these: only_these.unwrap_or(|_, _| false) }))
     }
 
     /// Tells whether a request that is not in this dialect goes this way all the same.
@@ -81,13 +91,14 @@ impl Responses {
     /// Sends a caller's own bytes.
     pub(super) async fn express(
         &self,
-        upstream: &Upstream,
+        door: Door<'_>,
         raw: &Raw,
         request: &Outgoing<'_, ChatInput>,
     ) -> Result<Answer, Error> {
         let body = lane::patched(raw, vec![lane::model_patch(raw, request.model)?])?;
-        let response = upstream.send(&self.create, Ask::new(request, body, raw.headers.clone())).await?;
-        let (answer, shape, body) = upstream.open(response, Vec::new());
+        let ask = Ask::new(request, body, raw.headers.clone());
+        let response = door.send(CREATE, request.model, ask).await?;
+        let (answer, shape, body) = door.upstream.open(response, Vec::new());
         let items: Items<Error> = match (request.streamed, shape) {
             (true, Shape::Events) => Box::pin(Follow::new(body, Express(express::Watch::default()))),
             (true, Shape::Html | Shape::Json) => once(async move {
@@ -105,15 +116,15 @@ impl Responses {
     /// Sends a translated request.
     pub(super) async fn typed(
         &self,
-        upstream: &Upstream,
-        vendor: &Vendor,
+        door: Door<'_>,
         request: &Outgoing<'_, ChatInput>,
     ) -> Result<Answer, Error> {
         let input = request.payload.view()?;
-        let built = request::build(input, request, vendor, self.api)?;
+        let built = request::build(input, request, door.vendor, self.api)?;
         let decoder = decoder::Decoder::new(request.provider, input);
-        let response = upstream.send(&self.create, Ask::new(request, built.body, built.headers)).await?;
-        let (answer, shape, body) = upstream.open(response, built.warnings);
+        let ask = Ask::new(request, built.body, built.headers);
+        let response = door.send(CREATE, request.model, ask).await?;
+        let (answer, shape, body) = door.upstream.open(response, built.warnings);
         let items: Items<Error> = if request.streamed && shape == Shape::Events {
             Box::pin(Follow::new(body, decoder))
         } else {
@@ -128,14 +139,13 @@ impl Responses {
     /// Asks the vendor for the number of tokens of a prompt. None if it cannot be asked.
     pub(super) async fn count(
         &self,
-        upstream: &Upstream,
-        vendor: &Vendor,
+        door: Door<'_>,
         request: &Outgoing<'_, ChatInput>,
     ) -> Option<Result<Answer, Error>> {
         if !self.api.counts {
             return None;
         }
-        let answer = self.ask_count(upstream, vendor, request).await;
+        let answer = self.ask_count(door, request).await;
         match answer {
             // A server of the same dialect that is not OpenAI's may not have the path.
             Err(error) if matches!(error.http_status, 404 | 405 | 501) => None,
@@ -143,24 +153,20 @@ impl Responses {
         }
     }
 
-    async fn ask_count(
-        &self,
-        upstream: &Upstream,
-        vendor: &Vendor,
-        request: &Outgoing<'_, ChatInput>,
-    ) -> Result<Answer, Error> {
+    async fn ask_count(&self, door: Door<'_>, request: &Outgoing<'_, ChatInput>) -> Result<Answer, Error> {
         let (ask, warnings) = match request.payload.as_raw(Dialect::OpenAiResponses) {
             Some(raw) => {
                 let body = lane::patched(raw, vec![lane::model_patch(raw, request.model)?])?;
                 (Ask::new(request, body, raw.headers.clone()), Vec::new())
             }
             None => {
-                let built = request::build_count(request.payload.view()?, request, vendor)?;
+                let built = request::build_count(request.payload.view()?, request, door.vendor)?;
                 (Ask::new(request, built.body, built.headers), built.warnings)
             }
         };
         let model = request.model.to_owned();
-        upstream.whole(&self.count, ask, warnings, move |body| Ok(vec![counted(&body, model)?])).await
+        let uri = door.endpoints.uri(COUNT, request.model)?;
+        door.upstream.whole(&uri, ask, warnings, move |body| Ok(vec![counted(&body, model)?])).await
     }
 }
 
@@ -171,7 +177,7 @@ fn counted(body: &[u8], model: String) -> Result<Item, Error> {
         #[serde(default)]
         input_tokens: Count,
     }
-    let told: Told = serde_json::from_slice(body).map_err(|_| super::express::not_json(body))?;
+    let told: Told = serde_json::from_slice(body).map_err(|_| crate::provider::refusal::not_json(body))?;
     let Some(input_tokens) = told.input_tokens.0 else {
         return Err(Error::new(Kind::BadResponse, "the answer is a JSON object without `input_tokens`"));
     };

@@ -4,8 +4,8 @@ use tollgate_api::v1::{ChatInput, output_format::Kind as Format};
 
 use super::{
     super::{
-        request::{finite, service},
-        translate::{self, Built, Lost, json},
+        request::service,
+        translate::{self, Built, Lost, finite, json},
         write::Object,
     },
     input::{self, To},
@@ -42,7 +42,7 @@ pub(super) fn build(
     }
     body.int("max_output_tokens", input.max_output_tokens);
     include(&mut body, input, api.encrypted_reasoning && reasons(outgoing.model));
-    service(&mut body, input, vendor)?;
+    service(&mut body, input, vendor, &mut lost)?;
     if input.store.is_none() {
         body.raw("store", "false");
     }

@@ -18,8 +18,7 @@ fn only_o1(vendor: &str, model: &str) -> bool {
 }
 
 fn way(vendor: &str, api: Option<&str>) -> Result<Option<Responses>, String> {
-    let base = Uri::from_static("http://127.0.0.1:9/v1");
-    Responses::new(vendors::find(vendor).unwrap(), &base, api, Some(only_o1))
+    Responses::new(vendors::find(vendor).unwrap(), api, Some(only_o1))
 }
 
 /// Answers one request with that status and JSON, and returns what was asked.

@@ -1,0 +1,227 @@
+//! Passing through: the caller's body with the vendor's model in its place, and the answer as it comes. What was used is
+//! read in passing where the answer tells it (`units`).
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use ::http::{
+    HeaderMap, HeaderValue, Method,
+    header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+};
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body::Body;
+use hyper::body::Incoming;
+use tollgate_api::v1::{Usage, usage::Source};
+
+use super::{
+    Answer, Error, Forwarding, Kind, Place,
+    express::{Express, Tap},
+    follow::Follow,
+    http::{self, Pieces},
+    refusal, sse, units,
+    upstream::{Ask, endpoint, once},
+};
+use crate::call::{Endpoint, Forward, Item, Items, Seen, Slot};
+
+/// What a caller needs to read the body.
+const BODY_HEADERS: [::http::HeaderName; 2] = [CONTENT_TYPE, CONTENT_DISPOSITION];
+
+/// Sends a request to its place and hands its answer on.
+pub(super) async fn send(place: &Place<'_>, request: Forwarding<'_>) -> Result<Answer, Error> {
+    let forward = request.forward;
+    let path = if forward.endpoint == Endpoint::Native { &forward.native_path } else { &place.path };
+    let uri = endpoint(place.base, path).map_err(|why| Error::new(Kind::Invalid, why))?;
+    let ask = Ask {
+        method: Method::POST,
+        body: body(forward, request.model)?,
+        headers: forward.headers.clone(),
+        streamed: false,
+        call_id: request.call_id,
+        traceparent: request.traceparent.and_then(|value| HeaderValue::from_str(value).ok()),
+    };
+    let response = place.upstream.send(&uri, ask).await?;
+    let told = response.headers().clone();
+    let (mut answer, _, body) = place.upstream.open(response, Vec::new());
+    copy(&told, &mut answer.headers);
+    answer.items = items(body, kind_of(&told), known(forward, &told));
+    Ok(answer)
+}
+
+/// Joins the caller's body around the vendor's model.
+fn body(forward: &Forward, model: &str) -> Result<Pieces, Error> {
+    let mut pieces = vec![forward.before.clone()];
+    match forward.slot {
+        Slot::Json => pieces.push(serde_json::to_vec(model).unwrap_or_default().into()),
+        Slot::Plain => pieces.push(Bytes::copy_from_slice(model.as_bytes())),
+        Slot::None => {}
+    }
+    pieces.push(forward.after.clone());
+    let tail = forward.tail.lock().ok().and_then(|mut tail| tail.take());
+    if forward.has_tail && tail.is_none() {
+        return Err(Error::new(Kind::Unavailable, "the body was streamed to another target already"));
+    }
+    Ok(Pieces::new(pieces).with_tail(tail))
+}
+
+fn copy(told: &HeaderMap, headers: &mut HeaderMap) {
+    for name in BODY_HEADERS {
+        if let Some(value) = told.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+/// How an answer is read in passing.
+#[derive(Clone, Copy)]
+enum Shape {
+    Json,
+    Events,
+    Lines,
+    Bytes,
+}
+
+fn kind_of(headers: &HeaderMap) -> Shape {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    match kind.split(';').next().unwrap_or_default().trim() {
+        "application/json" => Shape::Json,
+        "text/event-stream" => Shape::Events,
+        "application/x-ndjson" | "application/stream+json" | "application/jsonl" => Shape::Lines,
+        _ => Shape::Bytes,
+    }
+}
+
+/// What is known of the usage before the answer: what the request tells, and what the head does.
+fn known(forward: &Forward, headers: &HeaderMap) -> Usage {
+    let mut usage = units::of_head(headers);
+    if usage.input_tokens.is_none() && usage.output_tokens.is_none() {
+        usage.set_source(Source::Estimated);
+    }
+    for (name, count) in &forward.units {
+        usage.billable_units.insert((*name).to_owned(), *count);
+    }
+    usage
+}
+
+fn items(body: Incoming, shape: Shape, known: Usage) -> Items<Error> {
+    match shape {
+        Shape::Json => once(async move {
+            let body = http::read_all(body, http::MAX_ANSWER_BYTES).await?;
+            let seen = Seen {
+                content_events: 1,
+                usage: Some(Box::new(units::joined(known, units::of_json(&body)))),
+                last: true,
+                progress: true,
+                ..Seen::default()
+            };
+            Ok(vec![Item::Raw(body, seen)])
+        }),
+        Shape::Events => Box::pin(Follow::new(body, Express(Watch { usage: known, ended: false }))),
+        Shape::Lines => Box::pin(Passing { body, usage: known, line: Some(Vec::new()), ended: false }),
+        Shape::Bytes => Box::pin(Passing { body, usage: known, line: None, ended: false }),
+    }
+}
+
+/// Looks at the events of a stream that passes through. Its end is the end of the body, or `[DONE]`.
+struct Watch {
+    usage: Usage,
+    ended: bool,
+}
+
+impl Tap for Watch {
+    fn event(&mut self, event: &sse::Event<'_>, seen: &mut Seen) -> Result<bool, Error> {
+        let Some(data) = &event.data else { return Ok(true) };
+        seen.progress = true;
+        seen.content_events += 1;
+        if event.name == b"error" {
+            return Err(refusal::of_payload(data));
+        }
+        if let Some(told) = units::of_json(data) {
+            self.usage = units::joined(std::mem::take(&mut self.usage), Some(told));
+        }
+        seen.usage = Some(Box::new(self.usage.clone()));
+        Ok(true)
+    }
+
+    fn ended(&mut self) -> Result<(), Error> {
+        self.ended = true;
+        Ok(())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.ended
+    }
+}
+
+/// The most of a line that is read for its usage, in bytes; longer ones pass unread.
+const MOST_LINE: usize = 64 * 1024;
+
+/// A body that is handed on frame by frame. Where it is made of lines, each is read for its usage.
+struct Passing<B> {
+    body: B,
+    usage: Usage,
+    line: Option<Vec<u8>>,
+    ended: bool,
+}
+
+impl<B> Passing<B> {
+    fn read(&mut self, data: &[u8]) {
+        let Some(line) = &mut self.line else { return };
+        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+            if line.len() + piece.len() <= MOST_LINE {
+                line.extend_from_slice(piece);
+            }
+            if piece.ends_with(b"\n") {
+                if let Some(told) = units::of_json(line) {
+                    self.usage = units::joined(std::mem::take(&mut self.usage), Some(told));
+                }
+                line.clear();
+            }
+        }
+    }
+
+    fn seen(&self, last: bool) -> Seen {
+        Seen {
+            content_events: u32::from(!last),
+            usage: Some(Box::new(self.usage.clone())),
+            last,
+            progress: true,
+            ..Seen::default()
+        }
+    }
+}
+
+impl<B> Stream for Passing<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Item = Result<Item, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        while !this.ended {
+            match std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    this.read(&data);
+                    let seen = this.seen(false);
+                    return Poll::Ready(Some(Ok(Item::Raw(data, seen))));
+                }
+                Some(Err(error)) => {
+                    this.ended = true;
+                    return Poll::Ready(Some(Err(http::cut(error.into().as_ref()))));
+                }
+                None => {
+                    this.ended = true;
+                    this.read(b"\n");
+                    let seen = this.seen(true);
+                    return Poll::Ready(Some(Ok(Item::Raw(Bytes::new(), seen))));
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+}
