@@ -37,7 +37,7 @@ fn chunk(data: &str) -> String {
 }
 
 /// Reads one request and returns its text.
-async fn read_request(socket: &mut TcpStream) -> String {
+pub(super) async fn read_request(socket: &mut TcpStream) -> String {
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
     loop {

@@ -55,7 +55,7 @@ impl Told {
         Ok(())
     }
 
-    /// Tells what the whole text has beyond that which was told.
+    /// Tells a text of the last word, unless deltas have told it. Of a tool's input it tells what they left out.
     fn rest(
         &mut self,
         piece: Piece,
@@ -65,8 +65,11 @@ impl Told {
         out: &mut VecDeque<Item>,
     ) -> Result<(), Error> {
         let place = self.place(piece, sub);
-        let rest = text.get(self.progress[place].bytes..).unwrap_or_default();
-        self.delta(piece, sub, rest, composer, out)
+        let told = self.progress[place].bytes;
+        if told > 0 && piece != Piece::Input {
+            return Ok(());
+        }
+        self.delta(piece, sub, text.get(told..).unwrap_or_default(), composer, out)
     }
 
     fn end_message(
@@ -76,17 +79,26 @@ impl Told {
         composer: &mut Composer,
         out: &mut VecDeque<Item>,
     ) -> Result<(), Error> {
-        for (sub, json) in (0..).zip(item.list("content")) {
+        let had_logprobs = self.any_logprobs;
+        for (position, json) in item.list("content").into_iter().enumerate() {
             let content = Node::read(json);
             match &*content.text("type") {
                 "output_text" | "text" | "input_text" => {
+                    let sub = self.sub_of(Piece::Text, position);
                     self.rest(Piece::Text, sub, &content.text("text"), composer, out)?;
-                    if !self.any_logprobs {
+                    if self.open != Some((Piece::Text, sub)) {
+                        continue;
+                    }
+                    if !had_logprobs {
                         self.logprobs(content.raw("logprobs").unwrap_or_default(), composer, out)?;
                     }
                     self.annotations(sub, &content, provider, composer);
+                    self.phase_token(composer);
                 }
-                "refusal" => self.rest(Piece::Refusal, sub, &content.text("refusal"), composer, out)?,
+                "refusal" => {
+                    let sub = self.sub_of(Piece::Refusal, position);
+                    self.rest(Piece::Refusal, sub, &content.text("refusal"), composer, out)?;
+                }
                 kind => {
                     open_extension(kind, json.to_owned(), provider, composer, out)?;
                     self.open = None;
@@ -96,10 +108,18 @@ impl Told {
         Ok(())
     }
 
-    fn annotations(&mut self, sub: i64, content: &Node<'_>, provider: &str, composer: &mut Composer) {
-        if self.open != Some((Piece::Text, sub)) {
-            return;
+    /// Returns the number under which deltas told the text at a place of a list. Bedrock counts on from the item
+    /// before, so that only their order tells.
+    fn sub_of(&self, piece: Piece, position: usize) -> i64 {
+        let index = i64::try_from(position).unwrap_or(i64::MAX);
+        let mut same = self.progress.iter().filter(|one| one.piece == piece);
+        match same.clone().find(|one| one.sub == index).or_else(|| same.nth(position)) {
+            Some(told) => told.sub,
+            None => index,
         }
+    }
+
+    fn annotations(&mut self, sub: i64, content: &Node<'_>, provider: &str, composer: &mut Composer) {
         let place = self.place(Piece::Text, sub);
         for json in content.list("annotations").into_iter().skip(self.progress[place].annotations) {
             self.progress[place].annotations += 1;
@@ -116,7 +136,8 @@ impl Told {
         out: &mut VecDeque<Item>,
     ) -> Result<(), Error> {
         for (list, piece) in [("summary", Piece::Summary), ("content", Piece::Thought)] {
-            for (sub, json) in (0..).zip(item.list(list)) {
+            for (position, json) in item.list(list).into_iter().enumerate() {
+                let sub = self.sub_of(piece, position);
                 self.rest(piece, sub, &Node::read(json).text("text"), composer, out)?;
             }
         }

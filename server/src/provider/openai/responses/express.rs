@@ -76,7 +76,6 @@ impl Tap for Watch {
         if is_done(data) {
             self.course.ended()?;
             self.done = true;
-            seen.last = true;
             return Ok(true);
         }
         let read: Event<'_> = serde_json::from_slice(data)
@@ -99,6 +98,8 @@ impl Tap for Watch {
                     seen.finish_reason = Some(FinishReason::ToolCalls);
                 }
                 self.course.whole = true;
+                // The record must be there before the caller sees this, though a mark may follow.
+                seen.last = true;
             }
         }
         Ok(true)

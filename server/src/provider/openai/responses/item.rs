@@ -41,8 +41,8 @@ impl Piece {
 /// A piece that was told, at least in part.
 #[derive(Debug)]
 pub(super) struct Progress {
-    piece: Piece,
-    sub: i64,
+    pub(super) piece: Piece,
+    pub(super) sub: i64,
     pub(super) bytes: usize,
     pub(super) annotations: usize,
 }
@@ -94,6 +94,8 @@ impl Told {
     pub(super) fn note(&mut self, item: &Node<'_>) {
         if self.kind.is_empty() {
             self.kind = item.text("type").into_owned();
+        }
+        if self.phase.is_empty() {
             self.phase = item.text("phase").into_owned();
         }
     }
@@ -185,7 +187,7 @@ impl Told {
     }
 
     /// OpenAI wants to know of earlier messages which were comments and which the answer.
-    fn phase_token(&self, composer: &mut Composer) {
+    pub(super) fn phase_token(&self, composer: &mut Composer) {
         if !self.phase.is_empty() {
             let mut json = String::new();
             let mut token = Object::begin(&mut json);

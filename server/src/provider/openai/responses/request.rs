@@ -41,7 +41,7 @@ pub(super) fn build(
         body.double(name, finite(value, &format!("input.sampling.{name}"))?);
     }
     body.int("max_output_tokens", input.max_output_tokens);
-    include(&mut body, input, api);
+    include(&mut body, input, api.encrypted_reasoning && reasons(outgoing.model));
     service(&mut body, input, vendor, &mut lost)?;
     if input.store.is_none() {
         body.raw("store", "false");
@@ -150,17 +150,25 @@ fn text(body: &mut Object<'_>, input: &ChatInput, lost: &mut Lost) -> Result<(),
 
 /// Asks for what an answer does not hold by itself: log probabilities, and the state of reasoning that the vendor
 /// does not keep.
-fn include(body: &mut Object<'_>, input: &ChatInput, api: ResponsesApi) {
+fn include(body: &mut Object<'_>, input: &ChatInput, encrypted: bool) {
     if let Some(logprobs) = &input.logprobs {
         body.int("top_logprobs", logprobs.top.map(i64::from));
     }
     let wanted = [
-        ("reasoning.encrypted_content", api.encrypted_reasoning && input.store != Some(true)),
+        ("reasoning.encrypted_content", encrypted && input.store != Some(true)),
         ("message.output_text.logprobs", input.logprobs.is_some()),
     ];
     let wanted: Vec<String> =
         wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name.to_owned()).collect();
     body.strings("include", &wanted);
+}
+
+/// Beginnings of the names of OpenAI's models that do not reason; asked for the state of it, they refuse the call.
+const WITHOUT_REASONING: [&str; 3] = ["gpt-4", "gpt-3.5", "chatgpt-4"];
+
+fn reasons(model: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or(model).trim_start_matches("ft:");
+    !WITHOUT_REASONING.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// Notes what the API cannot take.

@@ -70,6 +70,15 @@ fn id_model_usage_and_finish_are_seen() {
 }
 
 #[test]
+fn the_call_is_complete_with_the_piece_that_says_so_and_not_with_the_mark_after_it() {
+    let frames = [TEXT, END, DONE].map(|text| Ok::<_, std::io::Error>(Frame::data(Bytes::from(text))));
+    let lane = Follow::new(StreamBody::new(stream::iter(frames)), Express(Watch::default()));
+    let mut items = lane.take(2).collect::<Vec<_>>().now_or_never().unwrap();
+    let Some(Ok(Item::Raw(raw, seen))) = items.pop() else { panic!() };
+    assert!(raw == END && seen.last && seen.usage.is_some());
+}
+
+#[test]
 fn only_the_answers_own_end_completes_it() {
     for (body, kind) in [
         (format!("{CREATED}{TEXT}"), Kind::Unavailable),

@@ -273,3 +273,18 @@ fn what_a_message_may_not_hold_is_an_invalid_request() {
         assert_eq!(error.caller.unwrap().facts().field.as_deref(), Some(field));
     }
 }
+
+#[test]
+fn models_that_do_not_reason_are_not_asked_for_the_state_of_it() {
+    for (model, asked) in [
+        ("o4-mini", true),
+        ("gpt-5", true),
+        ("grok-4", true),
+        ("gpt-4o", false),
+        ("gpt-4.1-2025-04-14", false),
+        ("openai/gpt-4o", false),
+        ("ft:gpt-4o:org::id", false),
+    ] {
+        assert_eq!(reasons(model), asked, "{model}");
+    }
+}

@@ -20,7 +20,7 @@ fn resp_reasoning_summary_parts_are_one_thought() {
     let delta = |sub: u8, text: &str| {
         event("reasoning_summary_text.delta", 0, &format!(r#""summary_index":{sub},"delta":"{text}""#))
     };
-    let last = r#"{"id":"rs_1","type":"reasoning","summary":[{"type":"summary_text","text":"one"},{"type":"summary_text","text":"two and"}]}"#;
+    let last = r#"{"id":"rs_1","type":"reasoning","summary":[{"type":"summary_text","text":"one"},{"type":"summary_text","text":"two"}]}"#;
     let items = streamed(&[
         &delta(0, "o"),
         &delta(0, "ne"),
@@ -28,11 +28,11 @@ fn resp_reasoning_summary_parts_are_one_thought() {
         &item("done", 0, last),
         &completed(""),
     ]);
-    let told = ["[thought true", "thought o", "thought ne", "thought \n\n", "thought two", "thought  and"];
-    assert_eq!(shown(&items)[..6], told);
+    let told = ["[thought true", "thought o", "thought ne", "thought \n\n", "thought two"];
+    assert_eq!(shown(&items)[..5], told);
     let body = format!(r#"{{"status":"completed","output":[{last}]}}"#);
     let items: Items = whole(&body).unwrap().into_iter().map(Ok).collect();
-    let told = ["[thought true", "thought one", "thought \n\n", "thought two and", &format!("] {last}")];
+    let told = ["[thought true", "thought one", "thought \n\n", "thought two", &format!("] {last}")];
     assert_eq!(shown(&items)[..5], told);
 }
 
@@ -215,11 +215,11 @@ fn oa_custom_tool_input_is_text() {
 #[test]
 fn oa_refusal_text_is_a_refusal() {
     let items = streamed(&[
-        &event("refusal.delta", 0, r#""content_index":0,"delta":"I ca""#),
+        &event("refusal.delta", 0, r#""content_index":0,"delta":"I can't""#),
         &item("done", 0, r#"{"type":"message","content":[{"type":"refusal","refusal":"I can't"}]}"#),
         &completed(""),
     ]);
-    assert_eq!(shown(&items), ["[", "refusal I ca", "refusal n't", "]", "Stop completed"]);
+    assert_eq!(shown(&items), ["[", "refusal I can't", "]", "Stop completed"]);
 }
 
 #[test]
@@ -257,4 +257,15 @@ fn logprobs_belong_to_their_text() {
     let items = whole(&body).unwrap();
     let Item::Event(Told::Logprobs(delta)) = &items[2] else { panic!("{items:?}") };
     assert_eq!((delta.part, delta.logprobs[0].logprob, delta.logprobs[0].top.len()), (0, -0.5, 1));
+}
+
+#[test]
+fn a_text_is_told_once_though_its_number_counts_on_from_the_item_before() {
+    let last = r#"{"type":"message","content":[{"type":"output_text","text":"hi"}]}"#;
+    let items = streamed(&[
+        &event("output_text.delta", 1, r#""content_index":1,"delta":"hi""#),
+        &item("done", 1, last),
+        &completed(&format!(r#"{{"type":"reasoning","summary":[]}},{last}"#)),
+    ]);
+    assert_eq!(shown(&items), ["text hi", "]", "Stop completed"]);
 }
