@@ -175,8 +175,8 @@ impl Catalog {
         let beside = units(&facts.units, usage);
         let tokens = facts.prices_at(count(usage.input_tokens), &usage.service_tier).amount(usage);
         // Where all that is billed comes by the piece, there may be no tokens at all, or none with a price.
-        let by_the_piece =
-            facts.prices.input.is_none() && facts.prices.output.is_none() || usage.input_tokens.is_none() && usage.output_tokens.is_none();
+        let by_the_piece = facts.prices.input.is_none() && facts.prices.output.is_none()
+            || usage.input_tokens.is_none() && usage.output_tokens.is_none();
         let all_known = by_the_piece && beside.priced > 0 && beside.unpriced == 0;
         let tokens = tokens.or(all_known.then_some(0))?;
         Some((tokens.saturating_add(beside.amount), self.version()))
