@@ -257,7 +257,7 @@ fn turns_of_which_nothing_is_left_are_not_sent() {
 }
 
 #[test]
-fn tools_and_their_choice() {
+fn an_structured_tool_is_demanded_as_every_choice_of_tools_is_made() {
     let search =
         v1::UpstreamTool { r#type: "web_search_20250305".into(), config_json: r#"{"max_uses":3}"#.into() };
     let tools = || {
