@@ -183,7 +183,10 @@ impl Watch {
                 seen.last = true;
             }
             _ if says_something(tapped.error) => return Err(refusal::of_payload(data)),
-            _ => self.begun = true,
+            kind => {
+                self.begun |=
+                    kind == "message_delta" || kind.starts_with("content_block_") || kind == "message_start"
+            }
         }
         seen.progress = true;
         if let Some(message) = &tapped.message {
@@ -223,8 +226,12 @@ impl Tap for Watch {
         if event.name == b"error" {
             return Err(refusal::of_payload(data));
         }
-        let tapped: Tapped<'_> = serde_json::from_slice(data)
-            .map_err(|_| Error::new(Kind::BadResponse, "an event of the stream is no event of messages"))?;
+        let Ok(tapped) = serde_json::from_slice::<Tapped<'_>>(data) else {
+            // An event of a kind yet unknown may have members of other types.
+            let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok();
+            let why = "an event of the stream is no JSON";
+            return if is_json { Ok(true) } else { Err(Error::new(Kind::BadResponse, why)) };
+        };
         self.tapped(&tapped, data, seen)?;
         Ok(true)
     }

@@ -14,10 +14,25 @@ use super::{
     translate::{self, Built, Lost, json},
     write::{self, Object},
 };
-use crate::provider::{Error, Outgoing};
+use crate::provider::{Error, Outgoing, refused};
 
 /// What no patch may touch: who answers, what is asked, streaming, and how long the answer is.
 const PROTECTED: [&str; 6] = ["model", "messages", "system", "stream", "max_tokens", "anthropic_version"];
+/// What the API has no parameters for.
+const ABSENT: [&str; 12] = [
+    "frequency_penalty",
+    "presence_penalty",
+    "min_p",
+    "repetition_penalty",
+    "logit_bias",
+    "audio",
+    "choice_count",
+    "logprobs",
+    "metadata",
+    "output_modalities",
+    "prediction",
+    "verbosity",
+];
 /// The header that asks for features by name.
 pub(super) const BETA: &str = "anthropic-beta";
 /// What lets files be referred to by their id.
@@ -57,6 +72,8 @@ pub(in crate::provider) fn build(
     form: Form,
 ) -> Result<Built, Error> {
     let mut lost = Lost::new(outgoing.strict);
+    let absent: &[&str] = if form == Form::Count { &[] } else { &ABSENT };
+    let input = &*refused::without(input, absent, &mut lost)?;
     let generation = Generation::of(outgoing.model);
     let to = To { provider: outgoing.provider, generation };
     let max_tokens = input.max_output_tokens.unwrap_or_else(|| generation.default_max_tokens());
@@ -86,19 +103,15 @@ pub(in crate::provider) fn build(
         sampling::write(&mut body, input.sampling.as_ref(), generation, plan.is_on(), &mut lost)?;
         body.strings("stop_sequences", &input.stop);
         service(&mut body, input, &mut lost)?;
-        absent(input, &mut lost)?;
         if outgoing.streamed && form != Form::Bedrock {
             body.raw("stream", "true");
         }
     }
     body.end();
-    let (body, headers) = translate::apply_all(
-        text,
-        &input.provider_options,
-        &["", FAMILY, outgoing.provider].as_slice()[..if outgoing.provider == FAMILY { 2 } else { 3 }],
-        "input.provider_options",
-        &PROTECTED,
-    )?;
+    let names =
+        if outgoing.provider == FAMILY { vec!["", FAMILY] } else { vec!["", FAMILY, outgoing.provider] };
+    let options = &input.provider_options;
+    let (body, headers) = translate::apply_all(text, options, &names, "input.provider_options", &PROTECTED)?;
     Ok(Built { body, headers: with_betas(headers, input), warnings: lost.warnings })
 }
 
@@ -177,6 +190,9 @@ fn cache(body: &mut Object<'_>, input: &ChatInput, lost: &mut Lost) -> Result<()
 }
 
 fn service(body: &mut Object<'_>, input: &ChatInput, lost: &mut Lost) -> Result<(), Error> {
+    if input.store == Some(true) {
+        lost.parameter("input.store", "Anthropic's API stores no answers")?;
+    }
     match input.service_tier.as_str() {
         "" => {}
         tier @ ("auto" | "standard_only") => body.string("service_tier", tier),
@@ -188,30 +204,6 @@ fn service(body: &mut Object<'_>, input: &ChatInput, lost: &mut Lost) -> Result<
         let mut metadata = body.object("metadata");
         write::string(metadata.key("user_id"), &input.end_user_id);
         metadata.end();
-    }
-    Ok(())
-}
-
-/// Tells what the API has no parameters for.
-fn absent(input: &ChatInput, lost: &mut Lost) -> Result<(), Error> {
-    let more_than_text = input.output_modalities.iter().any(|modality| modality != "text");
-    for (asked, field, why) in [
-        (
-            input.choice_count.is_some_and(|count| count > 1),
-            "choice_count",
-            "Anthropic's API gives one answer",
-        ),
-        (more_than_text, "output_modalities", "Anthropic's models answer in text"),
-        (input.audio.is_some(), "audio", "Anthropic's models answer in text"),
-        (input.logprobs.is_some(), "logprobs", "Anthropic's API tells no probabilities"),
-        (!input.verbosity.is_empty(), "verbosity", "Anthropic's API has no such parameter"),
-        (!input.prediction.is_empty(), "prediction", "Anthropic's API takes no predictions"),
-        (input.store == Some(true), "store", "Anthropic's API stores no answers"),
-        (!input.metadata.is_empty(), "metadata", "Anthropic's API stores no answers"),
-    ] {
-        if asked {
-            lost.parameter(&format!("input.{field}"), why)?;
-        }
     }
     Ok(())
 }

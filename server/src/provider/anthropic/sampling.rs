@@ -23,7 +23,9 @@ pub(super) fn write(
     lost: &mut Lost,
 ) -> Result<(), Error> {
     let Some(sampling) = sampling else { return Ok(()) };
-    absent(sampling, lost)?;
+    if sampling.seed.is_some() {
+        lost.parameter("input.sampling.seed", "Anthropic's API has no such parameter")?;
+    }
     let temperature = finite(sampling.temperature, "input.sampling.temperature")?;
     let top_p = finite(sampling.top_p, "input.sampling.top_p")?;
     if let Some(value) = temperature {
@@ -84,22 +86,6 @@ fn allowed(name: &str, why_not: Option<&str>, lost: &mut Lost) -> Result<bool, E
     Ok(why_not.is_none())
 }
 
-fn absent(sampling: &Sampling, lost: &mut Lost) -> Result<(), Error> {
-    for (asked, name) in [
-        (sampling.min_p.is_some(), "min_p"),
-        (sampling.frequency_penalty.is_some(), "frequency_penalty"),
-        (sampling.presence_penalty.is_some(), "presence_penalty"),
-        (sampling.repetition_penalty.is_some(), "repetition_penalty"),
-        (sampling.seed.is_some(), "seed"),
-        (!sampling.logit_bias.is_empty(), "logit_bias"),
-    ] {
-        if asked {
-            lost.parameter(&format!("input.sampling.{name}"), "Anthropic's API has no such parameter")?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,18 +120,10 @@ mod tests {
 
     #[test]
     fn what_the_api_lacks_is_told() {
-        let sampling = Sampling {
-            seed: Some(1),
-            temperature: Some(1.5),
-            presence_penalty: Some(0.1),
-            ..Sampling::default()
-        };
+        let sampling = Sampling { seed: Some(1), temperature: Some(1.5), ..Sampling::default() };
         let (json, warned) = sent(&sampling, "claude-haiku-4-5", false);
         assert_eq!(json, "{}");
-        assert_eq!(
-            warned,
-            ["input.sampling.presence_penalty", "input.sampling.seed", "input.sampling.temperature"]
-        );
+        assert_eq!(warned, ["input.sampling.seed", "input.sampling.temperature"]);
     }
 
     #[test]

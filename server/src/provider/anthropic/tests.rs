@@ -86,13 +86,13 @@ fn outgoing(payload: &Payload<ChatInput>, streamed: bool) -> Outgoing<'_, ChatIn
 }
 
 #[tokio::test]
-async fn raw_bytes_go_with_the_callers_headers_and_the_answer_without_ours() {
+async fn an_retry_after_200_is_no_failure_and_raw_bytes_go_with_the_callers_headers() {
     let (address, request) = upstream("200 OK", "text/event-stream; charset=utf-8", STREAM).await;
     let named = adapter("anthropic", format!("http://{address}/anthropic/v1"));
     let payload = raw();
     let answer = named.adapter.chat(outgoing(&payload, true)).await.unwrap();
     assert_eq!((answer.http_status, answer.upstream_request_id.as_str()), (200, "req_1"));
-    assert!(answer.headers.is_empty(), "an_retry_after_200 and an_ratelimit_headers are the gateway's own");
+    assert!(answer.headers.is_empty(), "limits and organization are the gateway's own");
     let items: Vec<_> = answer.items.map(Result::unwrap).collect().await;
     let Some(Item::Raw(bytes, seen)) = items.last() else { panic!("{items:?}") };
     assert_eq!((bytes.as_ref(), seen.last), (STREAM.as_bytes(), true));

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tollgate_api::v1::{Usage, usage::Source};
 
-use super::json::{Count, Text};
+use super::json::{Count, Text, read};
 
 /// What an answer has told of its usage so far. Counts are cumulative: the last word on each holds.
 #[derive(Debug, Default)]
@@ -80,8 +80,8 @@ impl Told {
         // A list would be read as the members in their order.
         let object = Some(json).filter(|json| json.starts_with('{'));
         let Some(Ok(counts)) = object.map(serde_json::from_str::<Counts<'_>>) else { return };
-        let by_ttl: ByTtl = inner(counts.cache_creation);
-        let output: OutputDetails = inner(counts.output_tokens_details);
+        let by_ttl: ByTtl = read(counts.cache_creation.map(RawValue::get));
+        let output: OutputDetails = read(counts.output_tokens_details.map(RawValue::get));
         for (slot, count) in [
             (&mut self.input, counts.input_tokens),
             (&mut self.output, counts.output_tokens),
@@ -96,13 +96,14 @@ impl Told {
                 self.told = true;
             }
         }
-        for (name, Count(count)) in inner::<BTreeMap<String, Count>>(counts.server_tool_use) {
+        for (name, Count(count)) in read::<BTreeMap<String, Count>>(counts.server_tool_use.map(RawValue::get))
+        {
             if let Some(count) = count {
                 self.units.insert(name, count);
             }
         }
         if let Some(iterations) = counts.iterations {
-            self.iterations(&inner::<Vec<Iteration<'_>>>(Some(iterations)));
+            self.iterations(&read::<Vec<Iteration<'_>>>(Some(iterations.get())));
         }
     }
 
@@ -175,11 +176,6 @@ impl Told {
 
 fn add(sum: &mut i64, count: i64) {
     *sum = sum.saturating_add(count);
-}
-
-/// Reads a member; one of another type counts as absent.
-fn inner<'a, T: Default + Deserialize<'a>>(json: Option<&'a RawValue>) -> T {
-    json.and_then(|json| serde_json::from_str(json.get()).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

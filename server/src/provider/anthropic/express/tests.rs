@@ -136,6 +136,14 @@ fn a_start_and_a_ping_are_no_content_and_a_ping_is_no_progress() {
 }
 
 #[test]
+fn events_of_unknown_kinds_pass() {
+    let odd = "event: moon\ndata: {\"type\":\"moon\",\"message\":\"full\",\"delta\":7}\n\n";
+    let (bytes, seen, result) = watched(format!("{odd}{STREAM}").as_bytes(), usize::MAX);
+    result.unwrap();
+    assert_eq!((bytes.len(), seen.last), (odd.len() + STREAM.len(), true));
+}
+
+#[test]
 fn an_error_and_a_missing_end_are_failures() {
     let cut = &STREAM[..STREAM.find("event: message_stop").unwrap()];
     assert_eq!(watched(cut.as_bytes(), usize::MAX).2.unwrap_err().kind, Kind::Unavailable);

@@ -257,7 +257,7 @@ fn turns_of_which_nothing_is_left_are_not_sent() {
 }
 
 #[test]
-fn tools_and_their_choice() {
+fn an_structured_tool_is_demanded_as_every_choice_of_tools_is_made() {
     let search =
         v1::UpstreamTool { r#type: "web_search_20250305".into(), config_json: r#"{"max_uses":3}"#.into() };
     let tools = || {
@@ -367,10 +367,10 @@ fn what_the_api_lacks_is_told_or_refused() {
     };
     assert_eq!(
         sent(input()).warnings.iter().map(|warning| warning.field.as_str()).collect::<Vec<_>>(),
-        ["input.service_tier", "input.choice_count", "input.logprobs", "input.verbosity", "input.store"]
+        ["input.choice_count", "input.logprobs", "input.verbosity", "input.store", "input.service_tier"]
     );
     let error = sent_as(input(), "claude-haiku-4-5", Form::Own, true).unwrap_err();
-    assert_eq!((error.kind, error.field.as_deref()), (ErrorKind::Unsupported, Some("input.service_tier")));
+    assert_eq!((error.kind, error.field.as_deref()), (ErrorKind::Unsupported, Some("input.choice_count")));
 }
 
 #[test]

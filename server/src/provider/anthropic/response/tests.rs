@@ -110,7 +110,7 @@ fn an_ping_events_and_an_json_padding_say_nothing() {
 }
 
 #[test]
-fn the_end_tells_reason_usage_id_and_what_is_not_modelled() {
+fn an_stop_sequence_and_an_container_are_told_at_the_end() {
     let delta = r#"{"type":"message_delta","delta":{"stop_reason":"stop_sequence","stop_sequence":"END",
         "container":{"id":"c"}},"usage":{"output_tokens":7,"service_tier":"standard","inference_geo":"us"},
         "context_management":{"applied_edits":[1]}}"#
