@@ -1,6 +1,6 @@
 //! A plain HTTP/1.1 caller.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
@@ -46,7 +46,10 @@ pub struct Caller {
 
 impl Caller {
     pub fn new(addr: SocketAddr, key: &str) -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build_http(), addr, key: key.to_owned() }
+        // Sooner than the gateway gives up on a connection that was opened in advance and never used.
+        let client =
+            Client::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(2)).build_http();
+        Self { client, addr, key: key.to_owned() }
     }
 
     /// Posts and returns as soon as the head is there.
@@ -56,6 +59,15 @@ impl Caller {
         body: impl Into<Bytes>,
         headers: &[(&str, &str)],
     ) -> http::Response<Incoming> {
+        self.try_open(path, body, headers).await.unwrap()
+    }
+
+    async fn try_open(
+        &self,
+        path: &str,
+        body: impl Into<Bytes>,
+        headers: &[(&str, &str)],
+    ) -> Result<http::Response<Incoming>, hyper_util::client::legacy::Error> {
         let mut request = Request::post(format!("http://{}{path}", self.addr))
             .header("authorization", format!("Bearer {}", self.key));
         if headers.iter().all(|(name, _)| *name != "content-type") {
@@ -64,7 +76,7 @@ impl Caller {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap()
+        self.client.request(request.body(Full::new(body.into())).unwrap()).await
     }
 
     /// Posts and reads the whole answer. `None` if the connection broke before the body's end.
@@ -74,7 +86,7 @@ impl Caller {
         body: impl Into<Bytes>,
         headers: &[(&str, &str)],
     ) -> Option<Answer> {
-        let (parts, body) = self.open(path, body, headers).await.into_parts();
+        let (parts, body) = self.try_open(path, body, headers).await.ok()?.into_parts();
         let body = body.collect().await.ok()?.to_bytes();
         Some(Answer { status: parts.status, headers: parts.headers, body })
     }

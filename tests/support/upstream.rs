@@ -94,6 +94,11 @@ impl Upstream {
         self.seen.borrow().clone()
     }
 
+    /// Forgets everything asked so far, in runs of many thousand requests.
+    pub fn forget(&self) {
+        self.seen.send_modify(Vec::clear);
+    }
+
     /// Waits until so many requests have come.
     pub async fn asked(&self, count: usize) -> Vec<Seen> {
         self.seen.subscribe().wait_for(|seen| seen.len() >= count).await.unwrap().clone()

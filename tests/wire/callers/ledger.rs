@@ -1,0 +1,73 @@
+//! The record of a call: right status, and the provider's own counts or a flagged estimate.
+
+use serde_json::Value;
+
+use super::{Bench, compare};
+use crate::{
+    exchange::Exchange,
+    read::{Counts, Expected},
+};
+
+/// Compares the record of a call with what the recording says.
+pub async fn same(bench: &Bench, exchange: &Exchange, expected: &Expected, id: &str) -> Result<(), String> {
+    let answer = bench.admin.get(&format!("/v1/usage/records/{id}")).await;
+    if !answer.status.is_success() {
+        return Err(format!("no record {id}: {}", answer.text()));
+    }
+    let record = &answer.json()["record"];
+    if (record["status"] == "OK") == expected.failed {
+        return Err(format!("the record says {} {}", record["status"], record["error_reason"]));
+    }
+    if record["provider"] != exchange.provider() {
+        return Err(format!("the record's provider is {}", record["provider"]));
+    }
+    if expected.failed {
+        return Ok(());
+    }
+    let usage = &record["usage"];
+    let tokens = expected.usage.input.or(expected.usage.output);
+    let told = tokens.or(expected.search_units).is_some();
+    let source = if told { "SOURCE_PROVIDER" } else { "SOURCE_ESTIMATED" };
+    if usage["source"] != source && expected.counted.is_none() {
+        return Err(format!("the record's source is {}, not {source}", usage["source"]));
+    }
+    let units = usage["billable_units"]["search_units"].as_str().and_then(|text| text.parse::<i64>().ok());
+    if expected.search_units != units && expected.search_units.is_some() {
+        return Err(format!("the record: {units:?} units of search, not {:?}", expected.search_units));
+    }
+    let count = |name: &str| usage[name].as_str().and_then(|text| text.parse::<i64>().ok());
+    let got = Counts {
+        input: count("input_tokens"),
+        output: count("output_tokens"),
+        cache_read: count("cache_read_input_tokens"),
+        cache_write: count("cache_write_input_tokens"),
+        reasoning: count("reasoning_output_tokens"),
+    };
+    compare::counts(&expected.usage, &got).map_err(|why| format!("the record: {why}"))?;
+    let written = expected.usage.cache_write.filter(|count| *count > 0 && told);
+    if written.is_some() && written != got.cache_write {
+        return Err(format!("the record: {written:?} tokens were cached, not {:?}", got.cache_write));
+    }
+    same_ttls(exchange, usage)
+}
+
+/// Anthropic tells what it cached by how long.
+fn same_ttls(exchange: &Exchange, usage: &Value) -> Result<(), String> {
+    if exchange.family != Some(crate::family::Family::Messages) {
+        return Ok(());
+    }
+    let messages = exchange.framing.messages(&exchange.body);
+    let told = messages.iter().rev().find_map(|message| {
+        ["/usage/cache_creation", "/message/usage/cache_creation"]
+            .iter()
+            .find_map(|place| message.pointer(place))
+    });
+    for (ttl, member) in [("5m", "ephemeral_5m_input_tokens"), ("1h", "ephemeral_1h_input_tokens")] {
+        let want = told.and_then(|told| told[member].as_i64()).filter(|count| *count > 0);
+        let got = usage["cache_write_by_ttl"][ttl].as_str().and_then(|text| text.parse::<i64>().ok());
+        if want.is_some() && want != got {
+            return Err(format!("the record: {want:?} tokens were cached for {ttl}, not {got:?}"));
+        }
+    }
+    Ok(())
+}
