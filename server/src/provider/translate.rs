@@ -152,9 +152,15 @@ pub(in crate::provider) fn apply_all(
 
 fn patched(body: &str, patch: &str, field: &str, protected: &[&str]) -> Result<String, Error> {
     let invalid = |field: String, why: &str| Error::from(CallerError::invalid(field, why));
-    let patch: Members<'_> = serde_json::from_str(patch).map_err(|_| {
+    let mut patch: Members<'_> = serde_json::from_str(patch).map_err(|_| {
         invalid(field.to_owned(), "must be one JSON object, merged into the provider's request")
     })?;
+    // SDKs write null for what their user left out, which is no wish to take away what is protected.
+    for name in protected.iter().filter(|name| !name.contains('.')) {
+        if patch.get(name).is_some_and(|value| value.get() == "null") {
+            patch.remove(name);
+        }
+    }
     if let Some(name) = protected.iter().find(|name| touches(&patch, name)) {
         return Err(invalid(format!("{field}.{name}"), "is protected: set it in the request itself"));
     }
@@ -199,6 +205,12 @@ mod tests {
     }
 
     #[test]
+    fn a_null_for_a_protected_member_changes_nothing() {
+        let body = body_of(&[option("", r#"{"n":null,"model":null,"top_p":null,"x":1}"#)]).unwrap();
+        assert_eq!(body, r#"{"model":"m","x":1}"#);
+    }
+
+    #[test]
     fn everybodys_patch_comes_before_the_providers_own() {
         let options =
             [option("mine", r#"{"a":2}"#), option("", r#"{"a":1,"b":1}"#), option("other", r#"{"c":1}"#)];
@@ -209,7 +221,7 @@ mod tests {
     fn protected_members_and_broken_patches_are_refused_with_their_path() {
         for (patch, path) in [
             (r#"{"model":"x"}"#, "input.provider_options[0].body_json.model"),
-            (r#"{"n":null}"#, "input.provider_options[0].body_json.n"),
+            (r#"{"n":2}"#, "input.provider_options[0].body_json.n"),
             ("[1]", "input.provider_options[0].body_json"),
             ("{", "input.provider_options[0].body_json"),
         ] {

@@ -295,7 +295,11 @@ impl State {
         let finish = match self.finish.as_str() {
             "" if self.tools.any() => FinishReason::ToolCalls,
             "" => FinishReason::Other,
-            word => tap::finish_reason(word),
+            // Some say `stop` beside their calls, and a caller would wait for nothing.
+            word => match tap::finish_reason(word) {
+                FinishReason::Stop if self.tools.any() => FinishReason::ToolCalls,
+                reason => reason,
+            },
         };
         out.push_back(Item::Event(Event::ChoiceEnd(Box::new(v1::ChoiceEnd {
             choice: self.index,
