@@ -13,12 +13,12 @@ use tollgate_api::v1;
 use uuid::Uuid;
 
 use super::{
-    Answer, Error, Kind, Outgoing,
+    Answer, Error, Kind, Outgoing, Place,
     credential::Credential,
     http::{self, Http, Pieces},
     refusal,
 };
-use crate::call::{Item, Items};
+use crate::call::{self, Item, Items};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -171,6 +171,12 @@ impl Upstream {
         let items = once(async move { decode(http::read_all(body, http::MAX_ANSWER_BYTES).await?) });
         Ok(Answer { items, ..answer })
     }
+}
+
+/// Returns the place of `Endpoint::Native` below a vendor's root; of no other endpoint.
+pub fn native<'a>(asked: call::Endpoint, upstream: &'a Upstream, root: &'a Uri) -> Option<Place<'a>> {
+    let path = String::new();
+    (asked == call::Endpoint::Native).then_some(Place { upstream, base: root, path })
 }
 
 /// Appends a path to a base URL that has no trailing slash or query.

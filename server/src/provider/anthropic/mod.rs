@@ -20,7 +20,7 @@ pub mod response;
 mod sampling;
 mod thinking;
 mod tools;
-mod usage;
+pub(in crate::provider) mod usage;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use futures_util::future::BoxFuture;
@@ -34,9 +34,9 @@ use super::{
     http::{self, MAX_ANSWER_BYTES, MAX_ERROR_BYTES},
     json::{self, members, write},
     refusal, translate,
-    upstream::{Ask, Shape, Upstream, once},
+    upstream::{self, Ask, Shape, Upstream, once},
 };
-use crate::call::{Dialect, Items, Raw};
+use crate::call::{Dialect, Endpoint, Items, Raw};
 
 /// The family of providers that read each other's continuity tokens.
 const FAMILY: &str = "anthropic";
@@ -129,6 +129,10 @@ impl Provider for Claude {
     fn embed<'a>(&'a self, _request: Outgoing<'a, v1::EmbedRequest>) -> BoxFuture<'a, Result<Answer, Error>> {
         let why = "Anthropic's models make no embeddings";
         Box::pin(async move { Err(translate::unsupported("model", why)) })
+    }
+
+    fn place(&self, endpoint: Endpoint, _: &str) -> Option<super::Place<'_>> {
+        upstream::native(endpoint, &self.upstream, self.place.root())
     }
 
     fn count_tokens<'a>(

@@ -10,7 +10,7 @@ use super::json::{Count, Text, read};
 
 /// What an answer has told of its usage so far. Counts are cumulative: the last word on each holds.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(in crate::provider) struct Told {
     told: bool,
     input: Option<i64>,
     output: Option<i64>,
@@ -76,7 +76,7 @@ struct Iteration<'a> {
 
 impl Told {
     /// Takes a usage object. What it does not tell stays as it was.
-    pub(super) fn take(&mut self, json: &str) {
+    pub(in crate::provider) fn take(&mut self, json: &str) {
         // A list would be read as the members in their order.
         let object = Some(json).filter(|json| json.starts_with('{'));
         let Some(Ok(counts)) = object.map(serde_json::from_str::<Counts<'_>>) else { return };
@@ -139,7 +139,7 @@ impl Told {
     }
 
     /// Returns the usage as the contract counts; none if nothing was told: absent is not zero.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    pub(in crate::provider) fn usage(&self) -> Option<Usage> {
         if !self.told {
             return None;
         }

@@ -14,7 +14,7 @@ mod message;
 mod request;
 mod response;
 mod tools;
-mod usage;
+pub(in crate::provider) mod usage;
 mod vectors;
 
 use std::sync::Arc;
@@ -33,9 +33,9 @@ use super::{
     json::Count,
     refusal::not_json,
     registry::{self, Environment},
-    upstream::{Ask, Shape, Upstream, endpoint, once, path_segment},
+    upstream::{self, Ask, Shape, Upstream, endpoint, once, path_segment},
 };
-use crate::call::{Item, Items};
+use crate::call::{Endpoint, Item, Items};
 
 /// The dialect's name, which tokens and extensions of it carry when they come from a REST caller.
 pub const FAMILY: &str = "bedrock";
@@ -155,6 +155,10 @@ impl Provider for Bedrock {
 
     fn embed<'a>(&'a self, request: Outgoing<'a, v1::EmbedRequest>) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move { self.embeddings(&request).await })
+    }
+
+    fn place(&self, endpoint: Endpoint, _: &str) -> Option<super::Place<'_>> {
+        upstream::native(endpoint, &self.upstream, &self.base)
     }
 
     fn count_tokens<'a>(

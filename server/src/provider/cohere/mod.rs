@@ -8,7 +8,7 @@ mod request;
 mod response;
 mod shapes;
 mod tools;
-mod usage;
+pub(in crate::provider) mod usage;
 
 use std::sync::Arc;
 

@@ -37,7 +37,7 @@ struct Units {
 }
 
 /// Reads the usage of a chat. None if it counts nothing.
-pub(super) fn of_chat(json: &RawValue) -> Option<Usage> {
+pub(in crate::provider) fn of_chat(json: &RawValue) -> Option<Usage> {
     let told: Told = serde_json::from_str(json.get()).ok()?;
     let units = told.billed_units.unwrap_or_default();
     let tokens = told.tokens.unwrap_or_default();

@@ -19,7 +19,7 @@ mod ran;
 mod request;
 mod response;
 mod tools;
-mod usage;
+pub(in crate::provider) mod usage;
 
 use futures_util::future::BoxFuture;
 use tollgate_api::v1;
@@ -33,9 +33,9 @@ use super::{
     follow::Follow,
     http::{self, MAX_ERROR_BYTES},
     refusal,
-    upstream::{Ask, Shape, Upstream, once},
+    upstream::{self, Ask, Shape, Upstream, once},
 };
-use crate::call::{Item, Items};
+use crate::call::{Endpoint, Item, Items};
 
 /// What callers' SDKs read of the upstream's head and that is safe to forward.
 pub(super) const FORWARDED: &[&str] = &["x-gemini-service-tier"];
@@ -104,6 +104,10 @@ impl Provider for Gemini {
 
     fn embed<'a>(&'a self, request: Outgoing<'a, v1::EmbedRequest>) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move { self.embeddings(&request).await })
+    }
+
+    fn place(&self, endpoint: Endpoint, _: &str) -> Option<super::Place<'_>> {
+        upstream::native(endpoint, &self.upstream, self.place.root())
     }
 
     fn count_tokens<'a>(

@@ -8,7 +8,7 @@ use crate::provider::json::{Count, Text};
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Told<'a> {
+pub(in crate::provider) struct Told<'a> {
     prompt_token_count: Count,
     candidates_token_count: Count,
     thoughts_token_count: Count,
@@ -44,7 +44,7 @@ struct Detail<'a> {
 
 impl Told<'_> {
     /// Returns the usage. None if it counts nothing: absent is not zero.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    pub(in crate::provider) fn usage(&self) -> Option<Usage> {
         let input = sum([self.prompt_token_count.0, self.tool_use_prompt_token_count.0]);
         let told = sum([self.candidates_token_count.0, self.thoughts_token_count.0]);
         // An answer without a token has no count of them; the total then tells that there is none.

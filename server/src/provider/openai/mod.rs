@@ -14,12 +14,12 @@ mod message;
 mod notes;
 mod request;
 pub mod response;
-mod responses;
+pub(in crate::provider) mod responses;
 mod tap;
 mod think;
 mod toolcalls;
 mod tools;
-mod usage;
+pub(in crate::provider) mod usage;
 pub(in crate::provider) mod vectors;
 
 use ::http::{HeaderMap, Response};

@@ -63,19 +63,19 @@ fn told_cost(told: &Told) -> Option<Cost> {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Details {
-    cached_tokens: Count,
-    cache_write_tokens: Count,
+pub(super) struct Details {
+    pub(super) cached_tokens: Count,
+    pub(super) cache_write_tokens: Count,
     audio_tokens: Count,
     text_tokens: Count,
     image_tokens: Count,
-    reasoning_tokens: Count,
+    pub(super) reasoning_tokens: Count,
     accepted_prediction_tokens: Count,
     rejected_prediction_tokens: Count,
 }
 
 /// Reads a usage object. None if it is null, no object, or counts nothing: absent is not zero.
-pub(super) fn parse(json: &str) -> Option<Usage> {
+pub(in crate::provider) fn parse(json: &str) -> Option<Usage> {
     let told: Told = serde_json::from_str::<Option<Told>>(json).ok()??;
     let known = told.prompt_tokens.0.is_some() || told.completion_tokens.0.is_some();
     let total_only = told.total_tokens.0.filter(|_| !known);
@@ -131,7 +131,7 @@ fn with_reasoning(told: &Told, reasoning: Option<i64>) -> Option<i64> {
     Some(if sum.is_some() && told.total_tokens.0 == sum { beside } else { completion })
 }
 
-fn by_modality(details: &Details, all: Option<i64>) -> Vec<ModalityTokens> {
+pub(super) fn by_modality(details: &Details, all: Option<i64>) -> Vec<ModalityTokens> {
     let mut list = Vec::new();
     let special = [("audio", details.audio_tokens.0), ("image", details.image_tokens.0)];
     let other: i64 = special.iter().filter_map(|(_, count)| *count).fold(0, i64::saturating_add);

@@ -20,7 +20,7 @@ mod usage;
 use ::http::Response;
 use hyper::body::Incoming;
 use serde::Deserialize;
-use tollgate_api::v1::{ChatInput, CountTokensResponse};
+use tollgate_api::v1::{ChatInput, CountTokensResponse, Usage};
 
 use super::{endpoints::Endpoints, json::Count};
 use crate::{
@@ -34,6 +34,11 @@ use crate::{
         vendors::{ResponsesApi, Vendor},
     },
 };
+
+/// Reads the usage of an answer of the API, or of one that counts as it does.
+pub(in crate::provider) fn usage_of(answer: &str) -> Option<Usage> {
+    usage::of(&event::Node::read(answer))
+}
 
 /// What a vendor's Responses API can do, and which calls go there.
 #[derive(Debug)]

@@ -3,7 +3,13 @@
 use serde::Deserialize;
 use tollgate_api::v1::{Usage, usage::Source};
 
-use super::{super::json::Count, event::Node};
+use super::{
+    super::{
+        json::Count,
+        usage::{Details, by_modality},
+    },
+    event::Node,
+};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -15,14 +21,6 @@ struct Told {
     /// xAI.
     num_sources_used: Count,
     server_side_tool_usage_details: Option<std::collections::BTreeMap<String, Count>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Details {
-    cached_tokens: Count,
-    cache_write_tokens: Count,
-    reasoning_tokens: Count,
 }
 
 /// What OpenAI tells of its own tools, beside the usage.
@@ -52,6 +50,9 @@ pub(super) fn of(response: &Node<'_>) -> Option<Usage> {
         cache_read_input_tokens: input.cached_tokens.0,
         cache_write_input_tokens: input.cache_write_tokens.0,
         reasoning_output_tokens: output.reasoning_tokens.0,
+        // Images and sound are told apart by the endpoints that make them.
+        input_by_modality: by_modality(&input, told.input_tokens.0),
+        output_by_modality: by_modality(&output, told.output_tokens.0),
         r#final: true,
         ..Usage::default()
     };
