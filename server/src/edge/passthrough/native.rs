@@ -1,6 +1,6 @@
 //! `POST /providers/{provider}/{path}`: a provider's own wire, for SDKs and endpoints that have no other way. The model
 //! is found in the path or the body, so that it is limited and recorded under `provider/model`; nothing is rewritten.
-//! Needs the scope `route:pin`.
+//! Needs the scope `route:pin`. A refusal is answered in the provider's own words; a stream that fails is torn off.
 
 use std::sync::Mutex;
 
@@ -38,7 +38,7 @@ pub(super) async fn pass(
     let mut head = Head::of(&parts);
     match answer(&edge, &provider, &parts, body, &mut head).await {
         Ok(response) => response,
-        Err(failed) => error::respond(&head, &failed),
+        Err(failed) => error::respond_natively(&head, &failed),
     }
 }
 
