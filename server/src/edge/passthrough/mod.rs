@@ -78,6 +78,7 @@ pub(super) fn router(edge: &Edge) -> Router {
     router
         .route("/v2/rerank", only("POST", post(cohere)))
         .route("/providers/{provider}/{*path}", only("POST", post(native::pass)))
+        .route("/providers/{provider}/", only("POST", post(native::pass)))
         .with_state(edge.clone())
 }
 
