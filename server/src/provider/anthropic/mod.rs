@@ -9,7 +9,7 @@ mod block;
 mod citation;
 mod content;
 mod count;
-mod express;
+pub(in crate::provider) mod express;
 mod failure;
 mod media;
 mod message;

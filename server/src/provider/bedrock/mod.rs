@@ -1,14 +1,17 @@
 //! Amazon Bedrock: Converse and its binary event stream, embeddings by `InvokeModel`, counts of tokens.
 //!
-//! `request` builds what is asked (`message`, `media`, `tools`, and `extras` for what each `family` of models calls by
+//! Callers who speak Anthropic's dialect reach Claude by `InvokeModel` (`claude`), and `mantle` is the endpoint for
+//! OpenAI's dialect. Everybody else: `request` builds what is asked (`message`, `media`, `tools`, and `extras` for what each `family` of models calls by
 //! its own names), `response` reads what comes back (`blocks`, `citations`, `usage`); `embed` and `vectors` are the way of embeddings.
 //! Credentials, signatures and frames are `provider/aws`'s.
 
 mod blocks;
 mod citations;
+mod claude;
 mod embed;
 mod extras;
 mod family;
+pub mod mantle;
 mod media;
 mod message;
 mod request;
@@ -24,6 +27,7 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use tollgate_api::v1;
 
+use self::family::Family;
 use super::{
     Answer, Error, Kind, Outgoing, Provider, Settings,
     aws::{self, chain},
@@ -35,7 +39,7 @@ use super::{
     registry::{self, Environment},
     upstream::{self, Ask, Shape, Upstream, endpoint, once, path_segment},
 };
-use crate::call::{Endpoint, Item, Items};
+use crate::call::{Dialect, Endpoint, Item, Items};
 
 /// The dialect's name, which tokens and extensions of it carry when they come from a REST caller.
 pub const FAMILY: &str = "bedrock";
@@ -150,7 +154,12 @@ fn counted(body: &[u8], model: String) -> Result<v1::CountTokensResponse, Error>
 
 impl Provider for Bedrock {
     fn chat<'a>(&'a self, request: Outgoing<'a, v1::ChatInput>) -> BoxFuture<'a, Result<Answer, Error>> {
-        Box::pin(async move { self.converse(&request).await })
+        Box::pin(async move {
+            match request.payload.as_raw(Dialect::AnthropicMessages) {
+                Some(raw) if Family::of(request.model) == Family::Claude => self.invoke(&request, raw).await,
+                _ => self.converse(&request).await,
+            }
+        })
     }
 
     fn embed<'a>(&'a self, request: Outgoing<'a, v1::EmbedRequest>) -> BoxFuture<'a, Result<Answer, Error>> {
