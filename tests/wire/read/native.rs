@@ -6,10 +6,12 @@ use serde_json::Value;
 use super::{Expected, count_at, text_at};
 
 /// Where input and output counts stand, by wire.
-const PLACES: [(&str, &str); 12] = [
+const PLACES: [(&str, &str); 13] = [
     // Ollama.
     ("/prompt_eval_count", "/eval_count"),
-    // Cohere, version 1.
+    // Cohere, version 1: what the model saw, else what is billed.
+    ("/meta/tokens/input_tokens", "/meta/tokens/output_tokens"),
+    ("/response/meta/tokens/input_tokens", "/response/meta/tokens/output_tokens"),
     ("/meta/billed_units/input_tokens", "/meta/billed_units/output_tokens"),
     ("/response/meta/billed_units/input_tokens", "/response/meta/billed_units/output_tokens"),
     // watsonx.
@@ -18,16 +20,19 @@ const PLACES: [(&str, &str); 12] = [
     ("/usage/total_input_tokens", "/usage/total_output_tokens"),
     ("/interaction/usage/total_input_tokens", "/interaction/usage/total_output_tokens"),
     // Models of Bedrock, by maker.
-    (
-        "/amazon-bedrock-invocationMetrics/inputTokenCount",
-        "/amazon-bedrock-invocationMetrics/outputTokenCount",
-    ),
     ("/usage/inputTokens", "/usage/outputTokens"),
     ("/usage/input_tokens", "/usage/output_tokens"),
     ("/usage/prompt_tokens", "/usage/completion_tokens"),
     ("/prompt_token_count", "/generation_token_count"),
     ("/inputTextTokenCount", "/results/0/tokenCount"),
 ];
+
+/// Bedrock's own counts of a stream, where the maker's JSON has none. In answers that have both, Bedrock's headers agree
+/// with the maker.
+const METRICS: (&str, &str) = (
+    "/amazon-bedrock-invocationMetrics/inputTokenCount",
+    "/amazon-bedrock-invocationMetrics/outputTokenCount",
+);
 
 /// Reads the last counts of a body or its pieces.
 pub fn answer(messages: &[Value]) -> Expected {
@@ -45,6 +50,8 @@ pub fn answer(messages: &[Value]) -> Expected {
                 break;
             }
         }
+        expected.usage.input = expected.usage.input.or(count_at(message, METRICS.0));
+        expected.usage.output = expected.usage.output.or(count_at(message, METRICS.1));
         expected.search_units =
             count_at(message, "/meta/billed_units/search_units").or(expected.search_units);
         add_aside(&mut expected, message);
