@@ -6,6 +6,7 @@
 mod choice;
 mod chunk;
 mod content;
+mod cost;
 mod embed;
 pub mod endpoints;
 mod express;
