@@ -56,7 +56,7 @@ pub(in crate::provider) fn build(
     outgoing: &Outgoing<'_, ChatInput>,
     form: Form,
 ) -> Result<Built, Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, FAMILY)?;
     let generation = Generation::of(outgoing.model);
     let to = To { provider: outgoing.provider, generation };
     let max_tokens = input.max_output_tokens.unwrap_or_else(|| generation.default_max_tokens());
@@ -95,7 +95,7 @@ pub(in crate::provider) fn build(
     let (body, headers) = translate::apply_all(
         text,
         &input.provider_options,
-        &["", FAMILY, outgoing.provider].as_slice()[..if outgoing.provider == FAMILY { 2 } else { 3 }],
+        &["", FAMILY, outgoing.provider],
         "input.provider_options",
         &PROTECTED,
     )?;
@@ -167,6 +167,9 @@ fn cache(body: &mut Object<'_>, input: &ChatInput, lost: &mut Lost) -> Result<()
         lost.parameter("input.prompt_cache.key", "Anthropic's prompt cache has no keys")?;
     }
     let automatic = matches!(cache.mode.as_str(), "auto" | "automatic") || !cache.ttl.is_empty();
+    if cache.mode == "explicit" && !cache.ttl.is_empty() {
+        lost.parameter("input.prompt_cache.ttl", "each breakpoint has its own")?;
+    }
     if automatic && cache.mode != "explicit" {
         let mut mark = body.object("cache_control");
         mark.string("type", "ephemeral");
