@@ -2,9 +2,9 @@
 
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
-use tollgate_api::v1::{ProviderOptions, Warning};
+use tollgate_api::v1::{Media, ProviderOptions, ToolResult, Warning};
 
-use super::{Error, Kind, json::members::Members};
+use super::{Error, Kind, Outgoing, json::members::Members};
 use crate::error::Error as CallerError;
 
 /// Headers that callers may add; besides these, those that begin with `x-` and are not reserved.
@@ -42,6 +42,22 @@ impl Lost {
         Self { strict, warnings: Vec::new() }
     }
 
+    /// Begins with what the caller's own dialect could say and the contract cannot. `family` is the one whose options
+    /// are applied beside the provider's own.
+    ///
+    /// # Errors
+    /// As `parameter`.
+    pub(in crate::provider) fn of<T>(outgoing: &Outgoing<'_, T>, family: &str) -> Result<Self, Error> {
+        let mut lost = Self::new(outgoing.strict);
+        for member in outgoing.payload.unread() {
+            let kept = !member.kept_for.is_empty() && [family, outgoing.provider].contains(&member.kept_for);
+            if !kept {
+                lost.parameter(&member.path, "only the dialect it is written in knows it")?;
+            }
+        }
+        Ok(lost)
+    }
+
     /// Leaves a parameter out with a warning.
     ///
     /// # Errors
@@ -75,6 +91,29 @@ impl Lost {
         if !self.warnings.iter().any(|warning| warning.code == code) {
             self.warn(code, field, why);
         }
+    }
+
+    /// Tells that a failed result of a tool goes out unmarked. `field` is the path of its part.
+    pub(in crate::provider) fn failure(&mut self, result: &ToolResult, field: &str) {
+        if result.is_error {
+            let field = format!("{field}.tool_result.is_error");
+            self.content(
+                "is_error_dropped",
+                &field,
+                "the provider has no mark for it; the result itself goes out",
+            );
+        }
+    }
+
+    /// Tells that an image is looked at as the model does by itself. `field` is the path of the media.
+    ///
+    /// # Errors
+    /// As `parameter`.
+    pub(in crate::provider) fn detail(&mut self, media: &Media, field: &str) -> Result<(), Error> {
+        if matches!(media.detail.as_str(), "" | "auto") {
+            return Ok(());
+        }
+        self.parameter(&format!("{field}.detail"), "the provider has no such parameter")
     }
 
     fn warn(&mut self, code: &str, field: &str, why: &str) {
@@ -124,7 +163,7 @@ pub(in crate::provider) fn apply(
     apply_all(body, options, &["", provider], at, protected)
 }
 
-/// As `apply`, for a provider that goes by several names: the options of each are applied in that order.
+/// As `apply`, for a provider that goes by several names: the options of each are applied in that order, once.
 pub(in crate::provider) fn apply_all(
     body: String,
     options: &[ProviderOptions],
@@ -134,7 +173,10 @@ pub(in crate::provider) fn apply_all(
 ) -> Result<(String, HeaderMap), Error> {
     let mut headers = HeaderMap::new();
     let mut body = body;
-    for name in names {
+    for (at_name, name) in names.iter().enumerate() {
+        if names[..at_name].contains(name) {
+            continue;
+        }
         for (index, option) in options.iter().enumerate().filter(|(_, option)| option.provider == *name) {
             let field = format!("{at}[{index}]");
             if !option.body_json.is_empty() {

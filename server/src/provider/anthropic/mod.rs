@@ -143,5 +143,11 @@ impl Provider for Claude {
     }
 }
 
+/// Translates a request, for the tests of what becomes of it.
+#[cfg(test)]
+pub(super) fn request_of(outgoing: &Outgoing<'_, v1::ChatInput>) -> Result<super::translate::Built, Error> {
+    request::build(outgoing.payload.view()?, outgoing, request::Form::Own)
+}
+
 #[cfg(test)]
 mod tests;

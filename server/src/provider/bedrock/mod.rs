@@ -178,5 +178,11 @@ impl Provider for Bedrock {
     }
 }
 
+/// Translates a request, for the tests of what becomes of it.
+#[cfg(test)]
+pub(super) fn request_of(outgoing: &Outgoing<'_, v1::ChatInput>) -> Result<super::translate::Built, Error> {
+    request::build(outgoing.payload.view()?, outgoing).map(|chat| chat.built)
+}
+
 #[cfg(test)]
 mod tests;

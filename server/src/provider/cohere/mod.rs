@@ -123,6 +123,12 @@ impl Provider for Cohere {
     }
 }
 
+/// Translates a request, for the tests of what becomes of it.
+#[cfg(test)]
+pub(super) fn request_of(outgoing: &Outgoing<'_, v1::ChatInput>) -> Result<super::translate::Built, Error> {
+    request::build(outgoing.payload.view()?, outgoing)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

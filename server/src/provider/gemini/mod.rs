@@ -118,5 +118,11 @@ impl Provider for Gemini {
     }
 }
 
+/// Translates a request, for the tests of what becomes of it.
+#[cfg(test)]
+pub(super) fn request_of(outgoing: &Outgoing<'_, v1::ChatInput>) -> Result<super::translate::Built, Error> {
+    request::build(outgoing.payload.view()?, outgoing, place::Api::Studio)
+}
+
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use tollgate_api::v1::{Message, Part, Role, ToolCall, ToolResult, part::Kind, to
 
 use super::{
     super::{
+        FAMILY,
         message::invalid,
         translate::Lost,
         write::{List, Object},
@@ -26,6 +27,12 @@ pub(super) struct To<'a> {
     pub(super) stored: bool,
     /// The caller places its cache breakpoints in OpenAI's way.
     pub(super) breakpoints: bool,
+}
+
+impl To<'_> {
+    pub(super) fn owns(self, provider: &str) -> bool {
+        provider == self.provider || provider == FAMILY
+    }
 }
 
 /// Writes `instructions` and `input`.
@@ -96,7 +103,7 @@ impl Items<'_, '_> {
         for (at, part) in message.parts.iter().enumerate() {
             let field = format!("{field}.parts[{at}]");
             match &part.kind {
-                Some(Kind::Extension(extension)) if extension.provider == self.to.provider => {
+                Some(Kind::Extension(extension)) if self.to.owns(&extension.provider) => {
                     let json =
                         super::super::translate::json(&extension.json, &format!("{field}.extension.json"))?;
                     if extension.r#type.starts_with("input_") {
@@ -184,7 +191,7 @@ impl Items<'_, '_> {
                     "the provider takes no media that the assistant made",
                 ),
             },
-            Some(Kind::Extension(extension)) if extension.provider == self.to.provider => {
+            Some(Kind::Extension(extension)) if self.to.owns(&extension.provider) => {
                 let json =
                     super::super::translate::json(&extension.json, &format!("{field}.extension.json"))?;
                 self.list.item().push_str(json);
@@ -260,6 +267,7 @@ impl Items<'_, '_> {
             let field = format!("{field}.tool_result.parts[{at}]");
             contents.extend(content::input(part, &field, self.to, self.lost)?);
         }
+        self.lost.failure(result, field);
         let custom = self.custom.contains(result.tool_call_id.as_str());
         let mut item = self.list.object();
         item.string("type", if custom { "custom_tool_call_output" } else { "function_call_output" });

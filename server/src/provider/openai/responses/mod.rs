@@ -189,5 +189,12 @@ fn counted(body: &[u8], model: String) -> Result<Item, Error> {
     Ok(Item::Counted(Box::new(CountTokensResponse { input_tokens, estimated: false, model })))
 }
 
+/// Translates a request to OpenAI itself, for the tests of what becomes of it.
+#[cfg(test)]
+pub(super) fn request_of(outgoing: &Outgoing<'_, ChatInput>) -> Result<super::translate::Built, Error> {
+    let vendor = &crate::provider::vendors::OPENAI;
+    request::build(outgoing.payload.view()?, outgoing, vendor, vendor.responses.unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests;

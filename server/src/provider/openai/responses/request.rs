@@ -4,6 +4,7 @@ use tollgate_api::v1::{ChatInput, output_format::Kind as Format};
 
 use super::{
     super::{
+        FAMILY,
         request::service,
         translate::{self, Built, Lost, finite, json},
         write::Object,
@@ -31,7 +32,7 @@ pub(super) fn build(
     vendor: &Vendor,
     api: ResponsesApi,
 ) -> Result<Built, Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, FAMILY)?;
     let mut text = String::with_capacity(1024);
     let mut body = Object::begin(&mut text);
     prompt(&mut body, input, outgoing, vendor, &mut lost)?;
@@ -51,10 +52,10 @@ pub(super) fn build(
         body.raw("stream", "true");
     }
     body.end();
-    let (body, headers) = translate::apply(
+    let (body, headers) = translate::apply_all(
         text,
         &input.provider_options,
-        outgoing.provider,
+        &["", FAMILY, outgoing.provider],
         "input.provider_options",
         &PROTECTED,
     )?;
@@ -70,7 +71,7 @@ pub(super) fn build_count(
     outgoing: &Outgoing<'_, ChatInput>,
     vendor: &Vendor,
 ) -> Result<Built, Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, FAMILY)?;
     let mut body = String::with_capacity(1024);
     let mut object = Object::begin(&mut body);
     prompt(&mut object, input, outgoing, vendor, &mut lost)?;
