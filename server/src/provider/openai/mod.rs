@@ -8,6 +8,7 @@ mod chunk;
 mod content;
 mod embed;
 pub mod endpoints;
+mod executed;
 mod express;
 mod media;
 mod message;
