@@ -153,6 +153,26 @@ mod tests {
     }
 
     #[test]
+    fn model_name_resolved_is_what_the_answer_says_first_in_both_lanes() {
+        let started = |model: &str| {
+            let start = v1::StreamStart { model: model.to_owned(), ..Default::default() };
+            Item::Event(Event::Start(Box::new(start)))
+        };
+        let seen = |model: &str| {
+            let seen = crate::call::Seen { model: Some(model.to_owned()), ..Default::default() };
+            Item::Raw(bytes::Bytes::new(), seen)
+        };
+        for items in [[started(""), started("gpt-4o-2024-08-06")], [seen("gpt-4o-2024-08-06"), seen("later")]]
+        {
+            let mut tally = Tally::default();
+            for item in &items {
+                tally.count(item);
+            }
+            assert_eq!(tally.model, "gpt-4o-2024-08-06");
+        }
+    }
+
+    #[test]
     fn the_providers_usage_holds_at_a_complete_end() {
         let mut tally = Tally::default();
         tally.count(&text("hello"));

@@ -1,11 +1,11 @@
 //! What an OpenAI-style failure means: status and body to a kind, whatever shape the vendor gives its errors.
 
 mod details;
+mod nested;
+#[cfg(test)]
+mod quirks;
 
-use std::{
-    fmt::Write as _,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
@@ -137,7 +137,7 @@ fn read(json: &Value) -> Said {
     }
     // OpenRouter: the text that matters is the one of the provider behind it.
     if let Some(raw) = inner["metadata"]["raw"].as_str() {
-        let _ = write!(said.message, ": {raw}");
+        nested::join(&mut said, raw);
     }
     said
 }
@@ -325,13 +325,23 @@ pub(in crate::provider) fn clean(text: &str) -> String {
         if !cleaned.is_empty() {
             cleaned.push(' ');
         }
-        cleaned.push_str(if looks_like_key(word) { "[redacted]" } else { word });
+        let secret = looks_like_key(word) || echoes_key(&cleaned);
+        cleaned.push_str(if secret { "[redacted]" } else { word });
         if cleaned.len() > MAX_MESSAGE_BYTES {
             cleaned.truncate(cleaned.floor_char_boundary(MAX_MESSAGE_BYTES));
             break;
         }
     }
     cleaned
+}
+
+/// Tells whether the next word is the key that was given: whole if it is short, whatever it looks like.
+fn echoes_key(before: &str) -> bool {
+    const ECHOES: [&str; 2] = ["key provided: ", "api key: "];
+    ECHOES.iter().any(|echo| {
+        let from = before.len().checked_sub(echo.len());
+        from.is_some_and(|from| before.as_bytes()[from..].eq_ignore_ascii_case(echo.as_bytes()))
+    })
 }
 
 fn looks_like_key(word: &str) -> bool {

@@ -1,5 +1,8 @@
 //! When an upstream says that a retry makes sense: `retry-after-ms`, `retry-after`, and the reset times of rate limits.
 
+#[cfg(test)]
+mod quirks;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::http::{HeaderMap, header::RETRY_AFTER};
@@ -51,8 +54,11 @@ fn rate_limit_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 
 /// Returns the name of the header that tells what is left of the limit whose reset this one tells.
 fn remaining_beside(name: &str) -> Option<String> {
-    if let Some(kind) = name.strip_prefix("x-ratelimit-reset") {
-        return Some(format!("x-ratelimit-remaining{kind}"));
+    // With the `x-` or without, as in the IETF's draft.
+    if let Some((prefix, kind)) =
+        name.split_once("ratelimit-reset").filter(|(prefix, _)| matches!(*prefix, "" | "x-"))
+    {
+        return Some(format!("{prefix}ratelimit-remaining{kind}"));
     }
     // Anthropic: anthropic-ratelimit-input-tokens-reset.
     let limit = name.strip_suffix("-reset").filter(|name| name.starts_with("anthropic-ratelimit-"))?;

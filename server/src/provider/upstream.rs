@@ -1,5 +1,8 @@
 //! One request to an upstream and the head of its answer: what every dialect spoken over HTTP has in common.
 
+#[cfg(test)]
+mod quirks;
+
 use std::fmt::Write as _;
 
 use ::http::{

@@ -34,8 +34,7 @@ pub const DIALECT: Dialect = Dialect { name: FAMILY, vendor: FAMILY, keys: &[], 
 const FAMILY: &str = "cohere";
 const BASE_URL: &str = "https://api.cohere.com";
 /// What callers' SDKs read of the upstream's head and that is safe to forward.
-const FORWARDED: &[&str] =
-    &["num_tokens", "num-tokens", "x-trial-endpoint-call-limit", "x-trial-endpoint-call-remaining"];
+const FORWARDED: &[&str] = &["num_tokens", "num-tokens"];
 
 /// The token of a thought that was a `tool_plan`.
 const MESSAGE_TOOL_PLAN: &str = "tool_plan";

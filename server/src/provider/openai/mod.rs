@@ -9,6 +9,7 @@ mod content;
 mod cost;
 mod embed;
 pub mod endpoints;
+mod executed;
 mod express;
 mod media;
 mod message;

@@ -99,6 +99,28 @@ fn lines_are_whole_and_the_last_needs_no_end() {
 }
 
 #[test]
+fn ol_thinking_and_ol_tool_object_pass_as_they_came() {
+    let thought = r#"{"model":"q","message":{"role":"assistant","content":"","thinking":"hm"},"done":false}"#;
+    let call = r#"{"model":"q","message":{"role":"assistant","content":"","tool_calls":[{"function":{"index":0,"name":"f","arguments":{"city":"Paris"}}}]},"done":false}"#;
+    let end = r#"{"model":"q","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop","prompt_eval_count":292,"eval_count":143}"#;
+    let body = format!("{thought}\n{call}\n{end}\n");
+    for piece in [1, 7, usize::MAX] {
+        let (bytes, usage, failed) = pass::<Lines>(body.as_bytes(), piece);
+        assert_eq!((bytes.as_slice(), failed), (body.as_bytes(), None));
+        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(292), Some(143)));
+    }
+    let cut = format!("{thought}\n{call}\n");
+    assert_eq!(pass::<Lines>(cut.as_bytes(), 9).2, Some(Kind::Unavailable), "a call is no end");
+}
+
+#[test]
+fn ol_error_in_a_stream_fails_it_in_its_own_words() {
+    let body = "{\"message\":{\"content\":\"a\"},\"done\":false}\n{\"error\":\"the runner has stopped\"}\n";
+    let (bytes, _, failed) = pass::<Lines>(body.as_bytes(), 9);
+    assert_eq!((bytes.as_slice(), failed), (body.as_bytes(), Some(Kind::Unavailable)));
+}
+
+#[test]
 fn events_pass_with_their_own_error() {
     const BEGUN: &str = "event: message_start\ndata: {\"type\":\"message_start\"}\n\n";
     const FAILED: &str =
