@@ -163,15 +163,16 @@ impl Interaction<'_> {
     }
 }
 
-/// Reads what the head of an answer tells: Bedrock counts there, what is cached beside the rest.
+/// Reads what the head of an answer tells: Bedrock counts there, what is cached beside the rest, and so does TGI.
 pub(super) fn of_head(headers: &HeaderMap) -> Usage {
     let count =
-        |name: &str| headers.get(format!("x-amzn-bedrock-{name}-token-count"))?.to_str().ok()?.parse().ok();
-    let (read, written): (Option<i64>, Option<i64>) = (count("cache-read-input"), count("cache-write-input"));
+        |name: &str| headers.get(name)?.to_str().ok()?.parse::<i64>().ok().filter(|count| *count >= 0);
+    let bedrock = |name: &str| count(&format!("x-amzn-bedrock-{name}-token-count"));
+    let (read, written) = (bedrock("cache-read-input"), bedrock("cache-write-input"));
     let cached = [read, written].into_iter().flatten().fold(0, i64::saturating_add);
     let mut usage = Usage {
-        input_tokens: count("input").map(|input: i64| input.saturating_add(cached)),
-        output_tokens: count("output"),
+        input_tokens: bedrock("input").map(|input| input.saturating_add(cached)).or(count("x-prompt-tokens")),
+        output_tokens: bedrock("output").or(count("x-generated-tokens")),
         cache_read_input_tokens: read,
         cache_write_input_tokens: written,
         ..Usage::default()

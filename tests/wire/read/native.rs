@@ -6,10 +6,12 @@ use serde_json::Value;
 use super::{Expected, count_at, text_at};
 
 /// Where input and output counts stand, by wire.
-const PLACES: [(&str, &str); 12] = [
+const PLACES: [(&str, &str); 14] = [
     // Ollama.
     ("/prompt_eval_count", "/eval_count"),
-    // Cohere, version 1.
+    // Cohere, version 1: what the model saw, which its bill may not show.
+    ("/meta/tokens/input_tokens", "/meta/tokens/output_tokens"),
+    ("/response/meta/tokens/input_tokens", "/response/meta/tokens/output_tokens"),
     ("/meta/billed_units/input_tokens", "/meta/billed_units/output_tokens"),
     ("/response/meta/billed_units/input_tokens", "/response/meta/billed_units/output_tokens"),
     // watsonx.
