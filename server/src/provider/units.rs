@@ -163,17 +163,16 @@ impl Interaction<'_> {
     }
 }
 
-/// Reads what the head of an answer tells: Bedrock and TGI count there, Bedrock what is cached beside the rest.
+/// Reads what the head of an answer tells: Bedrock counts there, what is cached beside the rest, and so does TGI.
 pub(super) fn of_head(headers: &HeaderMap) -> Usage {
-    let told = |name: &str| headers.get(name)?.to_str().ok()?.parse::<i64>().ok();
-    let count = |name: &str| told(&format!("x-amzn-bedrock-{name}-token-count"));
-    let (read, written): (Option<i64>, Option<i64>) = (count("cache-read-input"), count("cache-write-input"));
+    let count =
+        |name: &str| headers.get(name)?.to_str().ok()?.parse::<i64>().ok().filter(|count| *count >= 0);
+    let bedrock = |name: &str| count(&format!("x-amzn-bedrock-{name}-token-count"));
+    let (read, written) = (bedrock("cache-read-input"), bedrock("cache-write-input"));
     let cached = [read, written].into_iter().flatten().fold(0, i64::saturating_add);
     let mut usage = Usage {
-        input_tokens: count("input")
-            .map(|input| input.saturating_add(cached))
-            .or_else(|| told("x-prompt-tokens")),
-        output_tokens: count("output").or_else(|| told("x-generated-tokens")),
+        input_tokens: bedrock("input").map(|input| input.saturating_add(cached)).or(count("x-prompt-tokens")),
+        output_tokens: bedrock("output").or(count("x-generated-tokens")),
         cache_read_input_tokens: read,
         cache_write_input_tokens: written,
         ..Usage::default()

@@ -93,6 +93,14 @@ fn units_are_kept_and_parts_are_rounded_up() {
 }
 
 #[test]
+fn the_head_of_tgi_counts() {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-prompt-tokens", 22.into());
+    headers.insert("x-generated-tokens", ::http::HeaderValue::from_static("75"));
+    assert_eq!((of_head(&headers).input_tokens, of_head(&headers).output_tokens), (Some(22), Some(75)));
+}
+
+#[test]
 fn the_head_of_bedrock_counts_what_is_cached_beside_the_rest() {
     let mut headers = HeaderMap::new();
     for (name, count) in [("input", "3"), ("cache-read-input", "90"), ("output", "7")] {
