@@ -9,6 +9,8 @@ mod citations;
 mod embed;
 mod extras;
 mod family;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod media;
 mod message;
 mod request;

@@ -9,6 +9,8 @@ mod content;
 mod embed;
 pub mod endpoints;
 mod express;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod media;
 mod message;
 mod notes;
