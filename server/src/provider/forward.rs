@@ -1,6 +1,8 @@
 //! Passing through: the caller's body with the vendor's model in its place, and the answer as it comes. What was used is
 //! read in passing where the answer tells it (`units`): streams in whole units (`pass`), each seen by a `witness`.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod pass;
 mod witness;
 

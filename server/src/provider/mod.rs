@@ -25,6 +25,8 @@ pub mod gemini;
 pub mod google;
 pub mod http;
 mod json;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod lanes;
 pub mod openai;
 mod refusal;
 mod refused;

@@ -11,6 +11,8 @@ mod content;
 mod count;
 pub(in crate::provider) mod express;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod media;
 mod message;
 mod model;

@@ -14,7 +14,7 @@ use crate::provider::{
 };
 
 const ANTHROPIC: &str = "https://api.anthropic.com";
-const ON_VERTEX: &str = "vertex-anthropic";
+pub(super) const ON_VERTEX: &str = "vertex-anthropic";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// What callers' SDKs read of the upstream's head and that is safe to forward: nothing. The limits and the organization
 /// that Anthropic tells are the gateway's own.

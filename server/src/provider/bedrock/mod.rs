@@ -12,6 +12,8 @@ mod embed;
 mod extras;
 mod family;
 pub mod mantle;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod media;
 mod message;
 mod request;

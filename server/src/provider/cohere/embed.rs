@@ -32,6 +32,10 @@ pub(super) struct Wanted {
     form: Form,
 }
 
+/// Plain numbers, for the readers of `provider/lanes.rs`.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) const FLOATS: Wanted = Wanted { name: "float", form: Form::Floats };
+
 /// Translates a request.
 ///
 /// # Errors

@@ -3,6 +3,8 @@
 mod content;
 mod embed;
 mod finish;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod notes;
 mod request;
 mod response;

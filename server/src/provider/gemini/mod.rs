@@ -10,6 +10,8 @@ mod finish;
 mod frames;
 mod generation;
 mod grounding;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod logprobs;
 mod messages;
 mod partial;

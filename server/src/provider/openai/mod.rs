@@ -11,6 +11,8 @@ mod embed;
 pub mod endpoints;
 mod executed;
 mod express;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod media;
 mod message;
 mod notes;

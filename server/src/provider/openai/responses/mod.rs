@@ -11,6 +11,8 @@ mod express;
 mod hosted;
 mod input;
 mod item;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod notes;
 mod request;
 mod token;
