@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_answer_without_a_word_on_usage_is_an_estimate() {
+    fn usage_absent_from_a_complete_answer_is_an_estimate() {
         let mut tally = Tally::default();
         tally.count(&text("hello"));
         let usage = tally.usage(&asked(), true, true).unwrap();

@@ -250,7 +250,12 @@ impl State {
             Open::Media if !self.audio_id.is_empty() => {
                 end.continuity = Some(continuity(shared, mem::take(&mut self.audio_id)));
             }
-            Open::Tool(place) => self.tools.close(place),
+            Open::Tool(place) => {
+                if let Some(input) = self.tools.close(place).map(str::to_owned) {
+                    let delta = v1::ToolCallDelta { input, choice: self.index, part };
+                    out.push_back(Item::Event(Event::ToolCall(delta)));
+                }
+            }
             Open::Refusal | Open::Media => {}
         }
         out.push_back(Item::Event(Event::PartEnd(Box::new(end))));

@@ -1,6 +1,7 @@
 //! Tests of vendors' quirks as they were seen in recorded traffic: one for each, in the words of that list.
 
 mod beside;
+mod chat;
 mod openrouter;
 
 use std::collections::VecDeque;

@@ -81,6 +81,12 @@ fn counts_of_a_stream_are_cumulative() {
 }
 
 #[test]
+fn ol_no_prompt_count_is_unknown_and_not_zero() {
+    let usage = told(&[r#"{"model":"q","done":true,"done_reason":"stop","eval_count":18}"#]);
+    assert_eq!((usage.input_tokens, usage.output_tokens), (None, Some(18)));
+}
+
+#[test]
 fn units_are_kept_and_parts_are_rounded_up() {
     for (json, unit, count) in [
         (r#"{"meta":{"billed_units":{"search_units":2}}}"#, "search_units", 2),

@@ -135,7 +135,7 @@ fn json_array_streams_must_be_closed() {
 }
 
 #[test]
-fn ge_tool_finish_stop_with_ge_tool_id_or_without_is_a_call_of_tools() {
+fn ge_tool_finish_stop_ge_tool_id_and_ge_tool_no_args_are_calls_of_tools() {
     let events = parts(&[
         r#"{"functionCall":{"name":"f"}},{"functionCall":{"name":"g","id":"own","args":{ "a" : "x y" }}}"#,
     ]);
