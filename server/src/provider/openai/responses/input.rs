@@ -28,6 +28,13 @@ pub(super) struct To<'a> {
     pub(super) breakpoints: bool,
 }
 
+impl To<'_> {
+    /// Tells whether a token or an extension is this provider's own: by its configured name, or by the API's.
+    pub(super) fn owns(self, provider: &str) -> bool {
+        provider == self.provider || provider == token::FAMILY
+    }
+}
+
 /// Writes `instructions` and `input`.
 pub(super) fn write(
     body: &mut Object<'_>,
@@ -96,7 +103,7 @@ impl Items<'_, '_> {
         for (at, part) in message.parts.iter().enumerate() {
             let field = format!("{field}.parts[{at}]");
             match &part.kind {
-                Some(Kind::Extension(extension)) if extension.provider == self.to.provider => {
+                Some(Kind::Extension(extension)) if self.to.owns(&extension.provider) => {
                     let json =
                         super::super::translate::json(&extension.json, &format!("{field}.extension.json"))?;
                     if extension.r#type.starts_with("input_") {
@@ -184,7 +191,7 @@ impl Items<'_, '_> {
                     "the provider takes no media that the assistant made",
                 ),
             },
-            Some(Kind::Extension(extension)) if extension.provider == self.to.provider => {
+            Some(Kind::Extension(extension)) if self.to.owns(&extension.provider) => {
                 let json =
                     super::super::translate::json(&extension.json, &format!("{field}.extension.json"))?;
                 self.list.item().push_str(json);

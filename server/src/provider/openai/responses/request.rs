@@ -51,13 +51,14 @@ pub(super) fn build(
         body.raw("stream", "true");
     }
     body.end();
-    let (body, headers) = translate::apply(
-        text,
-        &input.provider_options,
-        outgoing.provider,
-        "input.provider_options",
-        &PROTECTED,
-    )?;
+    // OpenAI's own callers know OpenAI by its name, whatever the configured provider is called.
+    let names = if vendor.native && outgoing.provider != OPENAI.name {
+        vec!["", OPENAI.name, outgoing.provider]
+    } else {
+        vec!["", outgoing.provider]
+    };
+    let options = &input.provider_options;
+    let (body, headers) = translate::apply_all(text, options, &names, "input.provider_options", &PROTECTED)?;
     Ok(Built { body, headers, warnings: lost.warnings })
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The name under which callers' own tokens come.
-const FAMILY: &str = "openai";
+pub(super) const FAMILY: &str = "openai";
 
 /// What a token says.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) enum Token<'a> {
 /// Reads the token of a part. None if it has none, or one of another provider, which is told once.
 pub(super) fn of<'a>(part: &'a Part, to: To<'_>, field: &str, lost: &mut Lost) -> Option<Token<'a>> {
     let continuity = part.continuity.as_ref()?;
-    let own = continuity.provider == to.provider || continuity.provider == FAMILY;
+    let own = to.owns(&continuity.provider);
     let text = std::str::from_utf8(&continuity.token).ok().filter(|_| own);
     let token = text.and_then(|text| match serde_json::from_str::<Members<'_>>(text) {
         Ok(members) => Some(Token::Members(members)),
