@@ -26,6 +26,7 @@ mod read;
 mod replay;
 #[path = "../support/mod.rs"]
 mod support;
+mod tally;
 mod targets;
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
@@ -81,7 +82,9 @@ async fn run(exchanges: Vec<Exchange>) -> Vec<(Exchange, Vec<String>)> {
         };
         (exchange, failures)
     });
-    stream::iter(checks).buffered(AT_ONCE).collect().await
+    let results = stream::iter(checks).buffered(AT_ONCE).collect().await;
+    bench.tally.print();
+    results
 }
 
 fn report(results: &[(Exchange, Vec<String>)], unclaimed: &[String]) -> ExitCode {

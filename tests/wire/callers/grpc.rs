@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use tollgate_api::v1::{self, part::Kind, stream_complete_response::Event, tool_call::Input};
-use tollgate_server::edge::openai;
 use tonic::{Status, metadata::MetadataMap};
 
 use super::{Ask, Bench, compare::compare, ledger};
 use crate::{
-    asked::Asked,
+    asked,
     exchange::Exchange,
     family::Family,
     read::{Call, Choice, Counts, Expected, Finish},
@@ -32,9 +31,7 @@ pub async fn check(bench: &Bench, exchange: &Exchange, cut: Cut) -> Result<(), S
     if sent.len() > 1 {
         return Err(format!("asked {} times", sent.len()));
     }
-    if let Some(sent) = sent.first() {
-        same_request(exchange, sent)?;
-    }
+    same_request(bench, exchange, sent.first())?;
     ledger::same(bench, exchange, &expected, &id).await
 }
 
@@ -49,32 +46,29 @@ fn same_words(expected: &Expected, got: &Expected) -> Result<(), String> {
     Ok(())
 }
 
-/// A chat exchange is asked for with its own request, others with a small one.
+/// An exchange is asked for with its own request, if the contract can ask it, else with a small one.
 fn input(ask: &Ask<'_>) -> v1::ChatInput {
-    let family = ask.exchange.family.unwrap_or(Family::Native);
-    match &ask.exchange.request {
-        Some(request) if family == Family::Chat => {
-            let mut request = request.clone();
-            request["model"] = ask.alias().into();
-            // What an old vendor took may be no chat of the contract.
-            openai::parse_chat(request.to_string().as_bytes()).unwrap_or_else(|_| question(ask.alias()))
-        }
-        Some(request) => Asked::read(family, request)
-            .filter(|asked| !asked.turns.is_empty())
-            .map_or_else(|| question(ask.alias()), |asked| asked.input(ask.alias())),
-        None => question(ask.alias()),
-    }
+    asked::input(ask.exchange, ask.alias()).unwrap_or_else(|_| question(ask.alias()))
 }
 
 /// Where a recorded request could be asked of the gateway, the upstream must be asked the same again.
-fn same_request(exchange: &Exchange, sent: &Seen) -> Result<(), String> {
-    let family = exchange.family.unwrap_or(Family::Native);
-    let recorded = exchange.request.as_ref().and_then(|request| Asked::read(family, request));
-    let Some(recorded) = recorded.filter(|asked| !asked.turns.is_empty()) else { return Ok(()) };
-    let body = serde_json::from_slice(&sent.body).unwrap_or_default();
-    match Asked::read(family, &body) {
-        Some(got) if got == recorded => Ok(()),
-        got => Err(format!("the vendor's SDK asked {recorded:?}, the gateway {got:?}")),
+fn same_request(bench: &Bench, exchange: &Exchange, sent: Option<&Seen>) -> Result<(), String> {
+    let outcome = match (asked::input(exchange, String::new()), sent) {
+        (Err(why), _) => Err(why),
+        (Ok(_), None) => Err("refused before they are sent".to_owned()),
+        (Ok(_), Some(_)) => Ok(()),
+    };
+    // Callers of these have a dialect of their own, and are compared by it.
+    if !matches!(exchange.family, Some(Family::Messages | Family::Responses)) {
+        let why = outcome.as_ref().map(|()| ()).map_err(String::as_str);
+        bench.tally.note(&exchange.dialect, &exchange.id, why);
+    }
+    match (outcome, sent) {
+        (Ok(()), Some(sent)) => {
+            bench.tally.lose(&exchange.dialect, &exchange.id, &asked::same(exchange, &sent.body)?);
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

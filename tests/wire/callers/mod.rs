@@ -1,5 +1,6 @@
 //! The callers of an exchange, one per surface: each asks, reads its answer by its own dialect's rules, and compares.
 
+mod asking;
 mod carries;
 mod compare;
 mod count;
@@ -21,12 +22,14 @@ use crate::{
     family::Family,
     replay::{Cut, Replay, ticket},
     support::{ADMIN_KEY, Gateway, KEY, gateway::BearerKey, http::Caller},
+    tally::Tally,
 };
 
 /// What a run shares: the gateway, its upstream, and connections to it.
 pub struct Bench {
     _gateway: Gateway,
     pub replay: Replay,
+    pub tally: Tally,
     caller: Caller,
     admin: Caller,
     channel: InterceptedService<Channel, BearerKey>,
@@ -43,7 +46,7 @@ impl Bench {
     pub async fn new(gateway: Gateway, replay: Replay) -> Self {
         let (caller, admin) = (Caller::new(gateway.addr, KEY), Caller::new(gateway.addr, ADMIN_KEY));
         let channel = gateway.channel(KEY).await;
-        Self { _gateway: gateway, replay, caller, admin, channel }
+        Self { _gateway: gateway, replay, tally: Tally::default(), caller, admin, channel }
     }
 
     fn ask<'a>(&'a self, exchange: &'a Exchange, caller: &str, cut: Cut) -> Ask<'a> {
@@ -71,7 +74,7 @@ pub async fn check(bench: &Bench, exchange: &Exchange) -> Vec<String> {
         return vec![format!("no family claims {} {}", exchange.dialect, exchange.path)];
     };
     let mut failures = Vec::new();
-    for cut in [Cut::Whole, Cut::Random(1), Cut::Random(2), Cut::Bytes] {
+    for &cut in cuts() {
         // Every caller sees whole and one random cut; the two that do not share a way in see all.
         let all = matches!(cut, Cut::Whole | Cut::Random(1));
         let mut note = |caller: &str, result: Result<(), String>| {
@@ -97,6 +100,9 @@ pub async fn check(bench: &Bench, exchange: &Exchange) -> Vec<String> {
                 for surface in &surfaces::ALL {
                     if surface.family == family && has_express_lane(exchange) {
                         note(surface.name, native::check(bench, exchange, surface, cut).await);
+                        if cut == Cut::Whole && matches!(family, Family::Messages | Family::Responses) {
+                            note("typed", asking::check(bench, exchange, surface, cut).await);
+                        }
                     } else if all && family != Family::Completions {
                         note(surface.name, typed::check(bench, exchange, surface, cut).await);
                     }
@@ -109,6 +115,12 @@ pub async fn check(bench: &Bench, exchange: &Exchange) -> Vec<String> {
         }
     }
     failures
+}
+
+/// The cuts of a run: `TOLLGATE_WIRE_QUICK` leaves the body whole.
+fn cuts() -> &'static [Cut] {
+    let all = &[Cut::Whole, Cut::Random(1), Cut::Random(2), Cut::Bytes];
+    if std::env::var_os("TOLLGATE_WIRE_QUICK").is_some() { &all[..1] } else { all }
 }
 
 /// Mistral and Voyage refuse members that every other vendor of the family takes, so that their callers' bytes cannot be

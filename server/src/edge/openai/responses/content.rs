@@ -62,20 +62,24 @@ fn file(object: &mut Object<'_>) -> Result<Media, Error> {
     let media = if let Some(id) = object.text("file_id")? {
         at(media::Source::FileId(id))
     } else if let Some(url) = object.text("file_url")? {
-        at(media::Source::Uri(url))
+        Media { mime_type: document_type(&url).to_owned(), ..at(media::Source::Uri(url)) }
     } else {
         let data = object.need("file_data")?;
         let text = data.text()?;
         match text.strip_prefix("data:") {
             Some(rest) => data_url(&data, rest)?,
             None => Media {
-                mime_type: if filename.ends_with(".txt") { "text/plain" } else { "application/pdf" }
-                    .to_owned(),
+                mime_type: document_type(&filename).to_owned(),
                 ..at(media::Source::Data(data.base64(&text)?.into()))
             },
         }
     };
     Ok(Media { filename, ..media })
+}
+
+/// A file that does not say what it is is a document.
+fn document_type(name: &str) -> &'static str {
+    if name.ends_with(".txt") { "text/plain" } else { "application/pdf" }
 }
 
 fn at(source: media::Source) -> Media {
