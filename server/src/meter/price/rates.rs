@@ -128,7 +128,7 @@ fn billed(usage: &v1::Usage, name: &str) -> Option<i64> {
 }
 
 /// Things other than tokens that vendors bill, as `Usage.billable_units` names them, and the rate each is priced by.
-const UNITS: [(&str, &str); 7] = [
+const UNITS: [(&str, &str); 8] = [
     ("web_search_requests", "web_search_requests"),
     ("search_queries", "web_search_requests"),
     ("search_units", "search_units"),
@@ -136,6 +136,7 @@ const UNITS: [(&str, &str); 7] = [
     ("characters", "characters"),
     ("seconds", "seconds"),
     ("requests", "requests"),
+    ("sources", "sources"),
 ];
 
 /// What the things beside tokens cost.
@@ -163,6 +164,12 @@ pub(super) fn units(rates: &HashMap<Cow<'static, str>, i64>, usage: &v1::Usage) 
             None => sum.unpriced += 1,
         }
     }
+    // What another model did for the answer, like an advisor, is billed at the price of that model.
+    let others = usage
+        .billable_units
+        .iter()
+        .filter(|(name, count)| **count > 0 && name.ends_with("put_tokens") && !name.starts_with("billed_"));
+    sum.unpriced += others.count();
     sum
 }
 

@@ -126,6 +126,10 @@ fn what_is_billed_by_the_piece_is_added_and_flagged_if_its_price_is_unknown() {
     assert_eq!(nanos("openai", "gpt-4o-mini", &odd), Some(150_000));
     assert!(catalog.is_partly_unpriced(&mini, "", &odd));
     assert!(!catalog.is_partly_unpriced(&mini, "", &with(usage(1, 1), "something_free", 1)));
+    assert!(!catalog.is_partly_unpriced(&mini, "", &with(usage(1, 1), "billed_input_tokens", 1)));
+    for name in ["advisor_message_input_tokens", "advisor_message_output_tokens", "sources"] {
+        assert!(catalog.is_partly_unpriced(&mini, "", &with(usage(1, 1), name, 1)), "{name}");
+    }
     assert_eq!(nanos("openai", "tts-1", &v1::Usage::default()), None, "nothing was counted");
 }
 
