@@ -45,6 +45,17 @@ impl Prices {
         }
     }
 
+    /// Returns the dearest of these rates for all input, and for all output.
+    pub(super) fn dearest(self) -> Self {
+        let input = [self.cache_write, self.cache_write_1h, self.input_audio, self.input_image];
+        let output = [self.output_audio, self.output_image, self.output_reasoning];
+        Self {
+            input: input.into_iter().fold(self.input, Option::max),
+            output: output.into_iter().fold(self.output, Option::max),
+            ..Self::default()
+        }
+    }
+
     /// Prices a usage in nano-USD, rounded half up once, over the whole sum. `None` if it has tokens of a kind
     /// without a price, or no counts at all.
     pub(super) fn amount(&self, usage: &v1::Usage) -> Option<i64> {
