@@ -146,7 +146,7 @@ impl Catalog {
         if let (None, Some(told)) = (target.rates, &usage.cost) {
             return Some(told.clone());
         }
-        let (amount, version) = self.amount(target, model, usage)?;
+        let (amount, version) = self.amount(target, model, usage, |prices| prices)?;
         let cached = usage.source() == Source::Cache;
         Some(v1::Cost {
             currency_code: "USD".to_owned(),
@@ -155,6 +155,12 @@ impl Catalog {
             price_version: version.to_owned(),
             estimated: usage.source() == Source::Estimated,
         })
+    }
+
+    /// Returns the most in nano-USD that so many tokens may cost by the standard tier, whatever they turn out to be:
+    /// words, sound or images, written to a cache or not. `None` if no price is known.
+    pub fn at_most(&self, target: &Target, usage: &v1::Usage) -> Option<i64> {
+        self.amount(target, "", usage, Prices::dearest).map(|(amount, _)| amount)
     }
 
     /// Tells whether something that the provider bills beside tokens has no known price.
@@ -166,16 +172,22 @@ impl Catalog {
     }
 
     /// Returns the sum in nano-USD, and the price list it is by.
-    fn amount(&self, target: &Target, model: &str, usage: &v1::Usage) -> Option<(i64, &str)> {
+    fn amount(
+        &self,
+        target: &Target,
+        model: &str,
+        usage: &v1::Usage,
+        by: fn(Prices) -> Prices,
+    ) -> Option<(i64, &str)> {
         if let Some(rates) = target.rates {
-            return Some((Prices::from(rates).amount(usage)?, "config"));
+            return Some((by(Prices::from(rates)).amount(usage)?, "config"));
         }
         if &*target.vendor == "echo" {
             return Some((0, "echo"));
         }
         let facts = self.row(target, model)?;
         let beside = units(&facts.units, usage);
-        let tokens = facts.prices_at(count(usage.input_tokens), &usage.service_tier).amount(usage);
+        let tokens = by(facts.prices_at(count(usage.input_tokens), &usage.service_tier)).amount(usage);
         // Where all that is billed comes by the piece, there may be no tokens at all, or none with a price.
         let by_the_piece = facts.prices.input.is_none() && facts.prices.output.is_none()
             || usage.input_tokens.is_none() && usage.output_tokens.is_none();

@@ -126,6 +126,10 @@ fn what_is_billed_by_the_piece_is_added_and_flagged_if_its_price_is_unknown() {
     assert_eq!(nanos("openai", "gpt-4o-mini", &odd), Some(150_000));
     assert!(catalog.is_partly_unpriced(&mini, "", &odd));
     assert!(!catalog.is_partly_unpriced(&mini, "", &with(usage(1, 1), "something_free", 1)));
+    assert!(!catalog.is_partly_unpriced(&mini, "", &with(usage(1, 1), "billed_input_tokens", 1)));
+    for name in ["advisor_message_input_tokens", "advisor_message_output_tokens", "sources"] {
+        assert!(catalog.is_partly_unpriced(&mini, "", &with(usage(1, 1), name, 1)), "{name}");
+    }
     assert_eq!(nanos("openai", "tts-1", &v1::Usage::default()), None, "nothing was counted");
 }
 
@@ -310,4 +314,21 @@ fn the_sums_of_vendors_bills_are_met() {
     drawn.input_by_modality = vec![image(40)];
     drawn.output_by_modality = vec![image(272)];
     assert_eq!(nanos("openai", "gpt-image-1", &drawn), Some(20 * 5_000 + 40 * 10_000 + 272 * 40_000));
+}
+
+#[test]
+fn the_most_that_a_call_may_cost_is_by_the_dearest_kind_of_token() {
+    let catalog = Catalog::embedded();
+    let most =
+        |vendor: &str, model: &str, rates| catalog.at_most(&target(vendor, model, rates), &usage(100, 10));
+    // Written to the cache for an hour.
+    assert_eq!(most("anthropic", "claude-sonnet-4-5", None), Some(100 * 6_000 + 10 * 15_000));
+    // Sound in, sound out.
+    assert_eq!(most("openai", "gpt-audio", None), Some(100 * 32_000 + 10 * 64_000));
+    // Images out; there is no other output.
+    assert_eq!(most("openai", "gpt-image-1", None), Some(100 * 10_000 + 10 * 40_000));
+    assert_eq!(most("openai", "gpt-4o-mini", None), Some(100 * 150 + 10 * 600));
+    let rates = Rates { input: 1_000_000, output: 0, cache_read: None, cache_write: Some(2_000_000) };
+    assert_eq!(most("openai", "x", Some(rates)), Some(200));
+    assert_eq!(most("openai", "no-such-model", None), None);
 }

@@ -11,9 +11,9 @@ mod claude;
 mod embed;
 mod extras;
 mod family;
-pub mod mantle;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod lanes;
+pub mod mantle;
 mod media;
 mod message;
 mod request;
