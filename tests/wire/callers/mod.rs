@@ -103,7 +103,7 @@ pub async fn check(bench: &Bench, exchange: &Exchange) -> Vec<String> {
                         if cut == Cut::Whole && matches!(family, Family::Messages | Family::Responses) {
                             note("typed", asking::check(bench, exchange, surface, cut).await);
                         }
-                    } else if all && family != Family::Completions {
+                    } else if all && has_typed_lane(exchange, family, surface.family) {
                         note(surface.name, typed::check(bench, exchange, surface, cut).await);
                     }
                 }
@@ -115,6 +115,14 @@ pub async fn check(bench: &Bench, exchange: &Exchange) -> Vec<String> {
         }
     }
     failures
+}
+
+/// Whether a caller of another dialect is answered from this recording. A legacy completion answers nobody else, and
+/// callers of Messages reach Claude on Bedrock by InvokeModel, not by Converse.
+fn has_typed_lane(exchange: &Exchange, family: Family, caller: Family) -> bool {
+    let by_invoke =
+        family == Family::Converse && caller == Family::Messages && exchange.path.contains("anthropic.");
+    family != Family::Completions && !by_invoke
 }
 
 /// The cuts of a run: `TOLLGATE_WIRE_QUICK` leaves the body whole.

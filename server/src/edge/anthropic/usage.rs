@@ -61,7 +61,10 @@ impl Usage<'static> {
         Self {
             input_tokens: usage.input_tokens.unwrap_or(0).saturating_sub(cached).max(0),
             cache_creation_input_tokens: usage.cache_write_input_tokens,
-            cache_read_input_tokens: usage.cache_read_input_tokens,
+            // Some vendors tell more cached tokens than there were; here the parts are added up by the caller.
+            cache_read_input_tokens: usage
+                .cache_read_input_tokens
+                .map(|read| usage.input_tokens.map_or(read, |input| read.min(input))),
             cache_creation: (by_ttl != (None, None)).then(|| CacheCreation {
                 ephemeral_5m_input_tokens: by_ttl.0.unwrap_or(0),
                 ephemeral_1h_input_tokens: by_ttl.1.unwrap_or(0),
@@ -125,7 +128,7 @@ mod tests {
         let usage =
             v1::Usage { input_tokens: Some(1), cache_read_input_tokens: Some(5), ..Default::default() };
         let shown = serde_json::to_value(Usage::of(&usage)).unwrap();
-        assert_eq!(shown, json!({"input_tokens": 0, "cache_read_input_tokens": 5, "output_tokens": 0}));
+        assert_eq!(shown, json!({"input_tokens": 0, "cache_read_input_tokens": 1, "output_tokens": 0}));
     }
 
     #[test]
