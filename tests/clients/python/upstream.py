@@ -327,6 +327,8 @@ class Upstream:
 
     def _behaviour(self, exchange):
         script = self._scripts.get(exchange.body.get("model"))
+        if exchange.path.endswith("/responses/input_tokens") and not script:
+            return refuses(404, "no such path")
         if exchange.path.endswith("/embeddings") and not script:
             return embeds
         if not script:
