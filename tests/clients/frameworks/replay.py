@@ -22,9 +22,11 @@ class Target:
     path: str = ""
 
 
+# Where a vendor has Responses too, a Responses caller would be passed through to it, which a recording of chat does not
+# answer: those recordings are served as a vendor's that only has chat.
 TARGETS = {
     "anthropic-messages": Target("anthropic", "api_key: sk-up"),
-    "openai-chat": Target("openai", "api_key: sk-up, api: chat", "/v1"),
+    "openai-chat": Target("compatible", "api_key: sk-up", "/v1"),
     "openai-responses": Target("openai", "api_key: sk-up, api: responses", "/v1"),
     "gemini-generate": Target("gemini", "api_key: sk-up"),
     "vertex-gemini": Target("vertex", "api_key: sk-up, project: example-project, region: us-central1"),
@@ -32,7 +34,7 @@ TARGETS = {
     "bedrock-converse": Target("bedrock", "region: us-east-1, access_key_id: AKIDEXAMPLE, secret_access_key: sk-up"),
     "cohere-chat-v2": Target("cohere", "api_key: sk-up"),
     "mistral-chat": Target("mistral", "api_key: sk-up", "/v1"),
-    "groq-chat": Target("groq", "api_key: sk-up, api: chat", "/openai/v1"),
+    "groq-chat": Target("compatible", "api_key: sk-up", "/openai/v1"),
 }
 
 # Recordings whose answers hold state to send back: a signature, a thought signature, encrypted reasoning.
@@ -42,6 +44,8 @@ SIGNED = {
     "bedrock": "test-bedrock-model-thinking-part-stream-0-7616ffb359",
     "openai": "openai-reasoning-encrypted-content-1-0-7ea7aa9870",
 }
+# This one was not recorded in a stream.
+UNARY = {"openai"}
 
 
 class Replay:
@@ -54,8 +58,8 @@ class Replay:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/__replay/ids") as answer:
             self.all = json.load(answer)
 
-    def pick(self, dialect, *kinds, count=2):
-        """The first recordings of the dialect that are answers with all of these kinds, and what is asked in them."""
+    def pick(self, dialect, *kinds, count=1):
+        """The first recordings of the dialect that are answers with all of these kinds."""
         without = {"error", "error-in-200", "server-tools", "multi-choice", "truncated", "refusal", "content-filter"}
         fits = [
             one

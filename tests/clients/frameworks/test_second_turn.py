@@ -12,8 +12,6 @@ ASK = {"role": "user", "content": "Which city is the capital?"}
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": True}
 # The member that holds an upstream's state, in its answer and in the next request.
 STATE = {"anthropic": "signature", "gemini": "thoughtSignature", "bedrock": "signature", "openai": "encrypted_content"}
-# This one was not recorded in a stream.
-UNARY = {"openai"}
 
 
 def states(replay, family):
@@ -134,7 +132,7 @@ CLIENTS = [Messages, Chat, Responses]
 @pytest.mark.parametrize("family", STATE)
 def test_an_upstream_gets_its_own_state_back_in_place(client, family, gateway, replay, aliases, key):
     recording = recorded.SIGNED[family]
-    caller, unary = client(gateway, key), family in UNARY
+    caller, unary = client(gateway, key), family in recorded.UNARY
     answer, _ = caller.ask(aliases[recording], [ASK], unary)
     _, headers = caller.ask(aliases[recording], caller.second(answer), unary)
     assert "continuity" not in headers.get("x-tollgate-warnings", "")
@@ -158,9 +156,9 @@ def test_an_upstream_gets_its_own_state_back_in_place(client, family, gateway, r
 )
 def test_the_state_of_another_is_dropped_with_a_warning(client, first, second, gateway, replay, aliases, key):
     caller = client(gateway, key)
-    answer, _ = caller.ask(aliases[recorded.SIGNED[first]], [ASK], first in UNARY)
+    answer, _ = caller.ask(aliases[recorded.SIGNED[first]], [ASK], first in recorded.UNARY)
     target = recorded.SIGNED[second]
-    _, headers = caller.ask(aliases[target], caller.second(answer), second in UNARY)
+    _, headers = caller.ask(aliases[target], caller.second(answer), second in recorded.UNARY)
     assert "continuity_dropped" in headers["x-tollgate-warnings"]
     sent = repr(replay.asked(target)[-1])
     assert not [state for state in states(replay, first) if state in sent] and "tollgate." not in sent

@@ -1,7 +1,7 @@
 // The real `tollgate` in front of recorded upstreams (the replay server of the shared recordings), an alias for each.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -13,7 +13,8 @@ const WIRE = process.env.TOLLGATE_WIRE_DIR ?? new URL("../../../../shared/wire",
 // How a recorded dialect is configured as a provider.
 export const DIALECTS = {
   "anthropic-messages": ["anthropic", "api_key: sk-up", ""],
-  "openai-chat": ["openai", "api_key: sk-up", "/v1"],
+  // A Responses caller would be passed through to OpenAI, which a recording of chat does not answer.
+  "openai-chat": ["compatible", "api_key: sk-up", "/v1"],
   "openai-responses": ["openai", "api_key: sk-up, api: responses", "/v1"],
   "gemini-generate": ["gemini", "api_key: sk-up", ""],
   "bedrock-converse": ["bedrock", "region: us-east-1, access_key_id: AKIDEXAMPLE, secret_access_key: sk-up", ""],
@@ -23,6 +24,8 @@ export const DIALECTS = {
 export const SCENARIOS = { words: ["stream", "usage"], tools: ["stream", "tool-call"] };
 const WITHOUT = ["error", "error-in-200", "server-tools", "multi-choice", "truncated", "refusal", "content-filter"];
 const MOST = 2;
+// Vercel's Anthropic client tells tools that the provider ran as calls for the caller; others do not.
+const runsTools = (one) => readFileSync(join(WIRE, one.dialect, `${one.id}.json`), "utf8").includes("srvtoolu_");
 
 /** Starts the replay server and a gateway whose aliases are the recordings that the scenarios pick. */
 export async function recordedHouse() {
@@ -35,6 +38,7 @@ export async function recordedHouse() {
       .filter((one) => one.dialect === dialect && one.status === 200 && one.method === "POST")
       .filter((one) => SCENARIOS[scenario].every((kind) => one.kind.includes(kind)))
       .filter((one) => !WITHOUT.some((kind) => one.kind.includes(kind)))
+      .filter((one) => !runsTools(one))
       .slice(0, MOST)
       .map((one) => one.id);
   const providers = [];

@@ -32,7 +32,9 @@ timeouts: {{ connect: 1s, first_token: 5s, idle: 5s, total: 60s, grace: 2s }}
 providers:
   fake: {{ dialect: openai, base_url: "http://127.0.0.1:{upstream}/v1", api_key: sk-upstream-secret }}
   second: {{ dialect: openai, base_url: "http://127.0.0.1:{upstream}/v1", api_key: sk-upstream-second }}
+  plain: {{ dialect: compatible, base_url: "http://127.0.0.1:{upstream}/v1", api_key: sk-upstream-secret }}
 models:
+  "plain/*": {{ targets: [{{ provider: plain, model: "*" }}] }}
   "fake/*": {{ targets: [{{ provider: fake, model: "*" }}] }}
   "pair/*": {{ targets: [{{ provider: fake, model: "*" }}, {{ provider: second, model: "*" }}] }}
   vendor/model-with/slashes: {{ targets: [{{ provider: fake, model: slashes }}] }}

@@ -6,8 +6,18 @@ import json
 import struct
 import threading
 import time
+from email import message_from_bytes
 
 WAIT = 10
+
+
+def read(content_type, body):
+    """A request's members: those of its JSON, or the text fields of its form."""
+    if not content_type.startswith("multipart/"):
+        return json.loads(body) if body else {}
+    form = message_from_bytes(f"content-type: {content_type}\r\n\r\n".encode() + body)
+    fields = {part.get_param("name", header="content-disposition"): part for part in form.get_payload()}
+    return {name: part.get_payload().strip() for name, part in fields.items() if not part.get_filename()}
 
 
 class Exchange:
@@ -17,7 +27,7 @@ class Exchange:
         self.method, self.path = head
         self.headers = headers
         self.raw = body
-        self.body = json.loads(body) if body else {}
+        self.body = read(headers.get("content-type", ""), body)
         self.arrived = time.monotonic()
         self.closed_at = None
         self.answered = False
@@ -327,6 +337,8 @@ class Upstream:
 
     def _behaviour(self, exchange):
         script = self._scripts.get(exchange.body.get("model"))
+        if exchange.path.endswith("/responses/input_tokens") and not script:
+            return refuses(404, "no such path")
         if exchange.path.endswith("/embeddings") and not script:
             return embeds
         if not script:
