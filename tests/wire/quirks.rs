@@ -27,7 +27,7 @@ const COMPARED: [(&str, &[&str]); 8] = [
             "co-event-types",
         ],
     ),
-    ("a failure inside a success fails", &["error-in-200-stream", "or-error-choice", "gr-stream-error"]),
+    ("a failure inside a success fails", &["error-in-200-stream", "gr-stream-error"]),
     (
         "counts, on every surface and in the record",
         &[
@@ -42,7 +42,6 @@ const COMPARED: [(&str, &[&str]); 8] = [
             "oa-cache-write",
             "reasoning-outside-completion",
             "gr-usage-times",
-            "or-usage-final-choice",
             "ol-native",
             "br-invoke-metrics",
         ],
@@ -52,7 +51,6 @@ const COMPARED: [(&str, &[&str]); 8] = [
         &[
             "tool-args-fragmented",
             "tool-args-whole",
-            "parallel-tool-stream",
             "tool-calls-empty-list",
             "tool-content-null",
             "tool-content-missing",
