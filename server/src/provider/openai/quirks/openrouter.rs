@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     call::{PROVIDERS_OWN_PRICE, Seen},
-    provider::openai::express::whole_chat,
+    provider::{Kind, openai::express::whole_chat},
 };
 
 const COSTS: &str = r#""usage":{"prompt_tokens":149,"completion_tokens":140,"total_tokens":289,"cost":0.00002696,"is_byok":false,"cost_details":{"upstream_inference_cost":null,"upstream_inference_prompt_cost":0.00000596}}"#;
@@ -89,4 +89,29 @@ fn or_reasoning_details_that_are_encrypted_are_a_thought_without_words() {
     let told = whole("openrouter", &body);
     assert_eq!((told.thought.as_str(), told.finish), ("", "LENGTH"));
     assert_eq!(told.tokens_in_thought, [format!("[{secret}]")]);
+}
+
+#[test]
+fn or_error_choice_fails_the_stream_though_usage_follows() {
+    let failed = r#"{"provider":"Minimax","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":"error","error":{"code":502,"message":"Upstream failed"}}]}"#;
+    let mut decoder = Decoder::new("mine", &ChatInput::default());
+    let error = decoder.feed(failed.as_bytes(), &mut VecDeque::new()).unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (Kind::Unavailable, "Upstream failed"));
+    let whole = Decoder::new("mine", &ChatInput::default()).whole(failed.as_bytes()).unwrap_err();
+    let express = whole_chat(failed.into()).unwrap_err();
+    assert_eq!((whole.kind, express.kind), (Kind::Unavailable, Kind::Unavailable));
+}
+
+#[test]
+fn or_usage_final_choice_is_no_second_answer() {
+    let told = stream(
+        "openrouter",
+        &[
+            r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}"#,
+            &format!(
+                r#"{{"choices":[{{"index":0,"delta":{{"role":"assistant","content":""}},"finish_reason":null}}],{COSTS}}}"#
+            ),
+        ],
+    );
+    assert_eq!((told.text.as_str(), told.finish, told.tokens), ("a", "STOP", (Some(149), Some(140))));
 }

@@ -125,7 +125,7 @@ fn tool_calls_stream_one_after_the_other() {
 }
 
 #[test]
-fn interleaved_tool_calls_are_put_in_order() {
+fn parallel_tool_stream_fragments_are_put_in_order() {
     let events = deltas(&[
         r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{"}},{"index":1,"id":"b","function":{"name":"g","arguments":"{"}}]}"#,
         r#"{"tool_calls":[{"index":1,"function":{"arguments":"}"}},{"index":0,"function":{"arguments":"}"}}]}"#,
