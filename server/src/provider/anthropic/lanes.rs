@@ -10,7 +10,9 @@ const THIS: &[&str] = &[FAMILY, ON_VERTEX];
 
 /// The readers.
 pub(in crate::provider) const READERS: &[Reader] = &[
-    Reader::new("anthropic", THIS, Makes::Events, |pieces, taker| follow(Decoder::new("mine"), pieces, taker)),
+    Reader::new("anthropic", THIS, Makes::Events, |pieces, taker| {
+        follow(Decoder::new("mine"), pieces, taker)
+    }),
     Reader::new("anthropic-whole", THIS, Makes::Whole, |pieces, taker| {
         whole(pieces, taker, |body| Decoder::new("mine").whole(&body));
     }),

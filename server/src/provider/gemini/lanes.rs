@@ -16,9 +16,7 @@ pub(in crate::provider) const READERS: &[Reader] = &[
         follow(Decoder::new("mine", Uuid::nil()), pieces, taker);
     }),
     Reader::new("gemini-embeddings", THIS, Makes::Whole, |pieces, taker| {
-        whole(pieces, taker, |body| {
-            Ok(vec![Item::Embeddings(Box::new(embed::decode(&body, 1, "m")?))])
-        });
+        whole(pieces, taker, |body| Ok(vec![Item::Embeddings(Box::new(embed::decode(&body, 1, "m")?))]));
     }),
     Reader::new("gemini-count", THIS, Makes::Whole, |pieces, taker| {
         whole(pieces, taker, |body| Ok(vec![Item::Counted(Box::new(count::decode(&body, "m")?))]));

@@ -91,15 +91,39 @@ fn chat() -> Sample {
         Wire::Sse,
         13,
         &[
-            ("", r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#),
+            (
+                "",
+                r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#,
+            ),
             ("", r#"{"choices":[{"index":0,"delta":{"reasoning_content":"hm"}}]}"#),
-            ("", r#"{"choices":[{"index":0,"delta":{"reasoning_details":[{"type":"r","text":"h","data":"e"}]}}]}"#),
-            ("", r#"{"choices":[{"index":0,"delta":{"content":"<think>a</think>é\n"}},{"index":1,"delta":{"content":"b"}}]}"#),
-            ("", r#"{"choices":[{"index":1,"delta":{"content":" b","annotations":[{"type":"url_citation","url_citation":{"url":"u","title":"t","start_index":0,"end_index":2}}]}}]}"#),
-            ("", r#"{"choices":[{"index":0,"delta":{"content":"c"},"logprobs":{"content":[{"token":"c","logprob":-0.5,"bytes":[99],"top_logprobs":[]}]}}]}"#),
-            ("", r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"x","type":"function","function":{"name":"f","arguments":""}}]}}]}"#),
-            ("", r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\":"}},{"index":1,"id":"y","function":{"name":"g","arguments":"{}"}}]}}]}"#),
-            ("", r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]}}]}"#),
+            (
+                "",
+                r#"{"choices":[{"index":0,"delta":{"reasoning_details":[{"type":"r","text":"h","data":"e"}]}}]}"#,
+            ),
+            (
+                "",
+                r#"{"choices":[{"index":0,"delta":{"content":"<think>a</think>é\n"}},{"index":1,"delta":{"content":"b"}}]}"#,
+            ),
+            (
+                "",
+                r#"{"choices":[{"index":1,"delta":{"content":" b","annotations":[{"type":"url_citation","url_citation":{"url":"u","title":"t","start_index":0,"end_index":2}}]}}]}"#,
+            ),
+            (
+                "",
+                r#"{"choices":[{"index":0,"delta":{"content":"c"},"logprobs":{"content":[{"token":"c","logprob":-0.5,"bytes":[99],"top_logprobs":[]}]}}]}"#,
+            ),
+            (
+                "",
+                r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"x","type":"function","function":{"name":"f","arguments":""}}]}}]}"#,
+            ),
+            (
+                "",
+                r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\":"}},{"index":1,"id":"y","function":{"name":"g","arguments":"{}"}}]}}]}"#,
+            ),
+            (
+                "",
+                r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]}}]}"#,
+            ),
             ("", r#"{"choices":[{"index":0,"delta":{"refusal":"no"}}]}"#),
             ("", r#"{"choices":[{"index":0,"delta":{"audio":{"id":"a","data":"AAAA","transcript":"t"}}}]}"#),
             ("", r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#),
@@ -169,12 +193,30 @@ fn gemini(wire: Wire) -> Sample {
         wire,
         whole_after,
         &[
-            ("", r#"{"responseId":"r","modelVersion":"models/m","candidates":[{"content":{"role":"model","parts":[{"text":"hm","thought":true},{"text":"é"}]},"index":0}]}"#),
-            ("", r#"{"candidates":[{"content":{"parts":[{"text":"b","thoughtSignature":"s"}]},"index":0,"citationMetadata":{"citations":[{"startIndex":0,"endIndex":1,"uri":"u"}]}}]}"#),
-            ("", r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","partialArgs":[{"jsonPath":"$.a","stringValue":"x"}],"willContinue":true}}]},"index":0}]}"#),
-            ("", r#"{"candidates":[{"content":{"parts":[{"functionCall":{}},{"functionCall":{"name":"g","args":{"b":1}}},{"inlineData":{"mimeType":"audio/wav","data":"AAAA"}}]},"index":0}]}"#),
-            ("", r#"{"candidates":[{"content":{"parts":[{"executableCode":{"code":"c","language":"PYTHON"}},{"codeExecutionResult":{"outcome":"OUTCOME_OK","output":"o"}}]},"index":0,"logprobsResult":{"chosenCandidates":[{"token":"a","logProbability":-1}],"topCandidates":[]}}]}"#),
-            ("", r#"{"candidates":[{"content":{"parts":[{"text":""}]},"finishReason":"STOP","index":0,"groundingMetadata":{"webSearchQueries":["q"],"groundingChunks":[{"web":{"uri":"u","title":"t"}}],"groundingSupports":[{"segment":{"startIndex":0,"endIndex":2},"groundingChunkIndices":[0]}]}}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":4,"thoughtsTokenCount":5,"totalTokenCount":12}}"#),
+            (
+                "",
+                r#"{"responseId":"r","modelVersion":"models/m","candidates":[{"content":{"role":"model","parts":[{"text":"hm","thought":true},{"text":"é"}]},"index":0}]}"#,
+            ),
+            (
+                "",
+                r#"{"candidates":[{"content":{"parts":[{"text":"b","thoughtSignature":"s"}]},"index":0,"citationMetadata":{"citations":[{"startIndex":0,"endIndex":1,"uri":"u"}]}}]}"#,
+            ),
+            (
+                "",
+                r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","partialArgs":[{"jsonPath":"$.a","stringValue":"x"}],"willContinue":true}}]},"index":0}]}"#,
+            ),
+            (
+                "",
+                r#"{"candidates":[{"content":{"parts":[{"functionCall":{}},{"functionCall":{"name":"g","args":{"b":1}}},{"inlineData":{"mimeType":"audio/wav","data":"AAAA"}}]},"index":0}]}"#,
+            ),
+            (
+                "",
+                r#"{"candidates":[{"content":{"parts":[{"executableCode":{"code":"c","language":"PYTHON"}},{"codeExecutionResult":{"outcome":"OUTCOME_OK","output":"o"}}]},"index":0,"logprobsResult":{"chosenCandidates":[{"token":"a","logProbability":-1}],"topCandidates":[]}}]}"#,
+            ),
+            (
+                "",
+                r#"{"candidates":[{"content":{"parts":[{"text":""}]},"finishReason":"STOP","index":0,"groundingMetadata":{"webSearchQueries":["q"],"groundingChunks":[{"web":{"uri":"u","title":"t"}}],"groundingSupports":[{"segment":{"startIndex":0,"endIndex":2},"groundingChunkIndices":[0]}]}}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":4,"thoughtsTokenCount":5,"totalTokenCount":12}}"#,
+            ),
         ],
     )
 }
@@ -186,16 +228,28 @@ fn bedrock() -> Sample {
         &[
             ("messageStart", r#"{"role":"assistant","p":"ab"}"#),
             ("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"reasoningContent":{"text":"hm"}}}"#),
-            ("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"reasoningContent":{"signature":"s"}}}"#),
+            (
+                "contentBlockDelta",
+                r#"{"contentBlockIndex":0,"delta":{"reasoningContent":{"signature":"s"}}}"#,
+            ),
             ("contentBlockStop", r#"{"contentBlockIndex":0}"#),
             ("contentBlockDelta", r#"{"contentBlockIndex":1,"delta":{"text":"é"}}"#),
-            ("contentBlockDelta", r#"{"contentBlockIndex":1,"delta":{"citation":{"title":"t","source":"s","location":{"web":{"url":"u"}}}}}"#),
+            (
+                "contentBlockDelta",
+                r#"{"contentBlockIndex":1,"delta":{"citation":{"title":"t","source":"s","location":{"web":{"url":"u"}}}}}"#,
+            ),
             ("contentBlockStop", r#"{"contentBlockIndex":1}"#),
-            ("contentBlockStart", r#"{"contentBlockIndex":2,"start":{"toolUse":{"toolUseId":"t","name":"f"}}}"#),
+            (
+                "contentBlockStart",
+                r#"{"contentBlockIndex":2,"start":{"toolUse":{"toolUseId":"t","name":"f"}}}"#,
+            ),
             ("contentBlockDelta", r#"{"contentBlockIndex":2,"delta":{"toolUse":{"input":"{\"a\":1}"}}}"#),
             ("contentBlockStop", r#"{"contentBlockIndex":2}"#),
             ("messageStop", r#"{"stopReason":"tool_use","additionalModelResponseFields":{"x":1}}"#),
-            ("metadata", r#"{"usage":{"inputTokens":3,"outputTokens":4,"totalTokens":7},"metrics":{"latencyMs":1},"trace":{"a":1}}"#),
+            (
+                "metadata",
+                r#"{"usage":{"inputTokens":3,"outputTokens":4,"totalTokens":7},"metrics":{"latencyMs":1},"trace":{"a":1}}"#,
+            ),
         ],
     )
 }
@@ -205,16 +259,37 @@ fn cohere() -> Sample {
         Wire::Sse,
         10,
         &[
-            ("message-start", r#"{"type":"message-start","id":"i","delta":{"message":{"role":"assistant"}}}"#),
+            (
+                "message-start",
+                r#"{"type":"message-start","id":"i","delta":{"message":{"role":"assistant"}}}"#,
+            ),
             ("tool-plan-delta", r#"{"type":"tool-plan-delta","delta":{"message":{"tool_plan":"hm"}}}"#),
-            ("content-start", r#"{"type":"content-start","index":0,"delta":{"message":{"content":{"type":"text","text":""}}}}"#),
-            ("content-delta", r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"é"}}},"logprobs":{"text":"é","logprobs":[-0.5]}}"#),
-            ("citation-start", r#"{"type":"citation-start","index":0,"delta":{"message":{"citations":{"start":0,"end":1,"text":"é","sources":[{"type":"document","id":"d","document":{"title":"t"}}]}}}}"#),
+            (
+                "content-start",
+                r#"{"type":"content-start","index":0,"delta":{"message":{"content":{"type":"text","text":""}}}}"#,
+            ),
+            (
+                "content-delta",
+                r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"é"}}},"logprobs":{"text":"é","logprobs":[-0.5]}}"#,
+            ),
+            (
+                "citation-start",
+                r#"{"type":"citation-start","index":0,"delta":{"message":{"citations":{"start":0,"end":1,"text":"é","sources":[{"type":"document","id":"d","document":{"title":"t"}}]}}}}"#,
+            ),
             ("content-end", r#"{"type":"content-end","index":0}"#),
-            ("tool-call-start", r#"{"type":"tool-call-start","index":0,"delta":{"message":{"tool_calls":{"id":"t","type":"function","function":{"name":"f","arguments":""}}}}}"#),
-            ("tool-call-delta", r#"{"type":"tool-call-delta","index":0,"delta":{"message":{"tool_calls":{"function":{"arguments":"{}"}}}}}"#),
+            (
+                "tool-call-start",
+                r#"{"type":"tool-call-start","index":0,"delta":{"message":{"tool_calls":{"id":"t","type":"function","function":{"name":"f","arguments":""}}}}}"#,
+            ),
+            (
+                "tool-call-delta",
+                r#"{"type":"tool-call-delta","index":0,"delta":{"message":{"tool_calls":{"function":{"arguments":"{}"}}}}}"#,
+            ),
             ("tool-call-end", r#"{"type":"tool-call-end","index":0}"#),
-            ("message-end", r#"{"type":"message-end","delta":{"finish_reason":"TOOL_CALL","usage":{"billed_units":{"input_tokens":1,"output_tokens":2},"tokens":{"input_tokens":3,"output_tokens":4}}}}"#),
+            (
+                "message-end",
+                r#"{"type":"message-end","delta":{"finish_reason":"TOOL_CALL","usage":{"billed_units":{"input_tokens":1,"output_tokens":2},"tokens":{"input_tokens":3,"output_tokens":4}}}}"#,
+            ),
         ],
     )
 }

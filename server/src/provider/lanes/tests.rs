@@ -138,7 +138,10 @@ fn change(sample: &mut Sample, (what, place, with): Change) {
         2 => sample.events.swap(at, with % count),
         3 => sample.events[at].0 = sample.events[with % count].0.clone(),
         4 => sample.events[at].0 = "error".to_owned(),
-        5 => sample.events[at].1 = ["", "[DONE]", "null", "7", "{", "\"\\ud800\"", "{\"a\":"][with % 7].to_owned(),
+        5 => {
+            sample.events[at].1 =
+                ["", "[DONE]", "null", "7", "{", "\"\\ud800\"", "{\"a\":"][with % 7].to_owned()
+        }
         _ => {
             let Ok(mut json) = serde_json::from_str::<Value>(&sample.events[at].1) else { return };
             alter(&mut json, what, place / count, with);
@@ -160,7 +163,8 @@ fn alter(json: &mut Value, what: u8, place: usize, with: usize) {
     let Some(slot) = json.pointer_mut(path) else { return };
     match (what % 10, slot) {
         (9, Value::Object(members)) => {
-            let kept: Map<String, Value> = members.iter().skip(1).map(|(k, v)| (k.clone(), v.clone())).collect();
+            let kept: Map<String, Value> =
+                members.iter().skip(1).map(|(k, v)| (k.clone(), v.clone())).collect();
             *members = kept;
         }
         (8, Value::Array(items)) => items.push(value),
@@ -174,8 +178,20 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 
 /// Bytes to put into a body: `(place, which)`.
 fn spoiled(body: Bytes, spots: &[(usize, usize)]) -> Bytes {
-    const BYTES: [&[u8]; 12] =
-        [b"\xff", b"\0", b"\r", b"\n", b"\r\n", b"\n\n", b"\xef\xbb\xbf", b"\xf0\x9f", b"\\", b"\"", b"data: ", b": x\n"];
+    const BYTES: [&[u8]; 12] = [
+        b"\xff",
+        b"\0",
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b"\n\n",
+        b"\xef\xbb\xbf",
+        b"\xf0\x9f",
+        b"\\",
+        b"\"",
+        b"data: ",
+        b": x\n",
+    ];
     let mut body = body.to_vec();
     for (place, which) in spots {
         let at = place % (body.len() + 1);
@@ -187,10 +203,28 @@ fn spoiled(body: Bytes, spots: &[(usize, usize)]) -> Bytes {
 /// Pieces of every wire's syntax, and bytes that belong to none.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop::sample::select(vec![
-        &b"data: "[..], b"event: error\n", b"\n\n", b"\r", b"\n", b"[DONE]", b"[", b"]", b"{", b"}", b",", b"\"",
-        b"{\"choices\":[{\"index\":-1,\"delta\":{\"content\":\"a\"}}]}", b"{\"type\":\"message_stop\"}",
-        b"{\"candidates\":[{\"finishReason\":\"STOP\"}]}", b"{\"error\":{\"message\":\"m\"}}", b"\xff\xfe", b"\0",
-        b"<html>", b"\0\0\0\x10\0\0\0\0\x05\xc2\x48\xeb\x7d\x98\xc8\xff", b" ", b"\xef\xbb\xbf",
+        &b"data: "[..],
+        b"event: error\n",
+        b"\n\n",
+        b"\r",
+        b"\n",
+        b"[DONE]",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b",",
+        b"\"",
+        b"{\"choices\":[{\"index\":-1,\"delta\":{\"content\":\"a\"}}]}",
+        b"{\"type\":\"message_stop\"}",
+        b"{\"candidates\":[{\"finishReason\":\"STOP\"}]}",
+        b"{\"error\":{\"message\":\"m\"}}",
+        b"\xff\xfe",
+        b"\0",
+        b"<html>",
+        b"\0\0\0\x10\0\0\0\0\x05\xc2\x48\xeb\x7d\x98\xc8\xff",
+        b" ",
+        b"\xef\xbb\xbf",
     ]);
     let arbitrary = prop::collection::vec(any::<u8>(), 0..8);
     let some = prop_oneof![4 => piece.prop_map(<[u8]>::to_vec), 1 => arbitrary];
@@ -201,8 +235,14 @@ fn cuts() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(0..20_000_usize, 0..6)
 }
 
+/// `PROPTEST_CASES` asks for longer runs.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { cases: asked.unwrap_or(24), failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn arbitrary_bytes_make_no_reader_panic_or_break_a_rule(body in noise(), cuts in cuts()) {

@@ -24,7 +24,9 @@ pub(super) const THIS: &[&str] = &[OPENAI, "azure"];
 
 /// The readers.
 pub(in crate::provider) const READERS: &[Reader] = &[
-    Reader::new("openai-chat", THIS, Makes::Events, |pieces, taker| follow(of(&vendors::OPENAI), pieces, taker)),
+    Reader::new("openai-chat", THIS, Makes::Events, |pieces, taker| {
+        follow(of(&vendors::OPENAI), pieces, taker)
+    }),
     Reader::new("openai-chat-think-tags", THIS, Makes::Events, |pieces, taker| {
         follow(like(|vendor| vendor.think_tags), pieces, taker);
     }),
