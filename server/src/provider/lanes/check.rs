@@ -107,15 +107,13 @@ fn is_made_of(body: &[u8], raw: &[u8]) -> bool {
     let blocks: Vec<sse::Block> = blocks.collect();
     let mut left = raw;
     for event in blocks.iter().flat_map(sse::Block::events) {
-        // The line feed behind an event that ended with a carriage return may come alone; it means nothing.
-        while !left.starts_with(event.raw)
-            && let Some(rest) = left.strip_prefix(b"\n")
-        {
-            left = rest;
-        }
         left = left.strip_prefix(event.raw).unwrap_or(left);
+        // The line feed of the last one may come too late to be forwarded.
+        if event.raw.strip_suffix(b"\n") == Some(left) {
+            return true;
+        }
     }
-    left.iter().all(|byte| *byte == b'\n')
+    left.is_empty()
 }
 
 /// What a part takes.

@@ -1,6 +1,8 @@
 //! Streams that never end: whatever a vendor sends, a reader holds a bounded amount of it. Items are dropped as they
 //! come, so that what is counted is what the reader keeps.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 
 use super::{
@@ -11,7 +13,7 @@ use super::{
 /// What a reader may hold at once, in bytes, of a flood of small events.
 const SMALL: u64 = 6 * 1024 * 1024;
 /// What it may hold of a flood of large ones: its limits, and as much again while a buffer grows.
-const LARGE: u64 = 40 * 1024 * 1024;
+const LARGE: u64 = 30 * 1024 * 1024;
 /// What it may hold of one event that never ends: twice the limit of its wire, and as much again while it grows.
 const ENDLESS: u64 = 200 * 1024 * 1024;
 
@@ -54,6 +56,11 @@ const FLOODS: &[Flood] = &[
         r#"{"choices":[{"index":0,"delta":{},"logprobs":{"content":[{"token":"@","logprob":-1}]}}]}"#,
     ),
     ("openai-chat", &[], r#"{"x#":"@","choices":[]}"#),
+    (
+        "openai-chat",
+        &[],
+        r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":#,"function":{"name":"@","arguments":"{}"}}]}}]}"#,
+    ),
     ("openai-chat-think-tags", &[], r#"{"choices":[{"index":0,"delta":{"content":"      "}}]}"#),
     ("openai-chat-express", &[], r#"{"choices":[{"index":#,"delta":{"content":"@"}}]}"#),
     (
@@ -182,7 +189,7 @@ fn no_flood_of_small_events_is_held() {
 fn no_flood_of_large_events_is_held() {
     let filler = "y".repeat(1024 * 1024);
     for one in FLOODS.iter().filter(|one| one.2.contains('@')) {
-        let (bytes, _) = held(one.0, flood(*one, 48, &filler));
+        let (bytes, _) = held(one.0, flood(*one, 34, &filler));
         assert!(bytes < LARGE, "{} holds {bytes} bytes of {}", one.0, one.2);
     }
 }
@@ -210,46 +217,39 @@ fn bytes_without_events_are_not_held() {
     }
 }
 
-/// Not run by itself: says how long 5 MB of tiny deltas take, and one input of 5 MB in pieces.
+/// Five megabytes of tiny deltas, and one input of five megabytes in pieces. Only a release build is held to the time.
 #[test]
-#[ignore = "measures, in release"]
 fn no_reader_is_quadratic() {
     let deltas: &[Flood] = &[
         ("openai-chat", &[], r#"{"choices":[{"index":0,"delta":{"content":"@"}}]}"#),
         ("openai-chat-think-tags", &[], r#"{"choices":[{"index":0,"delta":{"content":"<think>@"}}]}"#),
-        (FLOODS[2].0, FLOODS[2].1, FLOODS[2].2),
         ("openai-chat-express", &[], r#"{"choices":[{"index":0,"delta":{"content":"@"}}]}"#),
-        FLOODS[12],
         (
             "openai-responses",
             &[],
             r#"{"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"@"}"#,
         ),
         ("anthropic", &[], r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"@"}}"#),
-        FLOODS[16],
         (
             "anthropic-express",
             &[],
             r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"@"}}"#,
         ),
         ("gemini", &[], r#"{"candidates":[{"index":0,"content":{"parts":[{"text":"@"}]}}]}"#),
-        FLOODS[24],
         ("bedrock", &[], r#"{"contentBlockIndex":0,"delta":{"text":"@"}}"#),
         ("cohere", &[], r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"@"}}}}"#),
         ("pass-events", &[], r#"{"x":"@"}"#),
     ];
+    let asked = std::env::var("TOLLGATE_FUZZ_CASES").ok().and_then(|count| count.parse().ok());
+    let count = asked.unwrap_or(if cfg!(debug_assertions) { 1000 } else { 500_000 });
     for one in deltas.iter().chain(FLOODS) {
-        let pieces: Vec<Bytes> = flood(*one, 500_000, "0123456789").collect();
+        let pieces: Vec<Bytes> = flood(*one, count, "0123456789").collect();
         let bytes: usize = pieces.iter().map(Bytes::len).sum();
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let (held, failed) = held(one.0, pieces.into_iter());
         let took = began.elapsed();
-        assert!(
-            took.as_secs_f64() < bytes as f64 / 10e6,
-            "{} took {took:?} for {bytes} bytes: {}",
-            one.0,
-            one.2
-        );
+        let slow = took > Duration::from_millis(100) + Duration::from_nanos(100 * bytes as u64);
+        assert!(cfg!(debug_assertions) || !slow, "{} took {took:?} for {bytes} bytes: {}", one.0, one.2);
         eprintln!("{:28} {took:>10.2?} {bytes:>10} bytes held {held:>9} failed {failed} {}", one.0, one.2);
     }
 }

@@ -8,7 +8,10 @@ use crate::provider::{Error, Kind};
 const MAX_CALLS: usize = 128;
 
 /// The most bytes of input that wait for their call's turn.
-const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
+const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most bytes of the ids and names of all calls.
+const MAX_NAMED_BYTES: usize = 256 * 1024;
 
 /// What a fragment says of the call it belongs to.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(super) struct Tools {
     list: Vec<Tool>,
     /// Bytes of input that were not told yet.
     waiting_bytes: usize,
+    /// Bytes of ids and names.
+    named_bytes: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -74,6 +79,12 @@ impl Tools {
             }
         };
         let tool = &mut self.list[place];
+        if tool.id.is_empty() || tool.name.is_empty() {
+            self.named_bytes += call.id.len() + call.name.len();
+            if self.named_bytes > MAX_NAMED_BYTES {
+                return Err(Error::new(Kind::BadResponse, "the names of the tool calls have too many bytes"));
+            }
+        }
         // Later fragments repeat ids and names, or have null or nothing there: the first word holds.
         if tool.id.is_empty() {
             call.id.clone_into(&mut tool.id);
