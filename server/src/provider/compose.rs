@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
 use tollgate_api::v1::{
     self, Annotation, ChoiceEnd, Continuity, Extension, FinishReason, Part, PartEnd, PartStart, RefusalDelta,
     StreamEnd, StreamStart, TextDelta, Thought, ThoughtDelta, ToolCallDelta, Usage, part,
@@ -17,6 +18,11 @@ pub const MAX_CHOICES: i32 = 128;
 /// The most unmodelled members that are kept, and the most bytes of all of them.
 const MAX_EXTENSIONS: usize = 32;
 const MAX_EXTENSION_BYTES: usize = 1024 * 1024;
+/// The most citations that wait for the end of one part, and the most bytes of all of them.
+const MAX_ANNOTATIONS: usize = 4096;
+const MAX_ANNOTATION_BYTES: usize = 4 * 1024 * 1024;
+/// The most bytes of the state that a provider wants back with one part.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024 * 1024;
 
 /// The state of one answer.
 #[derive(Debug)]
@@ -46,8 +52,39 @@ struct Choice {
 struct Open {
     kind: OpenKind,
     part: i32,
-    annotations: Vec<Annotation>,
-    token: Option<Bytes>,
+    annotations: Annotations,
+    token: Option<Token>,
+}
+
+/// The state that a provider wants back, told at once or in pieces.
+#[derive(Debug)]
+enum Token {
+    Whole(Bytes),
+    Growing(BytesMut),
+}
+
+/// Citations that wait for the end of their part. What is too much is left out.
+#[derive(Debug, Default)]
+pub struct Annotations {
+    list: Vec<Annotation>,
+    bytes: usize,
+}
+
+impl Annotations {
+    /// Adds one.
+    pub fn push(&mut self, annotation: Annotation) {
+        let bytes = annotation.encoded_len();
+        if self.list.len() < MAX_ANNOTATIONS && self.bytes + bytes <= MAX_ANNOTATION_BYTES {
+            self.bytes += bytes;
+            self.list.push(annotation);
+        }
+    }
+
+    /// Takes all of them out.
+    pub fn take(&mut self) -> Vec<Annotation> {
+        self.bytes = 0;
+        std::mem::take(&mut self.list)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +92,8 @@ enum OpenKind {
     Text,
     Thought,
     Refusal,
+    ToolCall,
+    Media,
     Other,
 }
 
@@ -119,6 +158,8 @@ impl Composer {
             Some(part::Kind::Text(_)) => OpenKind::Text,
             Some(part::Kind::Thought(_)) => OpenKind::Thought,
             Some(part::Kind::Refusal(_)) => OpenKind::Refusal,
+            Some(part::Kind::ToolCall(_)) => OpenKind::ToolCall,
+            Some(part::Kind::Media(_)) => OpenKind::Media,
             _ => OpenKind::Other,
         };
         self.start_part(choice, kind, initial, out)?;
@@ -127,21 +168,17 @@ impl Composer {
 
     /// Tells more input of the tool call that is open. Without one it is lost, as it belongs to nothing.
     pub fn tool_input(&mut self, choice: i32, input: &str, out: &mut VecDeque<Item>) {
-        let open =
-            self.choices.iter().find(|state| state.index == choice).and_then(|state| state.open.as_ref());
-        if let Some(open) = open.filter(|_| !input.is_empty()) {
-            let delta = ToolCallDelta { input: input.to_owned(), choice, part: open.part };
+        if let Some(part) = self.part_of(choice, OpenKind::ToolCall).filter(|_| !input.is_empty()) {
+            let delta = ToolCallDelta { input: input.to_owned(), choice, part };
             out.push_back(Item::Event(Event::ToolCall(delta)));
         }
     }
 
     /// Tells more bytes or transcript of the media part that is open.
     pub fn media(&mut self, choice: i32, data: Bytes, transcript: &str, out: &mut VecDeque<Item>) {
-        let open =
-            self.choices.iter().find(|state| state.index == choice).and_then(|state| state.open.as_ref());
-        if let Some(open) = open {
+        if let Some(part) = self.part_of(choice, OpenKind::Media) {
             let transcript = transcript.to_owned();
-            let delta = v1::MediaDelta { data, choice, part: open.part, transcript };
+            let delta = v1::MediaDelta { data, choice, part, transcript };
             out.push_back(Item::Event(Event::Media(Box::new(delta))));
         }
     }
@@ -175,19 +212,30 @@ impl Composer {
     /// Sets the state that the provider wants back with the part that is open; it is told when the part ends.
     pub fn token(&mut self, choice: i32, token: impl Into<Bytes>) {
         if let Some(open) = self.open_mut(choice) {
-            open.token = Some(token.into());
+            open.token = Some(Token::Whole(token.into()));
         }
+    }
+
+    /// Adds a piece to the state that the provider wants back with the part that is open.
+    ///
+    /// # Errors
+    /// `BadResponse` if it has more bytes than allowed: half of it would be of no use.
+    pub fn token_piece(&mut self, choice: i32, piece: &str) -> Result<(), Error> {
+        let Some(open) = self.open_mut(choice) else { return Ok(()) };
+        if !matches!(open.token, Some(Token::Growing(_))) {
+            open.token = Some(Token::Growing(BytesMut::new()));
+        }
+        let Some(Token::Growing(token)) = &mut open.token else { return Ok(()) };
+        if token.len() + piece.len() > MAX_TOKEN_BYTES {
+            return Err(Error::new(Kind::BadResponse, "the state of a part has more bytes than allowed"));
+        }
+        token.extend_from_slice(piece.as_bytes());
+        Ok(())
     }
 
     /// Returns the configured name of the provider that answers.
     pub fn provider(&self) -> &str {
         &self.provider
-    }
-
-    /// Returns the number of the part that is open, else of the last one; 0 if there is none.
-    pub fn current_part(&self, choice: i32) -> i32 {
-        let state = self.choices.iter().find(|state| state.index == choice);
-        state.map_or(0, |state| state.next_part.saturating_sub(1).max(0))
     }
 
     /// Tells whether a part of the choice is open.
@@ -198,10 +246,15 @@ impl Composer {
     /// Ends the part that is open, if one is.
     pub fn close(&mut self, choice: i32, out: &mut VecDeque<Item>) {
         let state = self.choices.iter_mut().find(|state| state.index == choice);
-        let Some(open) = state.and_then(|state| state.open.take()) else { return };
+        let Some(mut open) = state.and_then(|state| state.open.take()) else { return };
+        let token = open.token.map(|token| match token {
+            Token::Whole(token) => token,
+            Token::Growing(token) => token.freeze(),
+        });
         let provider = &self.provider;
-        let continuity = open.token.map(|token| Continuity { provider: provider.clone(), token });
-        let end = PartEnd { choice, part: open.part, continuity, annotations: open.annotations };
+        let continuity = token.map(|token| Continuity { provider: provider.clone(), token });
+        let annotations = open.annotations.take();
+        let end = PartEnd { choice, part: open.part, continuity, annotations };
         out.push_back(Item::Event(Event::PartEnd(Box::new(end))));
     }
 
@@ -263,15 +316,19 @@ impl Composer {
     }
 
     fn choice(&mut self, index: i32) -> Result<&mut Choice, Error> {
-        if !(0..MAX_CHOICES).contains(&index) {
-            return Err(Error::new(Kind::BadResponse, "the answer has more choices than can be asked for"));
-        }
+        choice_index(i64::from(index))?;
         let place = self.choices.iter().position(|choice| choice.index == index);
         let place = place.unwrap_or_else(|| {
             self.choices.push(Choice { index, next_part: 0, open: None, any_tool: false, ended: false });
             self.choices.len() - 1
         });
         Ok(&mut self.choices[place])
+    }
+
+    /// Returns the number of the part that is open, if it is of that kind.
+    fn part_of(&self, choice: i32, kind: OpenKind) -> Option<i32> {
+        let state = self.choices.iter().find(|state| state.index == choice)?;
+        state.open.as_ref().filter(|open| open.kind == kind).map(|open| open.part)
     }
 
     fn open_mut(&mut self, choice: i32) -> Option<&mut Open> {
@@ -301,11 +358,14 @@ impl Composer {
         self.begin(out);
         self.close(choice, out);
         let state = self.choice(choice)?;
+        if state.ended {
+            return Err(Error::new(Kind::BadResponse, "a choice goes on after its end"));
+        }
         let part = state.next_part;
-        state.next_part += 1;
+        state.next_part = part.saturating_add(1);
         state.any_tool |=
             matches!(&initial.kind, Some(part::Kind::ToolCall(call)) if !call.executed_upstream);
-        state.open = Some(Open { kind, part, annotations: Vec::new(), token: None });
+        state.open = Some(Open { kind, part, annotations: Annotations::default(), token: None });
         // The contract lets this one event be saved.
         let implied = part == 0 && matches!(&initial.kind, Some(part::Kind::Text(text)) if text.is_empty());
         if !implied {
@@ -316,12 +376,23 @@ impl Composer {
     }
 }
 
+/// Checks the number of a choice.
+///
+/// # Errors
+/// `BadResponse` if there cannot be such a choice.
+pub fn choice_index(index: i64) -> Result<i32, Error> {
+    i32::try_from(index)
+        .ok()
+        .filter(|index| (0..MAX_CHOICES).contains(index))
+        .ok_or_else(|| Error::new(Kind::BadResponse, "the answer has more choices than can be asked for"))
+}
+
 /// Keeps an unmodelled member; a later word for it replaces the earlier one. What is too much is left out.
 pub fn keep_extension(list: &mut Vec<Extension>, provider: &str, name: &str, json: &str) {
-    let bytes: usize = list.iter().map(|one| one.json.len()).sum();
+    let bytes: usize = list.iter().map(|one| one.r#type.len() + one.json.len()).sum();
     let known = list.iter().position(|one| one.r#type == name);
-    let replaced = known.map_or(0, |place| list[place].json.len());
-    if bytes - replaced + json.len() > MAX_EXTENSION_BYTES {
+    let replaced = known.map_or(0, |place| list[place].r#type.len() + list[place].json.len());
+    if bytes - replaced + name.len() + json.len() > MAX_EXTENSION_BYTES {
         return;
     }
     if let Some(place) = known {
@@ -402,5 +473,40 @@ mod tests {
         composer.text(0, "a", &mut out).unwrap();
         assert_eq!(names(&out), ["start", "text"]);
         assert!(composer.text(MAX_CHOICES, "a", &mut out).is_err());
+        assert!(composer.text(-1, "a", &mut out).is_err());
+    }
+
+    #[test]
+    fn a_part_takes_only_what_it_holds_and_nothing_comes_after_the_end_of_a_choice() {
+        let (mut composer, mut out) = (Composer::new("mine"), VecDeque::new());
+        composer.text(0, "a", &mut out).unwrap();
+        composer.tool_input(0, "{}", &mut out);
+        composer.media(0, Bytes::from_static(b"x"), "", &mut out);
+        assert_eq!(names(&out), ["start", "text"]);
+        composer.end_choice(0, FinishReason::Stop, "stop", "", &mut out).unwrap();
+        assert_eq!(composer.text(0, "b", &mut out).unwrap_err().kind, Kind::BadResponse);
+    }
+
+    #[test]
+    fn what_waits_for_the_end_of_a_part_is_bounded() {
+        let mut annotations = Annotations::default();
+        (0..=MAX_ANNOTATIONS).for_each(|_| annotations.push(Annotation::default()));
+        assert_eq!(annotations.take().len(), MAX_ANNOTATIONS);
+        let (mut composer, mut out) = (Composer::new("mine"), VecDeque::new());
+        composer.thought(0, "a", &mut out).unwrap();
+        for piece in ["si", "gn"] {
+            composer.token_piece(0, piece).unwrap();
+        }
+        assert!(composer.token_piece(0, &"x".repeat(MAX_TOKEN_BYTES)).is_err());
+        composer.close(0, &mut out);
+        let Some(Item::Event(Event::PartEnd(end))) = out.back() else { panic!() };
+        assert_eq!(end.continuity.as_ref().unwrap().token, "sign");
+    }
+
+    #[test]
+    fn the_name_of_an_unmodelled_member_counts_too() {
+        let mut list = Vec::new();
+        keep_extension(&mut list, "mine", &"n".repeat(MAX_EXTENSION_BYTES), "1");
+        assert!(list.is_empty());
     }
 }

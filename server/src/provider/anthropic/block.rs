@@ -25,8 +25,7 @@ const MAX_GATHERED_BYTES: usize = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) enum Open {
     Text,
-    /// With the signature as far as it was told.
-    Thought(String),
+    Thought,
     Redacted,
     /// With the input that came at the beginning, and whether more came since.
     Tool {
@@ -107,9 +106,8 @@ impl Open {
             "thinking" => {
                 composer.open(CHOICE, of(part::Kind::Thought(Thought::default())), out)?;
                 composer.thought(CHOICE, &begun.thinking.0, out)?;
-                let mut open = Self::Thought(String::new());
-                open.sign(&begun.signature.0, composer);
-                open
+                Self::Thought.sign(&begun.signature.0, composer)?;
+                Self::Thought
             }
             "redacted_thinking" => {
                 let data = begun.data.0.into_owned().into_bytes();
@@ -138,13 +136,9 @@ impl Open {
         Ok(Some(open))
     }
 
-    fn sign(&mut self, more: &str, composer: &mut Composer) {
-        if let Self::Thought(signature) = self
-            && !more.is_empty()
-        {
-            signature.push_str(more);
-            composer.token(CHOICE, signature.clone());
-        }
+    fn sign(&self, more: &str, composer: &mut Composer) -> Result<(), Error> {
+        let signs = matches!(self, Self::Thought) && !more.is_empty();
+        if signs { composer.token_piece(CHOICE, more) } else { Ok(()) }
     }
 
     /// Closes the block.
@@ -172,10 +166,10 @@ pub(super) fn delta(
     let Ok(delta) = serde_json::from_str::<Delta<'_>>(json) else { return Ok(()) };
     match (&*delta.kind.0, open) {
         ("text_delta", None | Some(Open::Text)) => composer.text(CHOICE, &delta.text.0, out)?,
-        ("thinking_delta", None | Some(Open::Thought(_))) => {
+        ("thinking_delta", None | Some(Open::Thought)) => {
             composer.thought(CHOICE, &delta.thinking.0, out)?;
         }
-        ("signature_delta", Some(open)) => open.sign(&delta.signature.0, composer),
+        ("signature_delta", Some(open)) => open.sign(&delta.signature.0, composer)?,
         ("citations_delta", Some(Open::Text)) => {
             if let Some(citation) = delta.citation {
                 cite(citation.get(), composer);

@@ -241,7 +241,7 @@ impl Blocks {
             let piece: Piece<'_> = serde_json::from_str(json).unwrap_or_default();
             let text = piece.json.map_or(&*piece.text.0, RawValue::get);
             let text = if text.is_empty() { json } else { text };
-            outcome.bytes += text.len();
+            outcome.bytes += text.len() + size_of::<Part>();
             if outcome.bytes <= MAX_RESULT_BYTES {
                 outcome.result.parts.push(part(Kind::Text(text.to_owned())));
             }

@@ -24,11 +24,27 @@ pub(super) trait Unit {
     /// The bytes as they came.
     fn raw(&self) -> Bytes;
 
-    /// Shows the witness what is inside. Returns whether there was anything but comments.
+    /// Shows the witness what is inside, one after the other, and notes how far it came.
     ///
     /// # Errors
     /// The failure that is told, or that the unit is.
-    fn show(&self, witness: &mut Witness) -> Result<bool, Error>;
+    fn show(&self, witness: &mut Witness, shown: &mut Shown) -> Result<(), Error>;
+}
+
+/// What was shown of a unit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shown {
+    /// Where the last thing begins and ends that was looked at.
+    last: (usize, usize),
+    /// How many things there were but comments.
+    content: u32,
+}
+
+impl Shown {
+    /// Notes that the next `bytes` are looked at.
+    fn next(&mut self, bytes: usize) {
+        self.last = (self.last.1, self.last.1 + bytes);
+    }
 }
 
 /// Hands units on as they come.
@@ -44,11 +60,11 @@ impl<F> Pass<F> {
         Self { witness: Witness::new(known), passed: false, frames: PhantomData }
     }
 
-    fn seen(&self, content: bool) -> Seen {
+    fn seen(&self, content: u32) -> Seen {
         Seen {
-            content_events: u32::from(content),
+            content_events: content,
             usage: Some(Box::new(self.witness.usage())),
-            progress: content,
+            progress: content > 0,
             ..Seen::default()
         }
     }
@@ -58,18 +74,22 @@ impl<F: Frames<Block: Unit>> Lane for Pass<F> {
     type Frames = F;
 
     fn block(&mut self, block: &F::Block, out: &mut VecDeque<Item>) -> Result<(), Error> {
-        let shown = block.show(&mut self.witness);
+        let mut shown = Shown::default();
+        let outcome = block.show(&mut self.witness, &mut shown);
+        let (begin, end) = shown.last;
+        self.passed |= outcome.is_ok() || begin > 0;
         // A failure at the very begin is told by its status; later the caller reads the provider's own words first.
-        if shown.is_ok() || self.passed {
-            out.push_back(Item::Raw(block.raw(), self.seen(*shown.as_ref().unwrap_or(&true))));
-            self.passed = true;
+        if self.passed {
+            let raw = block.raw();
+            let end = if outcome.is_ok() { raw.len() } else { end.min(raw.len()) };
+            out.push_back(Item::Raw(raw.slice(..end), self.seen(shown.content)));
         }
-        shown.map(drop)
+        outcome
     }
 
     fn end(&mut self, out: &mut VecDeque<Item>) -> Result<(), Error> {
         self.witness.ended()?;
-        out.push_back(Item::Raw(Bytes::new(), Seen { last: true, progress: true, ..self.seen(false) }));
+        out.push_back(Item::Raw(Bytes::new(), Seen { last: true, progress: true, ..self.seen(0) }));
         Ok(())
     }
 
@@ -88,16 +108,15 @@ impl Unit for sse::Block {
         self.raw.clone()
     }
 
-    fn show(&self, witness: &mut Witness) -> Result<bool, Error> {
-        let mut any = false;
+    fn show(&self, witness: &mut Witness, shown: &mut Shown) -> Result<(), Error> {
         for event in self.events() {
-            match &event.data {
-                Some(data) => witness.part(std::str::from_utf8(event.name).unwrap_or_default(), data)?,
-                None => continue,
+            shown.next(event.raw.len());
+            if let Some(data) = &event.data {
+                shown.content += 1;
+                witness.part(std::str::from_utf8(event.name).unwrap_or_default(), data)?;
             }
-            any = true;
         }
-        Ok(any)
+        Ok(())
     }
 }
 
@@ -106,14 +125,15 @@ impl Unit for Result<Message, Damaged> {
         self.as_ref().map(|message| message.raw.clone()).unwrap_or_default()
     }
 
-    fn show(&self, witness: &mut Witness) -> Result<bool, Error> {
+    fn show(&self, witness: &mut Witness, shown: &mut Shown) -> Result<(), Error> {
         let message = self.as_ref().map_err(|damaged| *damaged)?;
+        shown.next(message.raw.len());
+        shown.content = 1;
         if message.is_failure() {
             return Err(message.failure());
         }
         let inner = if message.name == "chunk" { message.chunk() } else { None };
-        witness.part(&message.name, inner.as_ref().unwrap_or(&message.payload))?;
-        Ok(true)
+        witness.part(&message.name, inner.as_ref().unwrap_or(&message.payload))
     }
 }
 
@@ -154,12 +174,16 @@ impl Unit for Block {
         self.0.clone()
     }
 
-    fn show(&self, witness: &mut Witness) -> Result<bool, Error> {
-        let lines = self.0.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-        for line in lines.filter(|line| !line.is_empty()) {
-            witness.part("", line)?;
+    fn show(&self, witness: &mut Witness, shown: &mut Shown) -> Result<(), Error> {
+        for line in self.0.split_inclusive(|byte| *byte == b'\n') {
+            shown.next(line.len());
+            let json = line.trim_ascii();
+            if !json.is_empty() {
+                shown.content += 1;
+                witness.part("", json)?;
+            }
         }
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -19,6 +19,8 @@ use crate::{
 
 /// Text beyond this has no citations: their places are counted from its start.
 const MAX_CITED_BYTES: usize = 256 * 1024;
+/// The most bytes of what is told of the sources of one candidate; more has no citations.
+const MAX_SOURCE_BYTES: usize = 1024 * 1024;
 /// Members that stand beside what a part holds.
 const BESIDE: [&str; 5] = ["thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"];
 
@@ -257,7 +259,7 @@ impl State {
     /// Keeps what is told of the sources; the last word holds.
     pub(super) fn sources(&mut self, grounding: Option<&str>, citations: Option<&str>) {
         for (kept, told) in [(&mut self.grounding, grounding), (&mut self.citations, citations)] {
-            if let Some(told) = told {
+            if let Some(told) = told.filter(|told| told.len() <= MAX_SOURCE_BYTES) {
                 told.clone_into(kept);
             }
         }

@@ -8,7 +8,7 @@ use crate::provider::json::{Text, write};
 /// What all values of one call may have together, in bytes; places count too.
 const MAX_BYTES: usize = 1024 * 1024;
 const PLACE_BYTES: usize = 16;
-/// The longest list that may be told piece by piece, and the deepest place.
+/// The most members of an object or list that may be told piece by piece, and the deepest place.
 const MAX_ITEMS: usize = 4096;
 const MAX_DEPTH: usize = 64;
 
@@ -91,10 +91,15 @@ impl Node {
                     *self = Node::Object(Vec::new());
                 }
                 let Node::Object(members) = self else { return None };
-                let place = members.iter().position(|(key, _)| key == name).unwrap_or_else(|| {
+                // The last member mostly goes on.
+                let known = members.iter().rposition(|(key, _)| key == name);
+                if known.is_none() {
+                    if members.len() >= MAX_ITEMS {
+                        return None;
+                    }
                     members.push(((*name).to_owned(), Node::Nothing));
-                    members.len() - 1
-                });
+                }
+                let place = known.unwrap_or(members.len() - 1);
                 Some(&mut members[place].1)
             }
             Step::Index(index) => {

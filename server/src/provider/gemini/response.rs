@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use serde_json::value::RawValue;
-use tollgate_api::v1::{LogprobDelta, Usage};
+use tollgate_api::v1::Usage;
 use uuid::Uuid;
 
 use super::{
@@ -16,10 +16,10 @@ use super::{
     usage::Told,
 };
 use crate::{
-    call::{Event, Item},
+    call::Item,
     provider::{
         Error, Kind,
-        compose::{Composer, MAX_CHOICES},
+        compose::{Composer, choice_index},
         follow::Lane,
         json::{Count, Text, members::Members, read},
         refusal,
@@ -138,10 +138,7 @@ impl Decoder {
         let Ok(members) = serde_json::from_str::<Members<'_>>(json) else { return Ok(()) };
         let get = |name: &str| members.get(name).map(|value| value.get()).filter(|json| says_something(json));
         let told: Count = read(get("index"));
-        let index = told.0.unwrap_or(position);
-        let index = i32::try_from(index).ok().filter(|index| *index < MAX_CHOICES).ok_or_else(|| {
-            Error::new(Kind::BadResponse, "the answer has more choices than can be asked for")
-        })?;
+        let index = choice_index(told.0.unwrap_or(position))?;
         let place = self.choices.iter().position(|state| state.index == index).unwrap_or_else(|| {
             self.choices.push(State::new(index));
             self.choices.len() - 1
@@ -154,11 +151,7 @@ impl Decoder {
             state.part(part.get(), &mut to)?;
         }
         let list = get("logprobsResult").map(logprobs::read).unwrap_or_default();
-        if !list.is_empty() {
-            let part = to.composer.current_part(index);
-            let delta = LogprobDelta { logprobs: list, choice: index, part };
-            to.out.push_back(Item::Event(Event::Logprobs(Box::new(delta))));
-        }
+        to.composer.logprobs(index, list, to.out)?;
         keep(&mut state.finish, get("finishReason"));
         state.sources(get("groundingMetadata"), get("citationMetadata"));
         if let Some(searches) = get("groundingMetadata").map(grounding::searches) {
@@ -213,6 +206,7 @@ impl Lane for Decoder {
             Block::Events(events) => events.events().try_for_each(|event| self.event(&event, out)),
             Block::Object(json) => self.object(json, out),
             Block::Closed => self.finish(out),
+            Block::Odd => Err(Error::new(Kind::BadResponse, "the answer is no list of JSON objects")),
             Block::Cut => Err(Error::new(Kind::Unavailable, "the answer was cut short")),
         }
     }

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use tollgate_api::v1::part::Kind;
+use tollgate_api::v1::{Usage, part::Kind};
 
 use super::{Makes, Reader, Unit};
 use crate::{
     call::{Event, Item, Seen},
-    provider::{Error, aws::frames, follow::Frames, sse},
+    provider::{Error, aws::frames, compose::MAX_CHOICES, follow::Frames, sse},
 };
 
 type Told = [Result<Item, Error>];
@@ -42,13 +42,23 @@ pub fn gist(told: &Told) -> String {
                 raw.extend_from_slice(bytes);
                 join(&mut sum, seen);
             }
+            Ok(Item::Event(Event::Usage(usage))) => said.push_str(&usage_gist(usage)),
             Ok(item) => said.push_str(&format!("{item:?}\n")),
             Err(error) => said.push_str(&format!("{:?}: {}\n", error.kind, error.message)),
         }
     }
     // The line feed after a carriage return that ended the last event may come too late to be forwarded.
     let end = raw.len() - usize::from(raw.ends_with(b"\n"));
-    format!("{said}{sum:?}\n{}", raw[..end].escape_ascii())
+    let usage = sum.usage.take().map(|usage| usage_gist(&usage)).unwrap_or_default();
+    format!("{said}{usage}{sum:?}\n{}", raw[..end].escape_ascii())
+}
+
+/// Says what usage is told, in one order.
+fn usage_gist(usage: &Usage) -> String {
+    let mut usage = usage.clone();
+    let units: BTreeMap<String, i64> = usage.billable_units.drain().collect();
+    let written: BTreeMap<String, i64> = usage.cache_write_by_ttl.drain().collect();
+    format!("{usage:?} {units:?} {written:?}\n")
 }
 
 fn join(sum: &mut Seen, seen: &Seen) {
@@ -98,6 +108,10 @@ fn is_made_of(body: &[u8], raw: &[u8]) -> bool {
     let mut left = raw;
     for event in blocks.iter().flat_map(sse::Block::events) {
         left = left.strip_prefix(event.raw).unwrap_or(left);
+        // The line feed of the last one may come too late to be forwarded.
+        if event.raw.strip_suffix(b"\n") == Some(left) {
+            return true;
+        }
     }
     left.is_empty()
 }
@@ -184,7 +198,7 @@ impl Grammar {
     }
 
     fn choice(&mut self, index: i32) -> Result<&mut Choice, String> {
-        if !(0..super::super::compose::MAX_CHOICES).contains(&index) {
+        if !(0..MAX_CHOICES).contains(&index) {
             return Err("there is no such choice".to_owned());
         }
         let choice = self.choices.entry(index).or_default();

@@ -235,8 +235,14 @@ fn cuts() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(0..20_000_usize, 0..6)
 }
 
+/// `PROPTEST_CASES` asks for longer runs.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { cases: asked.unwrap_or(24), failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn arbitrary_bytes_make_no_reader_panic_or_break_a_rule(body in noise(), cuts in cuts()) {

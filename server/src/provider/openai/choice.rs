@@ -5,8 +5,7 @@ use std::{collections::VecDeque, mem};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::value::RawValue;
 use tollgate_api::v1::{
-    self, Annotation, Continuity, FinishReason, Media, Part, RefusalDelta, TextDelta, Thought, ThoughtDelta,
-    part,
+    self, Continuity, FinishReason, Media, Part, RefusalDelta, TextDelta, Thought, ThoughtDelta, part,
 };
 
 use super::{
@@ -17,11 +16,17 @@ use super::{
 };
 use crate::{
     call::{Event, Item},
-    provider::{Error, Kind},
+    provider::{
+        Error, Kind,
+        compose::{Annotations, MAX_TOKEN_BYTES},
+    },
 };
 
 /// The token of a thought that came as a part of the content.
 pub(super) const THINKING_PART: &str = "thinking";
+
+/// What an item of a list costs beside its bytes.
+const ITEM_BYTES: usize = size_of::<String>();
 
 /// What all choices of an answer share.
 #[derive(Debug)]
@@ -56,10 +61,11 @@ pub(super) struct State {
     tools: Tools,
     finish: String,
     stop_sequence: String,
-    annotations: Vec<Annotation>,
+    annotations: Annotations,
     /// How the thought came, so that it can be sent back the same way.
     thought: Option<&'static str>,
     details: Vec<String>,
+    details_bytes: usize,
     audio_id: String,
     tags: Tags,
 }
@@ -73,9 +79,10 @@ impl State {
             tools: Tools::default(),
             finish: String::new(),
             stop_sequence: String::new(),
-            annotations: Vec::new(),
+            annotations: Annotations::default(),
             thought: None,
             details: Vec::new(),
+            details_bytes: 0,
             audio_id: String::new(),
             tags: Tags::default(),
         }
@@ -114,7 +121,7 @@ impl State {
     }
 
     fn delta(&mut self, delta: &Delta<'_>, shared: &Shared, out: &mut VecDeque<Item>) -> Result<(), Error> {
-        self.thoughts(delta, shared, out);
+        self.thoughts(delta, shared, out)?;
         for (is_thought, text) in delta.content.pieces() {
             if is_thought {
                 self.append(Open::Thought, text, shared, out);
@@ -146,13 +153,19 @@ impl State {
         self.pump(shared, out, false);
         self.audio(delta, shared, out)?;
         if let Some(annotations) = delta.annotations {
-            self.annotations.extend(notes::annotations(annotations, &shared.provider));
+            let list = notes::annotations(annotations, &shared.provider);
+            list.into_iter().for_each(|one| self.annotations.push(one));
         }
         Ok(())
     }
 
     /// Reasoning told under several names is told once.
-    fn thoughts(&mut self, delta: &Delta<'_>, shared: &Shared, out: &mut VecDeque<Item>) {
+    fn thoughts(
+        &mut self,
+        delta: &Delta<'_>,
+        shared: &Shared,
+        out: &mut VecDeque<Item>,
+    ) -> Result<(), Error> {
         let details = delta.reasoning_details.map(notes::details).unwrap_or_default();
         let named = [("reasoning_content", &delta.reasoning_content), ("reasoning", &delta.reasoning)];
         match named.into_iter().find(|(_, text)| !text.is_empty()) {
@@ -163,15 +176,21 @@ impl State {
             None => self.append(Open::Thought, &details.text, shared, out),
         }
         if details.items.is_empty() {
-            return;
+            return Ok(());
         }
         // Encrypted reasoning has no text, and is a thought all the same.
         if !matches!(self.open, Some((Open::Thought, _))) && details.opaque {
             self.open(Open::Thought, shared, out);
         }
         if matches!(self.open, Some((Open::Thought, _))) {
+            self.details_bytes += details.items.iter().map(|item| item.len() + ITEM_BYTES).sum::<usize>();
+            if self.details_bytes > MAX_TOKEN_BYTES {
+                let message = "the reasoning to be sent back has more bytes than allowed";
+                return Err(Error::new(Kind::BadResponse, message));
+            }
             self.details.extend(details.items);
         }
+        Ok(())
     }
 
     fn audio(&mut self, delta: &Delta<'_>, shared: &Shared, out: &mut VecDeque<Item>) -> Result<(), Error> {
@@ -245,7 +264,7 @@ impl State {
         let Some((kind, part)) = self.open.take() else { return };
         let mut end = v1::PartEnd { choice: self.index, part, ..v1::PartEnd::default() };
         match kind {
-            Open::Text => end.annotations = mem::take(&mut self.annotations),
+            Open::Text => end.annotations = self.annotations.take(),
             Open::Thought => end.continuity = self.thought_token(shared),
             Open::Media if !self.audio_id.is_empty() => {
                 end.continuity = Some(continuity(shared, mem::take(&mut self.audio_id)));
@@ -265,6 +284,7 @@ impl State {
     fn thought_token(&mut self, shared: &Shared) -> Option<Continuity> {
         let name = self.thought.take();
         let details = mem::take(&mut self.details);
+        self.details_bytes = 0;
         if !details.is_empty() {
             return Some(continuity(shared, format!("[{}]", details.join(","))));
         }

@@ -159,12 +159,14 @@ pub(super) struct Watch {
     usage_wanted: bool,
     told_id: bool,
     told_model: bool,
+    /// The last event was left out.
+    hid: bool,
     progress: Progress,
 }
 
 impl Watch {
     pub(super) fn new(usage_wanted: bool) -> Self {
-        Self { usage_wanted, told_id: false, told_model: false, progress: Progress::default() }
+        Self { usage_wanted, told_id: false, told_model: false, hid: false, progress: Progress::default() }
     }
 
     fn chunk(&mut self, tapped: &Tapped<'_>, data: &[u8], seen: &mut Seen) -> Result<bool, Error> {
@@ -199,7 +201,8 @@ impl Tap for Watch {
             if event.stray && !self.progress.any_event {
                 return Err(stray(event.raw));
             }
-            return Ok(true);
+            // The line feed of an event that ended with a carriage return may come after it.
+            return Ok(!(std::mem::take(&mut self.hid) && event.raw == b"\n"));
         };
         self.progress.any_event = true;
         seen.progress = true;
@@ -218,6 +221,7 @@ impl Tap for Watch {
                 tapped.map_err(|_| Error::new(Kind::BadResponse, "an event of the stream is not JSON"))?;
             shown &= self.chunk(&tapped, data, seen)?;
         }
+        self.hid = !shown;
         Ok(shown)
     }
 

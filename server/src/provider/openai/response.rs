@@ -17,8 +17,7 @@ use super::{
 use crate::{
     call::{Event, Item},
     provider::{
-        Error, Kind,
-        compose::{self, MAX_CHOICES},
+        Error, Kind, compose,
         follow::Lane,
         sse::{Block, Event as SseEvent, Splitter},
         vendors::Vendor,
@@ -139,13 +138,7 @@ impl Decoder {
             if says_something(choice.error) {
                 return Err(refusal::of_payload(json));
             }
-            let index = choice.index.0.unwrap_or(position);
-            let Some(index) = i32::try_from(index).ok().filter(|index| *index < MAX_CHOICES) else {
-                return Err(Error::new(
-                    Kind::BadResponse,
-                    "the answer has more choices than can be asked for",
-                ));
-            };
+            let index = compose::choice_index(choice.index.0.unwrap_or(position))?;
             self.start(out);
             self.beside(choice);
             let place = self.place(index);

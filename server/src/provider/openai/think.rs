@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 const OPENING: &str = "<think>";
 const CLOSING: &str = "</think>";
+/// The most white space before an opening tag.
+const MAX_HELD_BYTES: usize = 1024;
 
 /// Where in the content of one choice we are.
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ impl Tags {
             if let Some(behind) = begun.strip_prefix(OPENING) {
                 self.place = Place::Thought;
                 rest = behind;
-            } else if OPENING.starts_with(begun) {
+            } else if OPENING.starts_with(begun) && all.len() <= MAX_HELD_BYTES {
                 all.clone_into(&mut self.held);
                 return String::new();
             } else {

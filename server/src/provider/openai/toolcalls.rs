@@ -7,6 +7,12 @@ use crate::provider::{Error, Kind};
 /// The most calls of one choice.
 const MAX_CALLS: usize = 128;
 
+/// The most bytes of input that wait for their call's turn.
+const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most bytes of the ids and names of all calls.
+const MAX_NAMED_BYTES: usize = 256 * 1024;
+
 /// What a fragment says of the call it belongs to.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
@@ -18,7 +24,13 @@ pub(super) struct Call<'a> {
 
 /// The calls, in order of appearance.
 #[derive(Debug, Default)]
-pub(super) struct Tools(Vec<Tool>);
+pub(super) struct Tools {
+    list: Vec<Tool>,
+    /// Bytes of input that were not told yet.
+    waiting_bytes: usize,
+    /// Bytes of ids and names.
+    named_bytes: usize,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 enum Stage {
@@ -47,14 +59,14 @@ impl Tools {
     pub(super) fn add(&mut self, call: &Call<'_>, input: &str) -> Result<(), Error> {
         let place = match self.find(call) {
             Some(place) => place,
-            None if self.0.len() >= MAX_CALLS => {
+            None if self.list.len() >= MAX_CALLS => {
                 return Err(Error::new(
                     Kind::BadResponse,
                     format!("more than {MAX_CALLS} tool calls in one answer"),
                 ));
             }
             None => {
-                self.0.push(Tool {
+                self.list.push(Tool {
                     index: call.index,
                     id: String::new(),
                     name: String::new(),
@@ -63,10 +75,16 @@ impl Tools {
                     input: String::new(),
                     scan: Scan::default(),
                 });
-                self.0.len() - 1
+                self.list.len() - 1
             }
         };
-        let tool = &mut self.0[place];
+        let tool = &mut self.list[place];
+        if tool.id.is_empty() || tool.name.is_empty() {
+            self.named_bytes += call.id.len() + call.name.len();
+            if self.named_bytes > MAX_NAMED_BYTES {
+                return Err(Error::new(Kind::BadResponse, "the names of the tool calls have too many bytes"));
+            }
+        }
         // Later fragments repeat ids and names, or have null or nothing there: the first word holds.
         if tool.id.is_empty() {
             call.id.clone_into(&mut tool.id);
@@ -78,6 +96,10 @@ impl Tools {
             return Err(Error::new(Kind::BadResponse, "a tool call goes on after the next part has begun"));
         }
         if tool.stage != Stage::Closed {
+            self.waiting_bytes += input.len();
+            if self.waiting_bytes > MAX_WAITING_BYTES {
+                return Err(Error::new(Kind::BadResponse, "too much input waits for its tool call's turn"));
+            }
             tool.input.push_str(input);
             tool.scan.read(input);
         }
@@ -86,12 +108,12 @@ impl Tools {
 
     fn find(&self, call: &Call<'_>) -> Option<usize> {
         let place = match call.index {
-            Some(_) => self.0.iter().rposition(|tool| tool.index == call.index)?,
+            Some(_) => self.list.iter().rposition(|tool| tool.index == call.index)?,
             // Without an index an id begins a call, and nothing goes on with the last one.
-            None if call.id.is_empty() => self.0.len().checked_sub(1)?,
-            None => self.0.iter().rposition(|tool| tool.id == call.id)?,
+            None if call.id.is_empty() => self.list.len().checked_sub(1)?,
+            None => self.list.iter().rposition(|tool| tool.id == call.id)?,
         };
-        let tool = &self.0[place];
+        let tool = &self.list[place];
         // Some vendors give every parallel call the index 0.
         let other = !call.id.is_empty() && !tool.id.is_empty() && call.id != tool.id && !call.name.is_empty();
         (!other).then_some(place)
@@ -99,22 +121,22 @@ impl Tools {
 
     /// Tells whether a call has not been told yet.
     pub(super) fn waiting(&self) -> bool {
-        self.0.iter().any(|tool| tool.stage == Stage::Waiting)
+        self.list.iter().any(|tool| tool.stage == Stage::Waiting)
     }
 
     pub(super) fn any(&self) -> bool {
-        !self.0.is_empty()
+        !self.list.is_empty()
     }
 
     /// Returns the call whose turn is next; one without a name has to wait for it unless `all` is said.
     pub(super) fn next(&self, all: bool) -> Option<usize> {
-        let next = self.0.iter().position(|tool| tool.stage == Stage::Waiting)?;
-        (all || !self.0[next].name.is_empty()).then_some(next)
+        let next = self.list.iter().position(|tool| tool.stage == Stage::Waiting)?;
+        (all || !self.list[next].name.is_empty()).then_some(next)
     }
 
     /// Begins to tell a call.
     pub(super) fn begin(&mut self, place: usize, choice: i32) -> ToolCall {
-        let tool = &mut self.0[place];
+        let tool = &mut self.list[place];
         tool.stage = Stage::Open;
         if tool.id.is_empty() {
             // The contract promises an id by which the result can be sent back.
@@ -131,19 +153,21 @@ impl Tools {
     }
 
     pub(super) fn take_input(&mut self, place: usize) -> String {
-        std::mem::take(&mut self.0[place].input)
+        let input = std::mem::take(&mut self.list[place].input);
+        self.waiting_bytes -= input.len();
+        input
     }
 
     /// Ends a call. Returns the input that is still to be told: a call without arguments has an empty object.
     pub(super) fn close(&mut self, place: usize) -> Option<&'static str> {
-        let tool = &mut self.0[place];
+        let tool = &mut self.list[place];
         tool.stage = Stage::Closed;
         (!tool.custom && !tool.scan.begun).then_some("{}")
     }
 
     /// Tells whether the next call may be told: this one's JSON is whole, or it is free text.
     pub(super) fn is_whole(&self, place: usize) -> bool {
-        self.0[place].custom || self.0[place].scan.is_whole()
+        self.list[place].custom || self.list[place].scan.is_whole()
     }
 }
 
@@ -208,7 +232,7 @@ mod tests {
         tools.add(&call(None, "a", "f"), "{").unwrap();
         tools.add(&call(None, "", ""), "}").unwrap();
         tools.add(&call(None, "b", "f"), "{}").unwrap();
-        assert_eq!(tools.0.iter().map(|tool| tool.input.as_str()).collect::<Vec<_>>(), ["{}", "{}"]);
+        assert_eq!(tools.list.iter().map(|tool| tool.input.as_str()).collect::<Vec<_>>(), ["{}", "{}"]);
     }
 
     #[test]
@@ -217,7 +241,7 @@ mod tests {
         tools.add(&call(Some(0), "a", "f"), "{}").unwrap();
         tools.add(&call(Some(0), "b", "g"), "{}").unwrap();
         tools.add(&call(Some(0), "", ""), " ").unwrap();
-        assert_eq!(tools.0.len(), 2);
+        assert_eq!(tools.list.len(), 2);
     }
 
     #[test]
@@ -227,5 +251,15 @@ mod tests {
             tools.add(&call(Some(index), "", "f"), "").unwrap();
         }
         assert!(tools.add(&call(Some(128), "", "f"), "").is_err());
+    }
+
+    #[test]
+    fn input_that_waits_for_its_turn_is_bounded() {
+        let mut tools = Tools::default();
+        let half = "x".repeat(MAX_WAITING_BYTES / 2);
+        tools.add(&call(Some(0), "a", ""), &half).unwrap();
+        tools.add(&call(Some(1), "b", ""), &half).unwrap();
+        assert!(tools.add(&call(Some(1), "", ""), "x").is_err());
+        assert_eq!(tools.take_input(1).len(), half.len());
     }
 }

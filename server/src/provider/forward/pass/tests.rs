@@ -39,6 +39,17 @@ fn pass<F: Frames<Block: Unit> + 'static>(body: &[u8], piece: usize) -> Passed {
     (bytes, usage, failed)
 }
 
+#[test]
+fn an_error_within_a_piece_ends_it_there_as_if_it_had_come_alone() {
+    let body = b"data: {\"a\":1}\n\ndata: {\"error\":{\"message\":\"m\"}}\n\ndata: {\"b\":1}\n\n";
+    let expected = &body[..body.len() - 15];
+    for piece in [1, body.len()] {
+        let (bytes, _, failed) = pass::<sse::Splitter>(body, piece);
+        assert_eq!(bytes.escape_ascii().to_string(), expected.escape_ascii().to_string());
+        assert!(failed.is_some());
+    }
+}
+
 fn chunk(inner: &str) -> Vec<u8> {
     use base64::Engine as _;
     let inner = base64::engine::general_purpose::STANDARD.encode(inner);

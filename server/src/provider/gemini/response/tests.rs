@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use tollgate_api::v1::{Annotation, part, tool_call::Input};
 
 use super::*;
+use crate::call::Event;
 use crate::provider::follow::Frames as _;
 
 /// Decodes a body that comes in pieces of so many bytes.

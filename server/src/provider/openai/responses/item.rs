@@ -14,6 +14,9 @@ use crate::{
     provider::{Error, compose::Composer},
 };
 
+/// The most pieces of one item.
+const MAX_PIECES: usize = 1024;
+
 /// What a delta is a piece of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
@@ -197,9 +200,13 @@ impl Told {
         }
     }
 
+    /// Finds what was told of a piece. Pieces beyond the most that are told apart count as the last of them.
     pub(super) fn place(&mut self, piece: Piece, sub: i64) -> usize {
-        let known = self.progress.iter().position(|one| one.piece == piece && one.sub == sub);
+        let known = self.progress.iter().rposition(|one| one.piece == piece && one.sub == sub);
         known.unwrap_or_else(|| {
+            if self.progress.len() >= MAX_PIECES {
+                return self.progress.len() - 1;
+            }
             self.progress.push(Progress { piece, sub, bytes: 0, annotations: 0 });
             self.progress.len() - 1
         })
