@@ -18,12 +18,14 @@
 
 mod asked;
 mod callers;
+mod canonical;
 mod exchange;
 mod family;
 mod framing;
 mod quirks;
 mod read;
 mod replay;
+mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
@@ -65,8 +67,10 @@ fn main() -> ExitCode {
     if let Ok(only) = std::env::var("TOLLGATE_WIRE_ONLY") {
         exchanges.retain(|exchange| exchange.dialect.contains(&only) || exchange.id.contains(&only));
     }
+    let started = std::time::Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let results = runtime.block_on(run(exchanges));
+    println!("the run took {:.0} s", started.elapsed().as_secs_f64());
     report(&results, &unclaimed)
 }
 
@@ -84,6 +88,7 @@ async fn run(exchanges: Vec<Exchange>) -> Vec<(Exchange, Vec<String>)> {
     });
     let results = stream::iter(checks).buffered(AT_ONCE).collect().await;
     bench.tally.print();
+    bench.snapshots.finish();
     results
 }
 

@@ -294,7 +294,19 @@ fn responses_input(body: &mut Value) {
             item["content"] = json!([{"type": kind, "text": item["content"].take()}]);
         }
     }
-    members.insert("input".to_owned(), Value::Array(items));
+    // Neighbouring messages of the model are one turn of the contract's.
+    let mut joined: Vec<Value> = Vec::new();
+    for item in items {
+        let is_said = |item: &Value| item["role"] == "assistant" && item["content"].is_array();
+        match joined.last_mut().filter(|last| is_said(last) && is_said(&item)) {
+            Some(last) => {
+                let more = item["content"].as_array().cloned().unwrap_or_default();
+                last["content"].as_array_mut().unwrap().extend(more);
+            }
+            None => joined.push(item),
+        }
+    }
+    members.insert("input".to_owned(), Value::Array(joined));
 }
 
 fn drop_encrypted(body: &mut Value) {
