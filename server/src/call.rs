@@ -6,6 +6,7 @@ mod id;
 mod reply;
 mod request;
 mod tags;
+mod unread;
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +27,7 @@ pub use self::{
     },
     request::{Asked, Dialect, Payload, Raw, Request},
     tags::{check_request_id, check_tags},
+    unread::Unread,
 };
 
 /// The wire a call came in by. `as_str` is the record's `surface` and the metric label.

@@ -15,3 +15,6 @@ pub mod provider;
 pub mod quota;
 pub mod route;
 pub mod telemetry;
+
+#[cfg(test)]
+mod matrix;

@@ -259,7 +259,7 @@ impl Pipeline {
                 billable_units: units.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
                 ..Default::default()
             };
-            let cost_nanos = catalog.cost(target, "", &usage).map_or(0, |cost| cost.amount_nanos);
+            let cost_nanos = catalog.at_most(target, &usage).unwrap_or(0);
             Amounts { input_tokens, output_tokens, cost_nanos }
         });
         per_target.reduce(Amounts::at_least).unwrap_or_default()

@@ -1,5 +1,6 @@
 //! What passes through: bytes both ways, limits, records, and endings.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use crate::{
@@ -135,4 +136,164 @@ async fn a_native_wire_needs_the_scope_and_an_alias_and_is_recorded_by_its_model
         (&record["usage"]["input_tokens"], &record["usage"]["output_tokens"]),
         (&"26".into(), &"4".into())
     );
+}
+
+/// A gateway with one provider of that dialect, whose every model may be asked for.
+fn native(upstream: &Upstream, dialect: &str) -> Gateway {
+    let keys = "region: us-east-1, access_key_id: AKIA1, secret_access_key: s1";
+    let keys = if dialect.starts_with("bedrock") { keys } else { "api_key: sk-upstream" };
+    Gateway::start(&format!(
+        "providers:\n  up: {{ dialect: {dialect}, base_url: \"http://{}\", {keys} }}\n\
+         models:\n  \"up/*\": {{ targets: [{{ provider: up, model: \"*\" }}] }}\n",
+        upstream.addr
+    ))
+}
+
+/// One message of AWS's event stream.
+fn frame(headers: &[(&str, &str)], payload: &str) -> Vec<u8> {
+    let mut written = Vec::new();
+    for (name, value) in headers {
+        written.extend([&[u8::try_from(name.len()).unwrap()], name.as_bytes(), &[7]].concat());
+        written.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
+        written.extend(value.as_bytes());
+    }
+    let all = u32::try_from(written.len() + payload.len() + 16).unwrap();
+    let mut frame = [all.to_be_bytes(), u32::try_from(written.len()).unwrap().to_be_bytes()].concat();
+    frame.extend(crc32fast::hash(&frame).to_be_bytes());
+    frame.extend([written.as_slice(), payload.as_bytes()].concat());
+    frame.extend(crc32fast::hash(&frame).to_be_bytes());
+    frame
+}
+
+/// An event of a model's vendor as `InvokeModel` wraps it.
+fn wrapped(event: &str) -> Vec<u8> {
+    let payload = format!(r#"{{"bytes":"{}","p":"abc"}}"#, STANDARD.encode(event));
+    frame(&[(":event-type", "chunk"), (":message-type", "event")], &payload)
+}
+
+const BEGUN: &str = r#"{"type":"message_start","message":{"id":"m1","type":"message","role":"assistant","model":"c","content":[],"usage":{"input_tokens":7,"cache_read_input_tokens":3,"output_tokens":1}}}"#;
+const SAID: &str = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}"#;
+const DONE: &str =
+    r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}"#;
+const STOPPED: &str = r#"{"type":"message_stop"}"#;
+
+#[tokio::test]
+async fn every_vendors_own_stream_passes_untouched_and_is_counted() {
+    let sse = |events: &[(&str, &str)]| {
+        let event = |(name, data): &(&str, &str)| format!("event: {name}\ndata: {data}\n\n");
+        events.iter().map(event).collect::<String>().into_bytes()
+    };
+    let claude = [("message_start", BEGUN), ("message_delta", DONE), ("message_stop", STOPPED)];
+    let gemini = "data: {\"candidates\":[{\"content\":{},\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":10,\"candidatesTokenCount\":4,\"thoughtsTokenCount\":5}}\r\n\r\n";
+    let cohere = [(
+        "message-end",
+        r#"{"type":"message-end","delta":{"usage":{"billed_units":{"input_tokens":2},"tokens":{"input_tokens":10,"output_tokens":9}}}}"#,
+    )];
+    let invoked = [wrapped(BEGUN), wrapped(DONE), wrapped(STOPPED)].concat();
+    for (dialect, path, kind, body) in [
+        ("anthropic", "v1/messages", "text/event-stream", sse(&claude)),
+        (
+            "gemini",
+            "v1beta/models/g:streamGenerateContent?alt=sse",
+            "text/event-stream",
+            gemini.as_bytes().to_vec(),
+        ),
+        ("cohere", "v2/chat", "text/event-stream", sse(&cohere)),
+        (
+            "bedrock",
+            "model/anthropic.c%3A0/invoke-with-response-stream",
+            "application/vnd.amazon.eventstream",
+            invoked,
+        ),
+    ] {
+        let sent = body.clone();
+        let upstream = Upstream::start(move |_| {
+            vec![head(200, kind), chunk(&sent[..sent.len() / 2]), chunk(&sent[sent.len() / 2..]), end()]
+        })
+        .await;
+        let gateway = native(&upstream, dialect);
+        let caller = Caller::new(gateway.addr, ADMIN_KEY);
+        let answer = caller.post(&format!("/providers/up/{path}"), r#"{"model":"c","stream":true}"#).await;
+        assert_eq!((answer.status.as_u16(), answer.body.as_ref()), (200, body.as_slice()), "{dialect}");
+        assert_eq!(upstream.seen()[0].path, format!("/{path}"));
+        let record = record(&gateway, answer.header("x-request-id")).await;
+        let counts = (&record["usage"]["input_tokens"], &record["usage"]["output_tokens"]);
+        assert_eq!(counts, (&"10".into(), &"9".into()), "{dialect}");
+        assert_eq!(record["status"], "OK");
+    }
+}
+
+#[tokio::test]
+async fn a_native_stream_that_fails_is_torn_and_its_refusal_is_in_the_vendors_words() {
+    let exception = frame(
+        &[(":exception-type", "modelStreamErrorException"), (":message-type", "exception")],
+        r#"{"message":"gone"}"#,
+    );
+    for rest in [exception, wrapped(DONE)[..30].to_vec()] {
+        let upstream = Upstream::start(move |_| {
+            let kind = "application/vnd.amazon.eventstream";
+            vec![head(200, kind), chunk(wrapped(BEGUN)), chunk(rest.clone()), end()]
+        })
+        .await;
+        let gateway = native(&upstream, "bedrock");
+        let caller = Caller::new(gateway.addr, ADMIN_KEY);
+        let response = caller.open("/providers/up/model/m/invoke-with-response-stream", "{}", &[]).await;
+        let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+        let body = http_body_util::BodyExt::collect(response.into_body()).await;
+        assert!(body.is_err(), "the caller must not take it for whole");
+        assert_eq!(record(&gateway, &id).await["status"], "UNAVAILABLE");
+    }
+    const REFUSED: &str = r#"{"message":"URL sources are not supported"}"#;
+    let upstream = Upstream::start(|_| whole(400, "application/json", REFUSED)).await;
+    let gateway = native(&upstream, "bedrock");
+    let answer = Caller::new(gateway.addr, ADMIN_KEY).post("/providers/up/model/m/invoke", "{}").await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (400, REFUSED));
+}
+
+#[tokio::test]
+async fn anthropics_callers_reach_claude_on_bedrock_event_by_event() {
+    let upstream = Upstream::start(|seen| {
+        if seen.path.ends_with("/invoke") {
+            return whole(
+                200,
+                "application/json",
+                r#"{"type":"message", "content":[],"usage":{"input_tokens":1,"output_tokens":2}}"#,
+            );
+        }
+        let events = [BEGUN, SAID, DONE, STOPPED].map(wrapped).concat();
+        vec![head(200, "application/vnd.amazon.eventstream"), chunk(events), end()]
+    })
+    .await;
+    let gateway = native(&upstream, "bedrock");
+    let caller = Caller::new(gateway.addr, KEY);
+    let body = |streamed: bool| {
+        format!(
+            r#"{{"model":"up/us.anthropic.c:0","max_tokens":9,"new":[1.0],"stream":{streamed},"messages":[{{"role":"user","content":"x"}}]}}"#
+        )
+    };
+    let beta = ("anthropic-beta", "b-1,b-2");
+    let answer = caller.try_post("/v1/messages", body(true), &[beta]).await.unwrap();
+    let expected = [
+        ("message_start", BEGUN),
+        ("content_block_delta", SAID),
+        ("message_delta", DONE),
+        ("message_stop", STOPPED),
+    ]
+    .map(|(name, data)| format!("event: {name}\ndata: {data}\n\n"));
+    assert_eq!(answer.text(), expected.concat());
+    let told = record(&gateway, answer.header("x-request-id")).await;
+    assert_eq!(
+        (&told["usage"]["input_tokens"], &told["usage"]["output_tokens"]),
+        (&"10".into(), &"9".into())
+    );
+    let answer = caller.post("/v1/messages", body(false)).await;
+    assert!(answer.text().starts_with(r#"{"type":"message", "content":[]"#), "{}", answer.text());
+    let seen = upstream.seen();
+    assert_eq!(seen[0].path, "/model/us.anthropic.c%3A0/invoke-with-response-stream");
+    assert_eq!(
+        String::from_utf8_lossy(&seen[0].body),
+        r#"{"max_tokens":9,"new":[1.0],"messages":[{"role":"user","content":"x"}],"anthropic_version":"bedrock-2023-05-31","anthropic_beta":["b-1","b-2"]}"#
+    );
+    assert!(seen[0].header("authorization").starts_with("AWS4-HMAC-SHA256 "));
+    assert_eq!(seen[1].path, "/model/us.anthropic.c%3A0/invoke");
 }

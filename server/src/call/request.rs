@@ -6,7 +6,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tollgate_api::v1;
 
-use super::Forward;
+use super::{
+    Forward,
+    unread::{Member, Unread},
+};
 use crate::error::Error;
 
 /// The wire format a body is written in. Provider and caller dialects that are equal may use the express lane.
@@ -46,8 +49,12 @@ pub struct Raw {
 pub struct Payload<T> {
     raw: Option<Raw>,
     typed: OnceLock<T>,
-    parse: fn(&[u8]) -> Result<T, Error>,
+    unread: OnceLock<Vec<Member>>,
+    parse: Parse<T>,
 }
+
+/// Makes the typed view of a body, and notes what it has no place for.
+type Parse<T> = fn(&[u8], &Unread) -> Result<T, Error>;
 
 impl<T> Payload<T> {
     /// Wraps a typed request, which has no raw bytes.
@@ -55,13 +62,24 @@ impl<T> Payload<T> {
         Self {
             raw: None,
             typed: OnceLock::from(request),
-            parse: |_| Err(Error::internal("a typed payload is never parsed")),
+            unread: OnceLock::new(),
+            parse: |_, _| Err(Error::internal("a typed payload is never parsed")),
         }
     }
 
+    /// Wraps the typed view of bytes that must not be sent as they are.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` with the field's path if the bytes do not fit the contract.
+    pub fn parsed(body: &[u8], parse: Parse<T>) -> Result<Self, Error> {
+        let unread = Unread::default();
+        let payload = Self::typed(parse(body, &unread)?);
+        Ok(Self { unread: OnceLock::from(unread.into_members()), ..payload })
+    }
+
     /// Wraps raw bytes; `parse` makes the typed view when somebody asks for it.
-    pub fn raw(raw: Raw, parse: fn(&[u8]) -> Result<T, Error>) -> Self {
-        Self { raw: Some(raw), typed: OnceLock::new(), parse }
+    pub fn raw(raw: Raw, parse: Parse<T>) -> Self {
+        Self { raw: Some(raw), typed: OnceLock::new(), unread: OnceLock::new(), parse }
     }
 
     /// Returns the caller's own bytes if they are in this dialect and nobody has changed the request.
@@ -75,10 +93,17 @@ impl<T> Payload<T> {
     /// `INVALID_REQUEST` with the field's path if the bytes do not fit the contract.
     pub fn view(&self) -> Result<&T, Error> {
         if let (None, Some(raw)) = (self.typed.get(), &self.raw) {
-            let parsed = (self.parse)(&raw.body)?;
+            let unread = Unread::default();
+            let parsed = (self.parse)(&raw.body, &unread)?;
+            self.unread.get_or_init(|| unread.into_members());
             return Ok(self.typed.get_or_init(|| parsed));
         }
         self.typed.get().ok_or_else(|| Error::internal("a payload has neither bytes nor a typed view"))
+    }
+
+    /// Returns what the typed view has no place for, or only an option; nothing before there is a view.
+    pub fn unread(&self) -> &[Member] {
+        self.unread.get().map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Returns the typed view for changing it, and drops the raw bytes.
@@ -155,7 +180,7 @@ mod tests {
             stream_options: None,
             headers: HeaderMap::new(),
         };
-        let mut payload: Payload<v1::ChatInput> = Payload::raw(raw, |_| Ok(v1::ChatInput::default()));
+        let mut payload: Payload<v1::ChatInput> = Payload::raw(raw, |_, _| Ok(v1::ChatInput::default()));
         assert!(payload.as_raw(Dialect::OpenAiChat).is_some());
         payload.change().unwrap().model = "other".to_owned();
         assert!(payload.as_raw(Dialect::OpenAiChat).is_none());

@@ -30,10 +30,14 @@ use axum::{Router, extract::Request, middleware::from_fn_with_state, response::R
 use http::request::Parts;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(test)]
+use crate::call::{Payload, Surface};
 use crate::{
     error::{Error, Reason},
     pipeline::Pipeline,
 };
+#[cfg(test)]
+use tollgate_api::v1::ChatInput;
 
 /// Largest number of tokens that a request may ask for: what vendors hold in 32 bits.
 const MAX_TOKENS: i64 = i32::MAX as i64;
@@ -95,6 +99,18 @@ fn cut(mut text: String, most: usize) -> String {
         text.truncate(text.floor_char_boundary(most));
     }
     text
+}
+
+/// Makes the typed view of a body as its surface would: for the tests of what becomes of it.
+#[cfg(test)]
+pub(crate) fn parsed_from(caller: &str, body: &[u8]) -> Result<Payload<ChatInput>, Error> {
+    match caller {
+        "chat" => openai::payload_of(Surface::OpenAiChat, body),
+        "responses" => openai::payload_of(Surface::OpenAiResponses, body),
+        "completions" => openai::payload_of(Surface::OpenAiCompletions, body),
+        "messages" => anthropic::payload_of(body),
+        other => unreachable!("no surface is called {other}"),
+    }
 }
 
 async fn not_here(request: Request) -> Response {

@@ -1,5 +1,6 @@
 //! Prices and facts of models, and what a usage costs: exact integers, never a guess.
 
+mod names;
 mod rates;
 
 use std::{borrow::Cow, collections::HashMap, sync::LazyLock, thread};
@@ -132,10 +133,11 @@ impl Catalog {
         &self.0.version
     }
 
-    /// Finds the facts of a vendor's model. A dated snapshot that is not listed has those of its undated name.
+    /// Finds the facts of a vendor's model. What is not listed by its name has those of the model that it is a dated
+    /// snapshot, a regional profile or another form of.
     pub fn facts(&self, vendor: &str, model: &str) -> Option<&ModelFacts> {
         let models = self.0.models.get(vendor)?;
-        models.get(model).or_else(|| models.get(undated(model)?))
+        names::candidates(vendor, model).find_map(|name| models.get(name))
     }
 
     /// Prices a usage: by the target's configured rates, else as the provider itself has priced it, else by its model,
@@ -144,7 +146,7 @@ impl Catalog {
         if let (None, Some(told)) = (target.rates, &usage.cost) {
             return Some(told.clone());
         }
-        let (amount, version) = self.amount(target, model, usage)?;
+        let (amount, version) = self.amount(target, model, usage, |prices| prices)?;
         let cached = usage.source() == Source::Cache;
         Some(v1::Cost {
             currency_code: "USD".to_owned(),
@@ -153,6 +155,12 @@ impl Catalog {
             price_version: version.to_owned(),
             estimated: usage.source() == Source::Estimated,
         })
+    }
+
+    /// Returns the most in nano-USD that so many tokens may cost by the standard tier, whatever they turn out to be:
+    /// words, sound or images, written to a cache or not. `None` if no price is known.
+    pub fn at_most(&self, target: &Target, usage: &v1::Usage) -> Option<i64> {
+        self.amount(target, "", usage, Prices::dearest).map(|(amount, _)| amount)
     }
 
     /// Tells whether something that the provider bills beside tokens has no known price.
@@ -164,16 +172,22 @@ impl Catalog {
     }
 
     /// Returns the sum in nano-USD, and the price list it is by.
-    fn amount(&self, target: &Target, model: &str, usage: &v1::Usage) -> Option<(i64, &str)> {
+    fn amount(
+        &self,
+        target: &Target,
+        model: &str,
+        usage: &v1::Usage,
+        by: fn(Prices) -> Prices,
+    ) -> Option<(i64, &str)> {
         if let Some(rates) = target.rates {
-            return Some((Prices::from(rates).amount(usage)?, "config"));
+            return Some((by(Prices::from(rates)).amount(usage)?, "config"));
         }
         if &*target.vendor == "echo" {
             return Some((0, "echo"));
         }
         let facts = self.row(target, model)?;
         let beside = units(&facts.units, usage);
-        let tokens = facts.prices_at(count(usage.input_tokens), &usage.service_tier).amount(usage);
+        let tokens = by(facts.prices_at(count(usage.input_tokens), &usage.service_tier)).amount(usage);
         // Where all that is billed comes by the piece, there may be no tokens at all, or none with a price.
         let by_the_piece = facts.prices.input.is_none() && facts.prices.output.is_none()
             || usage.input_tokens.is_none() && usage.output_tokens.is_none();
@@ -194,29 +208,6 @@ impl Catalog {
 /// Tells whether a vendor's model answers by OpenAI's Responses API only, as the shipped catalog knows.
 pub fn is_responses_only(vendor: &str, model: &str) -> bool {
     Catalog(&SHIPPED).facts(vendor, model).and_then(|facts| facts.api.as_deref()) == Some("responses")
-}
-
-/// Cuts the date off a snapshot's name (`gpt-4o-2024-08-06`, `claude-x-20250929`, `claude-x@20250929`).
-fn undated(model: &str) -> Option<&str> {
-    let at = model.rfind(|letter: char| !letter.is_ascii_digit() && letter != '-')?;
-    let (name, rest) = model.split_at_checked(at + 1)?;
-    let compact = |text: &str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit());
-    if let Some(name) = name.strip_suffix('@') {
-        return compact(rest).then_some(name);
-    }
-    // The date may follow other numbers: `claude-sonnet-4-5-20250929`.
-    for length in [10, 8] {
-        let Some((head, date)) = rest.len().checked_sub(length).and_then(|cut| rest.split_at_checked(cut))
-        else {
-            continue;
-        };
-        let bytes = date.as_bytes();
-        let dashed = length == 10 && bytes[4] == b'-' && bytes[7] == b'-' && compact(&date.replace('-', ""));
-        if (dashed || compact(date)) && head.ends_with('-') {
-            return model.get(..model.len() - length - 1).filter(|name| !name.is_empty());
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub(super) struct Tally {
     pub(super) usage: Option<v1::Usage>,
     /// How much content there was when the provider told it.
     told_at: Option<i64>,
+    /// The service tier, as it was last told; the usage that comes after may not repeat it.
+    service_tier: String,
     /// How choice 0 ended.
     pub(super) finish_reason: Option<v1::FinishReason>,
     /// The upstream's response id.
@@ -71,9 +73,7 @@ impl Tally {
                 return;
             }
             Event::End(end) => {
-                if let Some(usage) = self.usage.as_mut().filter(|usage| usage.service_tier.is_empty()) {
-                    usage.service_tier.clone_from(&end.service_tier);
-                }
+                self.tier(&end.service_tier);
                 keep_first(&mut self.response_id, Some(&end.upstream_response_id));
                 return;
             }
@@ -90,8 +90,15 @@ impl Tally {
     }
 
     fn tell(&mut self, usage: &v1::Usage) {
+        self.tier(&usage.service_tier);
         self.usage = Some(usage.clone());
         self.told_at = Some(self.content_events);
+    }
+
+    fn tier(&mut self, word: &str) {
+        if !word.is_empty() {
+            word.clone_into(&mut self.service_tier);
+        }
     }
 
     /// Returns the usage of the call as far as it is known: the provider's, else an estimate if anything was
@@ -124,10 +131,18 @@ impl Tally {
                 estimate
             }
         };
+        usage.service_tier = if STANDARD_TIERS.contains(&self.service_tier.as_str()) {
+            String::new()
+        } else {
+            self.service_tier.clone()
+        };
         usage.r#final = true;
         Some(usage)
     }
 }
+
+/// How vendors call the tier that everybody gets. `auto` is what was asked for, not what was given.
+const STANDARD_TIERS: [&str; 4] = ["default", "standard", "on_demand", "auto"];
 
 fn keep_first(slot: &mut String, value: Option<&str>) {
     if let (true, Some(value)) = (slot.is_empty(), value) {
@@ -150,6 +165,26 @@ mod tests {
 
     fn asked() -> Asked {
         Asked { input_bytes: 40, ..Asked::default() }
+    }
+
+    #[test]
+    fn model_name_resolved_is_what_the_answer_says_first_in_both_lanes() {
+        let started = |model: &str| {
+            let start = v1::StreamStart { model: model.to_owned(), ..Default::default() };
+            Item::Event(Event::Start(Box::new(start)))
+        };
+        let seen = |model: &str| {
+            let seen = crate::call::Seen { model: Some(model.to_owned()), ..Default::default() };
+            Item::Raw(bytes::Bytes::new(), seen)
+        };
+        for items in [[started(""), started("gpt-4o-2024-08-06")], [seen("gpt-4o-2024-08-06"), seen("later")]]
+        {
+            let mut tally = Tally::default();
+            for item in &items {
+                tally.count(item);
+            }
+            assert_eq!(tally.model, "gpt-4o-2024-08-06");
+        }
     }
 
     #[test]
@@ -201,12 +236,30 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_answer_without_a_word_on_usage_is_an_estimate() {
+    fn usage_absent_from_a_complete_answer_is_an_estimate() {
         let mut tally = Tally::default();
         tally.count(&text("hello"));
         let usage = tally.usage(&asked(), true, true).unwrap();
         assert_eq!((usage.input_tokens, usage.output_tokens), (Some(10), Some(1)));
         assert_eq!(usage.source(), Source::Estimated);
+    }
+
+    #[test]
+    fn the_service_tier_outlasts_the_usage_that_leaves_it_out_and_the_standard_one_has_no_name() {
+        let tier = |first: &str, end: &str| {
+            let mut tally = Tally::default();
+            let usage = |tier: &str| v1::Usage { service_tier: tier.to_owned(), ..Default::default() };
+            tally.count(&Item::Event(Event::Usage(Box::new(usage(first)))));
+            tally.count(&told(3));
+            let end = v1::StreamEnd { service_tier: end.to_owned(), ..Default::default() };
+            tally.count(&Item::Event(Event::End(Box::new(end))));
+            tally.usage(&asked(), true, true).unwrap().service_tier
+        };
+        assert_eq!(tier("flex", ""), "flex");
+        assert_eq!(tier("auto", "priority"), "priority");
+        for word in STANDARD_TIERS {
+            assert_eq!(tier(word, ""), "", "{word}");
+        }
     }
 
     #[test]

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deployment_is_asked_with_the_key_in_its_own_header() {
+    async fn az_model_in_path_is_asked_with_the_key_in_its_own_header() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut settings = Settings {
             base_url: Some(format!("http://{}", listener.local_addr().unwrap())),

@@ -1,5 +1,10 @@
 //! Passing through: the caller's body with the vendor's model in its place, and the answer as it comes. What was used is
-//! read in passing where the answer tells it (`units`).
+//! read in passing where the answer tells it (`units`): streams in whole units (`pass`), each seen by a `witness`.
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
+mod pass;
+mod witness;
 
 use std::{
     pin::Pin,
@@ -16,12 +21,14 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tollgate_api::v1::{Usage, usage::Source};
 
+use self::pass::{Lines, Pass};
 use super::{
     Answer, Error, Forwarding, Kind, Place,
-    express::{Express, Tap},
+    aws::frames,
     follow::Follow,
     http::{self, Pieces},
-    refusal, sse, units,
+    refusal, sse,
+    units::{self, Tally},
     upstream::{Ask, endpoint, once},
 };
 use crate::call::{Endpoint, Forward, Item, Items, Seen, Slot};
@@ -78,8 +85,11 @@ fn copy(told: &HeaderMap, headers: &mut HeaderMap) {
 #[derive(Clone, Copy)]
 enum Shape {
     Json,
+    Html,
     Events,
     Lines,
+    /// AWS's.
+    Frames,
     Bytes,
 }
 
@@ -87,7 +97,9 @@ fn kind_of(headers: &HeaderMap) -> Shape {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     match kind.split(';').next().unwrap_or_default().trim() {
         "application/json" => Shape::Json,
+        "text/html" => Shape::Html,
         "text/event-stream" => Shape::Events,
+        "application/vnd.amazon.eventstream" => Shape::Frames,
         "application/x-ndjson" | "application/stream+json" | "application/jsonl" => Shape::Lines,
         _ => Shape::Bytes,
     }
@@ -109,79 +121,35 @@ fn items(body: Incoming, shape: Shape, known: Usage) -> Items<Error> {
     match shape {
         Shape::Json => once(async move {
             let body = http::read_all(body, http::MAX_ANSWER_BYTES).await?;
+            let mut tally = Tally::new(known);
+            tally.take(std::str::from_utf8(&body).unwrap_or_default());
             let seen = Seen {
                 content_events: 1,
-                usage: Some(Box::new(units::joined(known, units::of_json(&body)))),
+                usage: Some(Box::new(tally.usage())),
                 last: true,
                 progress: true,
                 ..Seen::default()
             };
             Ok(vec![Item::Raw(body, seen)])
         }),
-        Shape::Events => Box::pin(Follow::new(body, Express(Watch { usage: known, ended: false }))),
-        Shape::Lines => Box::pin(Passing { body, usage: known, line: Some(Vec::new()), ended: false }),
-        Shape::Bytes => Box::pin(Passing { body, usage: known, line: None, ended: false }),
-    }
-}
-
-/// Looks at the events of a stream that passes through. Its end is the end of the body, or `[DONE]`.
-struct Watch {
-    usage: Usage,
-    ended: bool,
-}
-
-impl Tap for Watch {
-    fn event(&mut self, event: &sse::Event<'_>, seen: &mut Seen) -> Result<bool, Error> {
-        let Some(data) = &event.data else { return Ok(true) };
-        seen.progress = true;
-        seen.content_events += 1;
-        if event.name == b"error" {
-            return Err(refusal::of_payload(data));
+        Shape::Html => {
+            once(async move { Err(refusal::not_json(&http::read_all(body, http::MAX_ERROR_BYTES).await?)) })
         }
-        if let Some(told) = units::of_json(data) {
-            self.usage = units::joined(std::mem::take(&mut self.usage), Some(told));
-        }
-        seen.usage = Some(Box::new(self.usage.clone()));
-        Ok(true)
-    }
-
-    fn ended(&mut self) -> Result<(), Error> {
-        self.ended = true;
-        Ok(())
-    }
-
-    fn is_complete(&self) -> bool {
-        self.ended
+        Shape::Events => Box::pin(Follow::new(body, Pass::<sse::Splitter>::new(known))),
+        Shape::Lines => Box::pin(Follow::new(body, Pass::<Lines>::new(known))),
+        Shape::Frames => Box::pin(Follow::new(body, Pass::<frames::Splitter>::new(known))),
+        Shape::Bytes => Box::pin(Plain { body, usage: known, ended: false }),
     }
 }
 
-/// The most of a line that is read for its usage, in bytes; longer ones pass unread.
-const MOST_LINE: usize = 64 * 1024;
-
-/// A body that is handed on frame by frame. Where it is made of lines, each is read for its usage.
-struct Passing<B> {
+/// A body that is handed on frame by frame, unread.
+struct Plain<B> {
     body: B,
     usage: Usage,
-    line: Option<Vec<u8>>,
     ended: bool,
 }
 
-impl<B> Passing<B> {
-    fn read(&mut self, data: &[u8]) {
-        let Some(line) = &mut self.line else { return };
-        for piece in data.split_inclusive(|byte| *byte == b'\n') {
-            if line.len() + piece.len() <= MOST_LINE {
-                line.extend_from_slice(piece);
-            }
-            if piece.ends_with(b"\n") {
-                if let Some(told) = units::of_json(line) {
-                    self.usage = units::joined(std::mem::take(&mut self.usage), Some(told));
-                }
-                line.clear();
-            }
-        }
-    }
-
+impl<B> Plain<B> {
     fn seen(&self, last: bool) -> Seen {
         Seen {
             content_events: u32::from(!last),
@@ -193,7 +161,7 @@ impl<B> Passing<B> {
     }
 }
 
-impl<B> Stream for Passing<B>
+impl<B> Stream for Plain<B>
 where
     B: Body<Data = Bytes> + Send + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -206,7 +174,6 @@ where
             match std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
-                    this.read(&data);
                     let seen = this.seen(false);
                     return Poll::Ready(Some(Ok(Item::Raw(data, seen))));
                 }
@@ -216,7 +183,6 @@ where
                 }
                 None => {
                     this.ended = true;
-                    this.read(b"\n");
                     let seen = this.seen(true);
                     return Poll::Ready(Some(Ok(Item::Raw(Bytes::new(), seen))));
                 }

@@ -25,6 +25,8 @@ pub mod gemini;
 pub mod google;
 pub mod http;
 mod json;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod lanes;
 pub mod openai;
 mod refusal;
 mod refused;
@@ -94,6 +96,23 @@ pub trait Provider: Send + Sync + 'static {
             forward::send(&place, request).await
         })
     }
+}
+
+/// Translates a request as the dialect of that target does: for the tests of what becomes of it.
+#[cfg(test)]
+pub(crate) fn built_for(
+    target: &str,
+    outgoing: &Outgoing<'_, v1::ChatInput>,
+) -> Result<(String, Vec<v1::Warning>), Error> {
+    let built = match target {
+        "openai-responses" => openai::responses_body(outgoing),
+        "anthropic" => anthropic::request_of(outgoing),
+        "gemini" => gemini::request_of(outgoing),
+        "bedrock" => bedrock::request_of(outgoing),
+        "cohere" => cohere::request_of(outgoing),
+        vendor => openai::chat_body(vendor, outgoing),
+    }?;
+    Ok((built.body, built.warnings))
 }
 
 /// Where an endpoint is reached.

@@ -1,17 +1,17 @@
 //! What an OpenAI-style failure means: status and body to a kind, whatever shape the vendor gives its errors.
 
 mod details;
+mod nested;
+#[cfg(test)]
+mod quirks;
 
-use std::{
-    fmt::Write as _,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::provider::{Error, Kind, retry_after::retry_after};
+use crate::provider::{Error, Kind, retry_after};
 
 const MAX_MESSAGE_BYTES: usize = 1024;
 
@@ -43,7 +43,7 @@ pub(in crate::provider) fn of_response(status: StatusCode, headers: &HeaderMap, 
     }
     let kind = match kind_of(status.as_u16(), &said) {
         Kind::RateLimited { retry_after: told } => {
-            Kind::RateLimited { retry_after: retry_after(headers, SystemTime::now()).or(told) }
+            Kind::RateLimited { retry_after: retry_after::retry_after(headers, SystemTime::now()).or(told) }
         }
         kind => kind,
     };
@@ -112,11 +112,12 @@ fn read(json: &Value) -> Said {
     let details = details::read(&inner["details"]);
     let mut said = Said {
         message: text(&inner["message"]),
-        // Google's word for the kind of an error is its `status`, Cohere's its `error_type`.
-        r#type: [text(&inner["type"]), text(&error["status"]), text(&inner["error_type"])]
+        // Google's word for the kind of an error is its `status`, which is a number to Azure; Cohere's its `error_type`.
+        r#type: [&inner["type"], &error["status"], &inner["error_type"]]
             .into_iter()
-            .find(|word| !word.is_empty())
-            .unwrap_or_default(),
+            .find_map(|word| word.as_str().filter(|word| !word.is_empty()))
+            .unwrap_or_default()
+            .to_owned(),
         code: text(&inner["code"]),
         field: Some(text(&inner["param"])).filter(|field| !field.is_empty()),
         hint: format!("{} {}", text(&inner["innererror"]["code"]), details.reason),
@@ -135,9 +136,10 @@ fn read(json: &Value) -> Said {
             .find_map(words)
             .unwrap_or_default();
     }
+    said.retry = said.retry.or_else(|| retry_after::of_words(&said.message));
     // OpenRouter: the text that matters is the one of the provider behind it.
     if let Some(raw) = inner["metadata"]["raw"].as_str() {
-        let _ = write!(said.message, ": {raw}");
+        nested::join(&mut said, raw);
     }
     said
 }
@@ -236,9 +238,12 @@ fn kind_of(status: u16, said: &Said) -> Kind {
         // Google words every spent quota like a lack of credit.
         429 if has(NO_CREDIT) && said.r#type != "RESOURCE_EXHAUSTED" => Kind::Denied,
         429 => Kind::RateLimited { retry_after: said.retry },
-        408 | 504 => Kind::Timeout,
-        // AWS: the model failed, not the request.
-        424 | 500..=599 => Kind::Unavailable,
+        // 522 and 524 are Cloudflare's.
+        408 | 504 | 522 | 524 => Kind::Timeout,
+        // AWS: the model failed, not the request. 499: the upstream itself gave up.
+        424 | 425 | 499 | 500..=599 => Kind::Unavailable,
+        // Groq tells a prompt beyond the rate by 413, and a lack of capacity by 498.
+        413 | 498 if has_word(&words, LIMITS) => Kind::RateLimited { retry_after: said.retry },
         400 if has_word(&words, AWS_LIMITS) => Kind::RateLimited { retry_after: None },
         400 if has_word(&words, AWS_BAD_KEY) => Kind::Denied,
         _ if has(CONTEXT_LENGTH) => Kind::ContextLength,
@@ -262,6 +267,7 @@ const AWS_BAD_KEY: &[&str] = &[
     "incompletesignature",
     "missingauthenticationtoken",
 ];
+const LIMITS: &[&str] = &["rate_limit_exceeded", "capacity_exceeded"];
 const NO_CREDIT: &[&str] = &[
     "insufficient_quota",
     "billing_hard_limit",
@@ -270,6 +276,10 @@ const NO_CREDIT: &[&str] = &[
     "credit balance",
     "insufficient balance",
     "insufficient credits",
+    "credit_limit",
+    "used all available credits",
+    "budget_exceeded",
+    "account is suspended",
 ];
 const BAD_KEY: &[&str] = &[
     "invalid_api_key",
@@ -278,6 +288,7 @@ const BAD_KEY: &[&str] = &[
     "api key not valid",
     "api_key_invalid",
     "api_key_service_blocked",
+    "location is not supported",
 ];
 const CONTENT_POLICY: &[&str] = &[
     "content_policy",
@@ -289,6 +300,9 @@ const CONTENT_POLICY: &[&str] = &[
     "content violates",
     "safety_check",
     "flagged as potentially violating",
+    "moderation_blocked",
+    "content filtering policy",
+    "contentpolicyviolation",
 ];
 /// The phrases by which callers' libraries know it too.
 const CONTEXT_LENGTH: &[&str] = &[
@@ -306,6 +320,14 @@ const CONTEXT_LENGTH: &[&str] = &[
     "prompt too long",
     "reduce the length of the messages",
     "string_above_max_length",
+    "exceed context limit",
+    "context size",
+    "contextwindowexceeded",
+    "maximum prompt length",
+    "maximum model length",
+    "too many input tokens",
+    "`inputs` must have less than",
+    "`inputs` tokens + `max_new_tokens`",
 ];
 
 fn plain_text(headers: &HeaderMap, body: &[u8]) -> String {
@@ -325,13 +347,23 @@ pub(in crate::provider) fn clean(text: &str) -> String {
         if !cleaned.is_empty() {
             cleaned.push(' ');
         }
-        cleaned.push_str(if looks_like_key(word) { "[redacted]" } else { word });
+        let secret = looks_like_key(word) || echoes_key(&cleaned);
+        cleaned.push_str(if secret { "[redacted]" } else { word });
         if cleaned.len() > MAX_MESSAGE_BYTES {
             cleaned.truncate(cleaned.floor_char_boundary(MAX_MESSAGE_BYTES));
             break;
         }
     }
     cleaned
+}
+
+/// Tells whether the next word is the key that was given: whole if it is short, whatever it looks like.
+fn echoes_key(before: &str) -> bool {
+    const ECHOES: [&str; 2] = ["key provided: ", "api key: "];
+    ECHOES.iter().any(|echo| {
+        let from = before.len().checked_sub(echo.len());
+        from.is_some_and(|from| before.as_bytes()[from..].eq_ignore_ascii_case(echo.as_bytes()))
+    })
 }
 
 fn looks_like_key(word: &str) -> bool {
@@ -346,6 +378,9 @@ fn looks_like_key(word: &str) -> bool {
             || PREFIXES.iter().any(|prefix| token.len() > prefix.len() && token.starts_with(prefix))
     })
 }
+
+#[cfg(test)]
+mod known;
 
 #[cfg(test)]
 mod tests {

@@ -112,6 +112,7 @@ static DIALECTS: &[Dialect] = &[
         build: bedrock::build,
         from_environment: bedrock::from_environment,
     },
+    bedrock::mantle::DIALECT,
     cohere::DIALECT,
     anthropic::place::OWN,
     anthropic::place::VERTEX,
@@ -151,7 +152,7 @@ pub fn build(settings: &Settings) -> Result<Named, String> {
         None => {
             let vendor = vendors::find(&settings.dialect)
                 .ok_or_else(|| wrong(format!("there is no dialect `{}`", settings.dialect)))?;
-            (vendor.name, vendors::build(settings, vendor))
+            (vendor.catalogs_name(), vendors::build(settings, vendor))
         }
     };
     let adapter = adapter.map_err(wrong)?;

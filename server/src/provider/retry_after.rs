@@ -1,5 +1,8 @@
 //! When an upstream says that a retry makes sense: `retry-after-ms`, `retry-after`, and the reset times of rate limits.
 
+#[cfg(test)]
+mod quirks;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::http::{HeaderMap, header::RETRY_AFTER};
@@ -25,6 +28,23 @@ pub(super) fn of_text(text: &str) -> Option<Duration> {
     go_duration(text).map(|wait| wait.min(LONGEST))
 }
 
+/// Reads the hint in the words of an error's message, at most 60 s: `try again in 6m0.5s`, `retry after 26 seconds`.
+pub(super) fn of_words(message: &str) -> Option<Duration> {
+    const BEFORE: [&str; 4] = ["try again in ", "retry in ", "retry after ", "try again after "];
+    let message = message.to_ascii_lowercase();
+    let (at, before) = BEFORE.iter().find_map(|words| Some((message.find(words)?, words)))?;
+    let mut words = message[at + before.len()..].split_whitespace();
+    let first = words.next()?.trim_end_matches(['.', ',', ';']);
+    match (first.parse::<f64>(), words.next().unwrap_or_default()) {
+        (Ok(number), unit) if unit.starts_with("milli") || unit.starts_with("ms") => seconds(number / 1e3),
+        (Ok(number), unit) if unit.starts_with("min") => seconds(number * 60.0),
+        (Ok(number), unit) if unit.starts_with('s') => seconds(number),
+        (Ok(_), _) => None,
+        (Err(_), _) => go_duration(first),
+    }
+    .map(|wait| wait.min(LONGEST))
+}
+
 fn seconds_or_date(value: &str, now: SystemTime) -> Option<Duration> {
     if let Ok(number) = value.parse::<f64>() {
         return seconds(number);
@@ -42,7 +62,9 @@ fn rate_limit_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         let Some(wait) = value.to_str().ok().and_then(|value| reset(value.trim(), now)) else { continue };
         any = any.max(Some(wait));
         let remaining = headers.get(beside);
-        if remaining.is_some_and(|left| left.as_bytes() == b"0") {
+        // Some vendors count below zero.
+        let left = remaining.and_then(|left| left.to_str().ok()?.trim().parse::<f64>().ok());
+        if left.is_some_and(|left| left <= 0.0) {
             used_up = used_up.max(Some(wait));
         }
     }
@@ -51,8 +73,12 @@ fn rate_limit_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 
 /// Returns the name of the header that tells what is left of the limit whose reset this one tells.
 fn remaining_beside(name: &str) -> Option<String> {
-    if let Some(kind) = name.strip_prefix("x-ratelimit-reset") {
-        return Some(format!("x-ratelimit-remaining{kind}"));
+    // The draft of the IETF has no `x-`; Mistral has a second one, by size.
+    for limit in ["x-ratelimit", "ratelimit", "ratelimitbysize"] {
+        let kind = name.strip_prefix(limit).and_then(|rest| rest.strip_prefix("-reset"));
+        if let Some(kind) = kind {
+            return Some(format!("{limit}-remaining{kind}"));
+        }
     }
     // Anthropic: anthropic-ratelimit-input-tokens-reset.
     let limit = name.strip_suffix("-reset").filter(|name| name.starts_with("anthropic-ratelimit-"))?;
@@ -167,5 +193,44 @@ mod tests {
     fn a_large_reset_is_a_moment() {
         assert_eq!(hint(&[("x-ratelimit-reset", "1700000003")]), millis(3000));
         assert_eq!(hint(&[("x-ratelimit-reset", "1700000003000")]), millis(3000));
+    }
+
+    #[test]
+    fn of_several_limits_the_longest_of_the_used_up_holds() {
+        let limits = [
+            ("x-ratelimit-reset-requests-day", "33011.4"),
+            ("x-ratelimit-remaining-requests-day", "812"),
+            ("x-ratelimit-reset-requests-minute", "11.25"),
+            ("x-ratelimit-remaining-requests-minute", "0"),
+            ("x-ratelimit-reset-tokens-minute", "41"),
+            ("x-ratelimit-remaining-tokens-minute", "-1"),
+        ];
+        assert_eq!(hint(&limits), millis(41_000));
+        assert_eq!(hint(&[("ratelimit-reset", "17"), ("ratelimit-remaining", "0")]), millis(17_000));
+        let by_size =
+            [("ratelimit-reset", "17"), ("ratelimitbysize-reset", "23"), ("ratelimitbysize-remaining", "0")];
+        assert_eq!(hint(&by_size), millis(23_000));
+        assert_eq!(hint(&[("anthropic-ratelimit-unified-reset", "1700000007")]), millis(7_000));
+        assert_eq!(hint(&[("x-ratelimit-reset", "9223372036854775807")]), None);
+        assert_eq!(hint(&[("retry-after", "9223372036854775807")]), millis(60_000));
+    }
+
+    #[test]
+    fn the_words_of_a_message_tell_a_wait() {
+        for (message, wait) in [
+            ("Please try again in 1.898s. Visit x", millis(1_898)),
+            ("Please try again in 120ms.", millis(120)),
+            ("Please try again in 6m0.5s", millis(60_000)),
+            ("Please retry after 26 seconds.", millis(26_000)),
+            ("Try again in 1 minute", millis(60_000)),
+            ("try again in 250 milliseconds", millis(250)),
+            ("Please retry in 7.5s.", millis(7_500)),
+            ("Please try again in 20 apples", None),
+            ("Please try again in ", None),
+            ("Please try again later", None),
+            ("try again in é", None),
+        ] {
+            assert_eq!(of_words(message), wait, "{message}");
+        }
     }
 }

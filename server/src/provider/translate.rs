@@ -2,9 +2,9 @@
 
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
-use tollgate_api::v1::{ProviderOptions, Warning};
+use tollgate_api::v1::{Media, ProviderOptions, ToolResult, Warning};
 
-use super::{Error, Kind, json::members::Members};
+use super::{Error, Kind, Outgoing, json::members::Members};
 use crate::error::Error as CallerError;
 
 /// Headers that callers may add; besides these, those that begin with `x-` and are not reserved.
@@ -42,6 +42,22 @@ impl Lost {
         Self { strict, warnings: Vec::new() }
     }
 
+    /// Begins with what the caller's own dialect could say and the contract cannot. `family` is the one whose options
+    /// are applied beside the provider's own.
+    ///
+    /// # Errors
+    /// As `parameter`.
+    pub(in crate::provider) fn of<T>(outgoing: &Outgoing<'_, T>, family: &str) -> Result<Self, Error> {
+        let mut lost = Self::new(outgoing.strict);
+        for member in outgoing.payload.unread() {
+            let kept = !member.kept_for.is_empty() && [family, outgoing.provider].contains(&member.kept_for);
+            if !kept {
+                lost.parameter(&member.path, "only the dialect it is written in knows it")?;
+            }
+        }
+        Ok(lost)
+    }
+
     /// Leaves a parameter out with a warning.
     ///
     /// # Errors
@@ -75,6 +91,29 @@ impl Lost {
         if !self.warnings.iter().any(|warning| warning.code == code) {
             self.warn(code, field, why);
         }
+    }
+
+    /// Tells that a failed result of a tool goes out unmarked. `field` is the path of its part.
+    pub(in crate::provider) fn failure(&mut self, result: &ToolResult, field: &str) {
+        if result.is_error {
+            let field = format!("{field}.tool_result.is_error");
+            self.content(
+                "is_error_dropped",
+                &field,
+                "the provider has no mark for it; the result itself goes out",
+            );
+        }
+    }
+
+    /// Tells that an image is looked at as the model does by itself. `field` is the path of the media.
+    ///
+    /// # Errors
+    /// As `parameter`.
+    pub(in crate::provider) fn detail(&mut self, media: &Media, field: &str) -> Result<(), Error> {
+        if matches!(media.detail.as_str(), "" | "auto") {
+            return Ok(());
+        }
+        self.parameter(&format!("{field}.detail"), "the provider has no such parameter")
     }
 
     fn warn(&mut self, code: &str, field: &str, why: &str) {
@@ -124,7 +163,7 @@ pub(in crate::provider) fn apply(
     apply_all(body, options, &["", provider], at, protected)
 }
 
-/// As `apply`, for a provider that goes by several names: the options of each are applied in that order.
+/// As `apply`, for a provider that goes by several names: the options of each are applied in that order, once.
 pub(in crate::provider) fn apply_all(
     body: String,
     options: &[ProviderOptions],
@@ -134,7 +173,10 @@ pub(in crate::provider) fn apply_all(
 ) -> Result<(String, HeaderMap), Error> {
     let mut headers = HeaderMap::new();
     let mut body = body;
-    for name in names {
+    for (at_name, name) in names.iter().enumerate() {
+        if names[..at_name].contains(name) {
+            continue;
+        }
         for (index, option) in options.iter().enumerate().filter(|(_, option)| option.provider == *name) {
             let field = format!("{at}[{index}]");
             if !option.body_json.is_empty() {
@@ -152,9 +194,15 @@ pub(in crate::provider) fn apply_all(
 
 fn patched(body: &str, patch: &str, field: &str, protected: &[&str]) -> Result<String, Error> {
     let invalid = |field: String, why: &str| Error::from(CallerError::invalid(field, why));
-    let patch: Members<'_> = serde_json::from_str(patch).map_err(|_| {
+    let mut patch: Members<'_> = serde_json::from_str(patch).map_err(|_| {
         invalid(field.to_owned(), "must be one JSON object, merged into the provider's request")
     })?;
+    // SDKs write null for what their user left out, which is no wish to take away what is protected.
+    for name in protected.iter().filter(|name| !name.contains('.')) {
+        if patch.get(name).is_some_and(|value| value.get() == "null") {
+            patch.remove(name);
+        }
+    }
     if let Some(name) = protected.iter().find(|name| touches(&patch, name)) {
         return Err(invalid(format!("{field}.{name}"), "is protected: set it in the request itself"));
     }
@@ -199,6 +247,12 @@ mod tests {
     }
 
     #[test]
+    fn a_null_for_a_protected_member_changes_nothing() {
+        let body = body_of(&[option("", r#"{"n":null,"model":null,"top_p":null,"x":1}"#)]).unwrap();
+        assert_eq!(body, r#"{"model":"m","x":1}"#);
+    }
+
+    #[test]
     fn everybodys_patch_comes_before_the_providers_own() {
         let options =
             [option("mine", r#"{"a":2}"#), option("", r#"{"a":1,"b":1}"#), option("other", r#"{"c":1}"#)];
@@ -209,7 +263,7 @@ mod tests {
     fn protected_members_and_broken_patches_are_refused_with_their_path() {
         for (patch, path) in [
             (r#"{"model":"x"}"#, "input.provider_options[0].body_json.model"),
-            (r#"{"n":null}"#, "input.provider_options[0].body_json.n"),
+            (r#"{"n":2}"#, "input.provider_options[0].body_json.n"),
             ("[1]", "input.provider_options[0].body_json"),
             ("{", "input.provider_options[0].body_json"),
         ] {

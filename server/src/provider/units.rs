@@ -1,167 +1,185 @@
-//! What an answer that passes through tells of its usage, in whatever shape: the contract's counts and other units.
+//! What an answer that passes through tells of its usage. Its shape shows whose words they are; each dialect's own
+//! reader then counts them, so that a wire counts the same here and in its own lane.
+
+mod flat;
 
 use ::http::HeaderMap;
-use serde_json::Value;
-use tollgate_api::v1::{Usage, usage::Source};
+use tollgate_api::v1::{ModalityTokens, Usage, usage::Source};
 
-/// Where the members that tell usage stand.
-const PLACES: [&str; 9] = [
-    "/usage",
-    "/usageMetadata",
-    "/meta",
-    "/response/usage",
-    "/message/usage",
-    "/amazon-bedrock-invocationMetrics",
-    "/results/0",
-    "/details",
-    "",
-];
-/// Names of input counts that include what was read from a cache.
-const INPUT: [&str; 9] = [
-    "input_tokens",
-    "prompt_tokens",
-    "promptTokenCount",
-    "inputTokenCount",
-    "inputTokens",
-    "prompt_eval_count",
-    "prompt_token_count",
-    "input_token_count",
-    "inputTextTokenCount",
-];
-/// Names of output counts.
-const OUTPUT: [&str; 10] = [
-    "output_tokens",
-    "completion_tokens",
-    "candidatesTokenCount",
-    "outputTokenCount",
-    "outputTokens",
-    "eval_count",
-    "generation_token_count",
-    "generated_token_count",
-    "generated_tokens",
-    "tokenCount",
-];
-/// Other things that are billed, by the names of vendors and of the contract.
-const UNITS: [(&str, &str); 5] = [
-    ("search_units", "search_units"),
-    ("images", "images"),
-    ("seconds", "seconds"),
-    ("characters", "characters"),
-    ("classifications", "classifications"),
-];
+use super::{
+    anthropic, bedrock, cohere, gemini,
+    json::{Count, Text, members::Members, read},
+    openai,
+};
 
-/// Reads what JSON tells of its usage; none if it tells nothing.
-pub(super) fn of_json(json: &[u8]) -> Option<Usage> {
-    let json: Value = serde_json::from_slice(json).ok()?;
-    let mut usage = Usage::default();
-    let mut told = false;
-    for place in PLACES.iter().filter_map(|place| json.pointer(place)) {
-        let nested = [place, &place["billed_units"], &place["tokens"]];
-        for member in nested.into_iter().filter(|member| member.is_object()) {
-            told |= read(member, &mut usage);
-        }
-    }
-    usage.set_source(Source::Provider);
-    told.then_some(usage)
+/// Members that may hold the answer, or the last part of one that tells usage.
+const INSIDE: [&str; 6] = ["message", "response", "interaction", "metadata", "delta", "x_groq"];
+/// Bedrock's own count, under whatever the model's vendor tells.
+const METRICS: &str = "amazon-bedrock-invocationMetrics";
+
+/// What the parts of one answer have told so far.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    usage: Usage,
+    /// Anthropic tells each count when it changes.
+    claude: anthropic::usage::Told,
 }
 
-fn read(member: &Value, usage: &mut Usage) -> bool {
-    let count = |names: &[&str]| names.iter().find_map(|name| whole(&member[*name]));
-    let cached = whole(&member["cache_read_input_tokens"]).or(whole(&member["cacheReadInputTokens"]));
-    let written = whole(&member["cache_creation_input_tokens"]).or(whole(&member["cacheWriteInputTokens"]));
-    let (input, output) = (count(&INPUT), count(&OUTPUT));
-    // An embedding or a ranking tells its total only.
-    let input = input.or(whole(&member["total_tokens"]).filter(|_| output.is_none()));
-    usage.input_tokens =
+impl Tally {
+    /// Starts with what is known before the answer.
+    pub(super) fn new(known: Usage) -> Self {
+        Self { usage: known, ..Self::default() }
+    }
+
+    /// Returns the usage so far.
+    pub(super) fn usage(&self) -> Usage {
+        self.usage.clone()
+    }
+
+    /// Takes an answer or a part of one: a JSON object, or a list of them.
+    pub(super) fn take(&mut self, json: &str) {
+        for object in objects(json) {
+            let members: Members<'_> = read(Some(object));
+            if let Some(told) = self.of_answer(&members, object) {
+                self.join(told);
+            }
+            let metrics = members.get(METRICS).and_then(|metrics| bedrock::usage::parse(metrics.get()));
+            if let Some(told) = metrics.filter(|_| self.usage.output_tokens.is_none()) {
+                self.join(told);
+            }
+        }
+    }
+
+    fn of_answer(&mut self, answer: &Members<'_>, json: &str) -> Option<Usage> {
+        if let Some(told) = answer.get("usageMetadata") {
+            return read::<gemini::usage::Told<'_>>(Some(told.get())).usage();
+        }
+        if let Some(told) = answer.get("usage").filter(|told| told.get().starts_with('{')) {
+            return self.of_usage(told.get(), json);
+        }
+        if let Some(told) = answer.get("meta").and_then(|meta| serde_json::from_str(meta.get()).ok()) {
+            return cohere::usage::of_chat(told);
+        }
+        let inside = INSIDE.iter().filter_map(|name| answer.get(name)).find_map(|inside| {
+            let members: Members<'_> = serde_json::from_str(inside.get()).ok()?;
+            self.of_answer(&members, inside.get())
+        });
+        inside.or_else(|| flat::usage(answer))
+    }
+
+    /// Reads a `usage`, whose names show who counts.
+    fn of_usage(&mut self, usage: &str, answer: &str) -> Option<Usage> {
+        let members: Members<'_> = read(Some(usage));
+        let has = |names: &[&str]| names.iter().any(|name| members.get(name).is_some());
+        if has(&["total_input_tokens", "total_output_tokens"]) {
+            return Some(read::<Interaction<'_>>(Some(usage)).usage());
+        }
+        if has(&["inputTokens", "outputTokens"]) {
+            return bedrock::usage::parse(usage);
+        }
+        if has(&["billed_units", "tokens"]) {
+            return cohere::usage::of_chat(serde_json::from_str(usage).ok()?);
+        }
+        if has(&["prompt_tokens", "completion_tokens"]) {
+            return openai::usage::parse(usage);
+        }
+        if has(&["input_tokens", "output_tokens"]) {
+            // Anthropic tells no total, OpenAI's newer endpoints always do.
+            if has(&["total_tokens", "input_tokens_details"]) {
+                return openai::responses::usage_of(answer);
+            }
+            self.claude.take(usage);
+            return self.claude.usage();
+        }
+        openai::usage::parse(usage).or_else(|| flat::units(&members))
+    }
+
+    /// Adds what was told later, which wins; but no count falls back to nothing: some tell each only once.
+    fn join(&mut self, told: Usage) {
+        let last = |told: Option<i64>, known: Option<i64>| told.filter(|count| *count > 0).or(known).or(told);
+        let known = std::mem::take(&mut self.usage);
+        self.usage = Usage {
+            input_tokens: last(told.input_tokens, known.input_tokens),
+            output_tokens: last(told.output_tokens, known.output_tokens),
+            cache_read_input_tokens: last(told.cache_read_input_tokens, known.cache_read_input_tokens),
+            cache_write_input_tokens: last(told.cache_write_input_tokens, known.cache_write_input_tokens),
+            reasoning_output_tokens: last(told.reasoning_output_tokens, known.reasoning_output_tokens),
+            ..told
+        };
+        for (name, count) in known.billable_units {
+            self.usage.billable_units.entry(name).or_insert(count);
+        }
+    }
+}
+
+/// Returns the objects of a body: itself, or the items of a list.
+fn objects(json: &str) -> Vec<&str> {
+    if !json.trim_start().starts_with('[') {
+        return vec![json];
+    }
+    let list: Vec<&serde_json::value::RawValue> = serde_json::from_str(json).unwrap_or_default();
+    list.into_iter().map(serde_json::value::RawValue::get).collect()
+}
+
+/// The usage of Gemini's Interactions API, which counts thoughts and results of tools beside the rest.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Interaction<'a> {
+    total_input_tokens: Count,
+    total_output_tokens: Count,
+    total_cached_tokens: Count,
+    total_tool_use_tokens: Count,
+    total_thought_tokens: Count,
+    #[serde(borrow)]
+    input_tokens_by_modality: Vec<Modality<'a>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Modality<'a> {
+    #[serde(borrow)]
+    modality: Text<'a>,
+    tokens: Count,
+}
+
+impl Interaction<'_> {
+    fn usage(&self) -> Usage {
+        let sum = |counts: [Count; 2]| counts.iter().filter_map(|count| count.0).reduce(i64::saturating_add);
+        let by_modality = self.input_tokens_by_modality.iter().filter_map(|entry| {
+            let modality = entry.modality.0.to_ascii_lowercase();
+            Some(ModalityTokens { modality, tokens: entry.tokens.0?, cache_read_tokens: 0 })
+        });
+        let mut usage = Usage {
+            input_tokens: sum([self.total_input_tokens, self.total_tool_use_tokens]),
+            output_tokens: sum([self.total_output_tokens, self.total_thought_tokens]),
+            cache_read_input_tokens: self.total_cached_tokens.0,
+            reasoning_output_tokens: self.total_thought_tokens.0,
+            input_by_modality: by_modality.collect(),
+            r#final: true,
+            ..Usage::default()
+        };
+        usage.set_source(Source::Provider);
         usage
-            .input_tokens
-            .or(input
-                .map(|input| input.saturating_add(cached.unwrap_or(0)).saturating_add(written.unwrap_or(0))));
-    let thoughts = whole(&member["thoughtsTokenCount"]);
-    usage.output_tokens =
-        usage.output_tokens.or(output.map(|output| output.saturating_add(thoughts.unwrap_or(0))));
-    usage.cache_read_input_tokens = usage.cache_read_input_tokens.or(cached);
-    usage.cache_write_input_tokens = usage.cache_write_input_tokens.or(written);
-    let mut any = input.is_some() || output.is_some();
-    for (theirs, ours) in UNITS {
-        if let Some(count) = whole(&member[theirs]).filter(|count| *count > 0) {
-            usage.billable_units.entry(ours.to_owned()).or_insert(count);
-            any = true;
-        }
     }
-    any
 }
 
-/// A count; parts of a unit (seconds of sound) are rounded up, as they are billed.
-fn whole(value: &Value) -> Option<i64> {
-    value.as_i64().filter(|count| *count >= 0).or_else(|| {
-        let part = value.as_f64().filter(|part| (0.0..9e15).contains(part))?;
-        #[expect(clippy::cast_possible_truncation, reason = "not negative, and below 2^53")]
-        Some(part.ceil() as i64)
-    })
-}
-
-/// Reads what the head of an answer tells: Bedrock counts there.
+/// Reads what the head of an answer tells: Bedrock counts there, what is cached beside the rest, and so does TGI.
 pub(super) fn of_head(headers: &HeaderMap) -> Usage {
-    let count = |name| headers.get(name)?.to_str().ok()?.parse().ok();
+    let count =
+        |name: &str| headers.get(name)?.to_str().ok()?.parse::<i64>().ok().filter(|count| *count >= 0);
+    let bedrock = |name: &str| count(&format!("x-amzn-bedrock-{name}-token-count"));
+    let (read, written) = (bedrock("cache-read-input"), bedrock("cache-write-input"));
+    let cached = [read, written].into_iter().flatten().fold(0, i64::saturating_add);
     let mut usage = Usage {
-        input_tokens: count("x-amzn-bedrock-input-token-count"),
-        output_tokens: count("x-amzn-bedrock-output-token-count"),
+        input_tokens: bedrock("input").map(|input| input.saturating_add(cached)).or(count("x-prompt-tokens")),
+        output_tokens: bedrock("output").or(count("x-generated-tokens")),
+        cache_read_input_tokens: read,
+        cache_write_input_tokens: written,
         ..Usage::default()
     };
     usage.set_source(Source::Provider);
     usage
 }
 
-/// Joins what was known with what was told later, which wins.
-pub(super) fn joined(known: Usage, told: Option<Usage>) -> Usage {
-    let Some(mut told) = told else { return known };
-    told.input_tokens = told.input_tokens.or(known.input_tokens);
-    told.output_tokens = told.output_tokens.or(known.output_tokens);
-    told.cache_read_input_tokens = told.cache_read_input_tokens.or(known.cache_read_input_tokens);
-    told.cache_write_input_tokens = told.cache_write_input_tokens.or(known.cache_write_input_tokens);
-    for (name, count) in known.billable_units {
-        told.billable_units.entry(name).or_insert(count);
-    }
-    told
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_shape_of_usage_is_read() {
-        for (json, input, output) in [
-            (r#"{"usage":{"input_tokens":3,"output_tokens":5,"total_tokens":8}}"#, Some(3), Some(5)),
-            (r#"{"usage":{"total_tokens":7}}"#, Some(7), None),
-            (
-                r#"{"usage":{"input_tokens":3,"cache_read_input_tokens":4,"output_tokens":1}}"#,
-                Some(7),
-                Some(1),
-            ),
-            (
-                r#"{"usageMetadata":{"promptTokenCount":2,"candidatesTokenCount":3,"thoughtsTokenCount":4}}"#,
-                Some(2),
-                Some(7),
-            ),
-            (r#"{"model":"x","done":true,"prompt_eval_count":11,"eval_count":18}"#, Some(11), Some(18)),
-            (r#"{"meta":{"billed_units":{"input_tokens":1,"output_tokens":2}}}"#, Some(1), Some(2)),
-            (r#"{"results":[{"generated_token_count":9,"input_token_count":4}]}"#, Some(4), Some(9)),
-            (r#"{"inputTextTokenCount":4,"results":[{"tokenCount":6,"outputText":"x"}]}"#, Some(4), Some(6)),
-        ] {
-            let usage = of_json(json.as_bytes()).unwrap();
-            assert_eq!((usage.input_tokens, usage.output_tokens), (input, output), "{json}");
-        }
-        assert_eq!(of_json(br#"{"data":[]}"#), None);
-        assert_eq!(of_json(b"no json"), None);
-    }
-
-    #[test]
-    fn units_are_kept_and_parts_are_rounded_up() {
-        let usage = of_json(br#"{"meta":{"billed_units":{"search_units":2}}}"#).unwrap();
-        assert_eq!(usage.billable_units["search_units"], 2);
-        let usage = of_json(br#"{"usage":{"type":"duration","seconds":3.2}}"#).unwrap();
-        assert_eq!(usage.billable_units["seconds"], 4);
-    }
-}
+mod tests;

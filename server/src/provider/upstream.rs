@@ -1,5 +1,8 @@
 //! One request to an upstream and the head of its answer: what every dialect spoken over HTTP has in common.
 
+#[cfg(test)]
+mod quirks;
+
 use std::fmt::Write as _;
 
 use ::http::{
@@ -13,20 +16,33 @@ use tollgate_api::v1;
 use uuid::Uuid;
 
 use super::{
-    Answer, Error, Kind, Outgoing,
+    Answer, Error, Kind, Outgoing, Place,
     credential::Credential,
     http::{self, Http, Pieces},
     refusal,
 };
-use crate::call::{Item, Items};
+use crate::call::{self, Item, Items};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
 
-/// Where vendors tell their own id of a request, the first that is there.
-const REQUEST_IDS: [&str; 5] =
-    ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-goog-request-id"];
+/// Where vendors tell the id of a request, the best first; the edge's own comes last, for those that tell no other.
+const REQUEST_IDS: [&str; 13] = [
+    "x-request-id",
+    "request-id",
+    "apim-request-id",
+    "x-amzn-requestid",
+    "x-goog-request-id",
+    "mistral-correlation-id",
+    "x-debug-trace-id",
+    "x-ds-trace-id",
+    "nvcf-reqid",
+    "x-ms-request-id",
+    "x-correlation-id",
+    "x-generation-id",
+    "cf-ray",
+];
 
 /// A vendor's host as an adapter sees it: the connections to it and what opens its door.
 pub struct Upstream {
@@ -173,6 +189,12 @@ impl Upstream {
     }
 }
 
+/// Returns the place of `Endpoint::Native` below a vendor's root; of no other endpoint.
+pub fn native<'a>(asked: call::Endpoint, upstream: &'a Upstream, root: &'a Uri) -> Option<Place<'a>> {
+    let path = String::new();
+    (asked == call::Endpoint::Native).then_some(Place { upstream, base: root, path })
+}
+
 /// Appends a path to a base URL that has no trailing slash or query.
 ///
 /// # Errors
@@ -245,6 +267,22 @@ mod tests {
         }
         for name in ["", ".", "..", &"x".repeat(513)] {
             assert_eq!(path_segment(name).unwrap_err().kind, Kind::Invalid, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_vendors_own_id_wins_over_that_of_its_edge() {
+        for (headers, id) in [
+            (&[("cf-ray", "9b5d-SEA"), ("request-id", "req_1")][..], "req_1"),
+            (&[("cf-ray", "9b5d-SEA"), ("mistral-correlation-id", "01a0")], "01a0"),
+            (&[("x-amzn-requestid", "402b")], "402b"),
+            (&[("apim-request-id", "5dbe"), ("x-ms-request-id", "other")], "5dbe"),
+            (&[("x-debug-trace-id", "9f02")], "9f02"),
+            (&[("cf-ray", "9b5d-SEA")], "9b5d-SEA"),
+            (&[], ""),
+        ] {
+            let headers = headers.iter().map(|(name, id)| (name.parse().unwrap(), id.parse().unwrap()));
+            assert_eq!(request_id(&headers.collect()), id);
         }
     }
 }

@@ -108,6 +108,14 @@ pub enum Forms {
     EncodingFormat,
 }
 
+impl Vendor {
+    /// Returns the catalog's name of the vendor, which has the models and their prices.
+    pub fn catalogs_name(&self) -> &'static str {
+        // The other door to the same models.
+        if self.name == "gemini-openai" { "gemini" } else { self.name }
+    }
+}
+
 /// Finds the vendor of that name.
 pub fn find(name: &str) -> Option<&'static Vendor> {
     VENDORS.iter().find(|vendor| vendor.name == name)

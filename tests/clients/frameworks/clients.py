@@ -23,6 +23,8 @@ from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.tools import ToolDefinition
 
+litellm.suppress_debug_info = True
+
 PROMPT = "What is the weather in Paris?"
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": True}
 NAME = "get_weather"

@@ -27,8 +27,8 @@ def replay():
 
 
 @pytest.fixture(scope="session")
-def aliases(replay):
-    """(dialect, scenario) -> the aliases of its recordings."""
+def picked(replay):
+    """(dialect, scenario) -> its recordings."""
     return {
         (dialect, scenario): replay.pick(dialect, *kinds)
         for dialect in recorded.TARGETS
@@ -37,12 +37,17 @@ def aliases(replay):
 
 
 @pytest.fixture(scope="session")
+def aliases(picked):
+    """Recording -> its alias. A recording's own name may hold a model's, for which clients have habits (LiteLLM asks
+    the internet for the tokeniser of a `llama`)."""
+    exchanges = dict.fromkeys([one for some in picked.values() for one in some] + list(recorded.SIGNED.values()))
+    return {one: f"recorded-{number}" for number, one in enumerate(exchanges)}
+
+
+@pytest.fixture(scope="session")
 def gateway(replay, aliases, tmp_path_factory):
-    exchanges = {one: dialect for (dialect, _), some in aliases.items() for one in some}
-    providers = "".join(replay.provider(f"p{n}", one, exchanges[one]) for n, one in enumerate(exchanges))
-    models = "".join(
-        f'  "{one}": {{ targets: [{{ provider: p{n}, model: recorded }}] }}\n' for n, one in enumerate(exchanges)
-    )
+    providers = "".join(replay.provider(alias, one) for one, alias in aliases.items())
+    models = "".join(f"  {alias}: {{ targets: [{{ provider: {alias}, model: recorded }}] }}\n" for alias in aliases.values())
     text = f"providers:\n{providers}models:\n{models}keys:\n  - {{ name: app, key: {tollgate.APP} }}\n"
     running = tollgate.Gateway(tmp_path_factory.mktemp("gateway"), text)
     yield running

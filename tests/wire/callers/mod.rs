@@ -134,9 +134,10 @@ fn cuts() -> &'static [Cut] {
     if std::env::var_os("TOLLGATE_WIRE_QUICK").is_some() { &all[..1] } else { all }
 }
 
-/// Mistral refuses members that every other vendor of the family takes, so that its callers' bytes cannot be its own.
+/// Mistral and Voyage refuse members that every other vendor of the family takes, so that their callers' bytes cannot be
+/// their own.
 fn has_express_lane(exchange: &Exchange) -> bool {
-    !exchange.dialect.starts_with("mistral")
+    !exchange.dialect.starts_with("mistral") && !exchange.dialect.starts_with("voyage")
 }
 
 /// Says what an answer that should not have failed is, briefly.
@@ -144,14 +145,16 @@ fn brief(answer: &crate::support::http::Answer) -> String {
     format!("{} {}", answer.status, answer.text().chars().take(300).collect::<String>())
 }
 
-/// Whether two requests are the same but for members that the gateway may set.
+/// Whether two requests are the same but for members that the gateway may set. Null and absent are the same.
 fn same_but(left: &Value, right: &Value, members: &[&str]) -> Result<(), String> {
     let (Some(left), Some(right)) = (left.as_object(), right.as_object()) else {
         return Err("a request that is no object".to_owned());
     };
     let names = left.keys().chain(right.keys()).filter(|name| !members.contains(&name.as_str()));
     for name in names {
-        if left.get(name) != right.get(name) {
+        let told =
+            |side: &serde_json::Map<String, Value>| side.get(name).filter(|value| !value.is_null()).cloned();
+        if told(left) != told(right) {
             let shown = |value: Option<&Value>| {
                 value.map_or("nothing".to_owned(), |value| value.to_string().chars().take(120).collect())
             };

@@ -38,7 +38,10 @@ pub(super) fn content(node: &Node<'_>) -> Result<Vec<Part>, Error> {
 /// As `content`.
 pub(super) fn breakpoint(object: &mut Object<'_>) -> Result<Option<CacheBreakpoint>, Error> {
     let Some(node) = object.take("cache_control") else { return Ok(None) };
-    Ok(Some(CacheBreakpoint { ttl: node.object()?.text_or_empty("ttl")? }))
+    let mut mark = node.object()?;
+    let breakpoint = CacheBreakpoint { ttl: mark.text_or_empty("ttl")? };
+    mark.end(&["type"]);
+    Ok(Some(breakpoint))
 }
 
 /// Makes a part that is nothing but its content.
@@ -57,7 +60,7 @@ fn read(node: &Node<'_>, parts: &mut Vec<Part>) -> Result<(), Error> {
         "document" => source::document(&mut object, parts)?,
         "thinking" => parts.push(thinking(&mut object)?),
         "redacted_thinking" => redacted(&object.need("data")?.text()?, parts),
-        "tool_use" => parts.push(of(part::Kind::ToolCall(tool_use(&mut object)?))),
+        "tool_use" => parts.push(tool_use(&mut object)?),
         "tool_result" => parts.push(of(part::Kind::ToolResult(Box::new(tool_result(&mut object)?)))),
         _ => {
             // Whole, with its mark: Anthropic alone can read it.
@@ -68,6 +71,7 @@ fn read(node: &Node<'_>, parts: &mut Vec<Part>) -> Result<(), Error> {
         }
     }
     let mark = breakpoint(&mut object)?;
+    object.end(&["id"]);
     if let Some(last) = parts.get_mut(first..).and_then(<[_]>::last_mut) {
         last.cache_breakpoint = mark;
     }
@@ -112,14 +116,21 @@ fn redacted(data: &str, parts: &mut Vec<Part>) {
     parts.push(Part { continuity: Some(token), ..of(part::Kind::Thought(thought)) });
 }
 
-fn tool_use(object: &mut Object<'_>) -> Result<ToolCall, Error> {
+/// Reads a call. Who made it, if not the model itself, is Anthropic's own business.
+fn tool_use(object: &mut Object<'_>) -> Result<Part, Error> {
+    let caller = object.take("caller").filter(|caller| caller.json() != r#"{"type":"direct"}"#);
+    let continuity = caller.map(|caller| Continuity {
+        provider: FAMILY.to_owned(),
+        token: caller.json().as_bytes().to_vec().into(),
+    });
     let input = object.take("input").map_or_else(|| "{}".to_owned(), |node| node.json().to_owned());
-    Ok(ToolCall {
+    let call = ToolCall {
         id: object.need("id")?.text()?,
         name: object.need("name")?.text()?,
         input: Some(tool_call::Input::ArgumentsJson(input)),
         executed_upstream: false,
-    })
+    };
+    Ok(Part { continuity, ..of(part::Kind::ToolCall(call)) })
 }
 
 fn tool_result(object: &mut Object<'_>) -> Result<ToolResult, Error> {

@@ -43,6 +43,13 @@ const FAMILY: &str = "anthropic";
 /// What a caller sees that asks whether anybody is here; Claude Code does so before its first call.
 const HERE: &str = "tollgate\n";
 
+#[cfg(test)]
+pub(super) fn payload_of(
+    body: &[u8],
+) -> Result<crate::call::Payload<tollgate_api::v1::ChatInput>, crate::error::Error> {
+    crate::call::Payload::parsed(body, parse::parse)
+}
+
 /// What the handlers share.
 #[derive(Clone)]
 struct Shared {

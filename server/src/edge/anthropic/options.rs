@@ -4,17 +4,19 @@ use http::HeaderMap;
 use tollgate_api::v1::{ChatInput, ProviderOptions};
 
 use super::FAMILY;
-use crate::edge::rest::node::Object;
+use crate::{call::Unread, edge::rest::node::Object};
 
 /// The patch of Anthropic's request that the contract has no fields for, as JSON text.
 #[derive(Default)]
 pub(super) struct Own {
     members: String,
+    keys: Vec<String>,
 }
 
 impl Own {
     /// Adds a member; `json` is its value as it came.
     pub(super) fn add(&mut self, key: &str, json: &str) {
+        self.keys.push(key.to_owned());
         // A string in memory cannot fail to be written.
         let Ok(key) = serde_json::to_string(key) else { return };
         if !self.members.is_empty() {
@@ -32,13 +34,17 @@ impl Own {
         }
     }
 
-    /// Adds what nobody took of the body, and makes the options; none if there is nothing.
-    pub(super) fn into_options(mut self, body: Object<'_>) -> Vec<ProviderOptions> {
+    /// Adds what nobody took of the body, and makes the options; none if there is nothing. Callers whose request goes to
+    /// another family are told what it has no part in.
+    pub(super) fn into_options(mut self, body: Object<'_>, unread: &Unread) -> Vec<ProviderOptions> {
         for (key, node) in body.into_members() {
             self.add(&key, node.json());
         }
         if self.members.is_empty() {
             return Vec::new();
+        }
+        for key in self.keys {
+            unread.note_kept(key, FAMILY);
         }
         let body_json = format!("{{{}}}", self.members);
         vec![ProviderOptions { provider: FAMILY.to_owned(), body_json, ..Default::default() }]

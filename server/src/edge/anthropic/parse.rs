@@ -6,6 +6,7 @@ use tollgate_api::v1::{
 
 use super::{blocks, options::Own, tools};
 use crate::{
+    call::Unread,
     edge::{
         MAX_TOKENS,
         rest::node::{Node, Object},
@@ -17,10 +18,10 @@ use crate::{
 ///
 /// # Errors
 /// `INVALID_REQUEST` with the JSON path of what does not fit the contract.
-pub(super) fn parse(body: &[u8]) -> Result<ChatInput, Error> {
+pub(super) fn parse(body: &[u8], unread: &Unread) -> Result<ChatInput, Error> {
     let raw = serde_json::from_slice(body)
         .map_err(|_| Error::new(Reason::InvalidRequest, "the body is not valid JSON"))?;
-    let mut body = Node::new("", raw).object()?;
+    let mut body = Node::root(raw, unread).object()?;
     body.take("stream");
     let mut own = Own::default();
     let (tool_choice, parallel_tool_calls) = tools::choice(&mut body)?;
@@ -38,7 +39,7 @@ pub(super) fn parse(body: &[u8]) -> Result<ChatInput, Error> {
         stop: body.take("stop_sequences").map(|node| node.texts()).transpose()?.unwrap_or_default(),
         service_tier: service_tier(&mut body, &mut own)?,
         end_user_id: end_user_id(&mut body, &mut own)?,
-        provider_options: own.into_options(body),
+        provider_options: own.into_options(body, unread),
         ..Default::default()
     })
 }
@@ -63,6 +64,17 @@ fn message(node: &Node<'_>, messages: &mut Vec<Message>) -> Result<(), Error> {
     let mut object = node.object()?;
     let role = object.need("role")?;
     let parts = blocks::content(&object.need("content")?)?;
+    // A whole answer may be sent back as it came.
+    object.end(&[
+        "id",
+        "type",
+        "model",
+        "stop_reason",
+        "stop_sequence",
+        "stop_details",
+        "usage",
+        "container",
+    ]);
     let role = match role.text()?.as_str() {
         "user" => Role::User,
         "assistant" => Role::Assistant,
@@ -117,6 +129,7 @@ fn output(body: &mut Object<'_>, own: &mut Own) -> Result<(String, Option<Output
         schema_json: object.need("schema")?.json().to_owned(),
         ..Default::default()
     };
+    object.end(&[]);
     let kind = Some(output_format::Kind::JsonSchema(schema));
     Ok((effort, Some(OutputFormat { kind })))
 }

@@ -8,7 +8,7 @@ use super::*;
 fn input(more: serde_json::Value) -> ChatInput {
     let mut body = json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    parse(body.to_string().as_bytes()).unwrap()
+    parse(body.to_string().as_bytes(), &Unread::default()).unwrap()
 }
 
 fn blocks(role: &str, content: serde_json::Value) -> Vec<Message> {
@@ -231,7 +231,7 @@ fn what_does_not_fit_is_named_by_its_path() {
         ),
     ] {
         let body = json!({"model": "m", "max_tokens": 1, "messages": [message]}).to_string();
-        let error = parse(body.as_bytes()).unwrap_err();
+        let error = parse(body.as_bytes(), &Unread::default()).unwrap_err();
         assert_eq!(error.facts().field.as_deref(), Some(path), "{body}");
     }
 }

@@ -110,9 +110,9 @@ impl Scanned {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         if continuity::is_in(&body) {
-            let mut input = parse::parse(&body)?;
-            options::add_betas(&mut input, &headers);
-            return Ok(Payload::typed(input));
+            let mut payload = Payload::parsed(&body, parse::parse)?;
+            options::add_betas(payload.change()?, &headers);
+            return Ok(payload);
         }
         let raw = Raw {
             dialect: Dialect::AnthropicMessages,

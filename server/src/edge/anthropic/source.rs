@@ -35,7 +35,10 @@ pub(super) fn document(object: &mut Object<'_>, parts: &mut Vec<Part>) -> Result
     }
     match source(&object.need("source")?, DOCUMENT)? {
         Read::Media(media) => parts.push(of(part::Kind::Media(Box::new(Media { filename, ..media })))),
-        Read::Parts(more) => parts.extend(more),
+        Read::Parts(more) => {
+            let title = (!filename.is_empty()).then(|| of(part::Kind::Text(filename)));
+            parts.extend(title.into_iter().chain(more));
+        }
     }
     Ok(())
 }
@@ -73,6 +76,7 @@ fn source(node: &Node<'_>, hint: &str) -> Result<Read, Error> {
         }
         _ => return Err(kind.refuse("must be one of base64, url, file, text, content")),
     };
+    object.end(&["media_type"]);
     Ok(Read::Media(Media { mime_type, source: Some(source), ..Default::default() }))
 }
 

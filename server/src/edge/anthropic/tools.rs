@@ -26,12 +26,16 @@ fn tool(node: &Node<'_>) -> Result<Tool, Error> {
             let config_json = object.rest().unwrap_or_default();
             tool::Kind::Upstream(UpstreamTool { r#type: kind, config_json })
         }
-        _ => tool::Kind::Function(FunctionTool {
-            name: object.need("name")?.text()?,
-            description: object.text_or_empty("description")?,
-            parameters_json_schema: object.need("input_schema")?.json().to_owned(),
-            strict: object.flag("strict")?,
-        }),
+        _ => {
+            let function = FunctionTool {
+                name: object.need("name")?.text()?,
+                description: object.text_or_empty("description")?,
+                parameters_json_schema: object.need("input_schema")?.json().to_owned(),
+                strict: object.flag("strict")?,
+            };
+            object.end(&[]);
+            tool::Kind::Function(function)
+        }
     };
     Ok(Tool { kind: Some(kind), cache_breakpoint })
 }
@@ -52,5 +56,6 @@ pub(super) fn choice(body: &mut Object<'_>) -> Result<(Option<ToolChoice>, Optio
         _ => return Err(kind.refuse("must be one of auto, any, tool, none")),
     };
     let parallel = object.flag("disable_parallel_tool_use")?.map(|disabled| !disabled);
+    object.end(&[]);
     Ok((Some(ToolChoice { mode: mode.into(), tool_names }), parallel))
 }

@@ -29,7 +29,7 @@ impl Endpoint for Chat {
         let usage_wanted = asked.usage_wanted;
         // What another provider gave must not reach this dialect's own servers as if it were theirs.
         let payload = if continuity::is_in(&body) {
-            Payload::typed(chat_parse::parse(&body)?)
+            Payload::parsed(&body, chat_parse::parse)?
         } else {
             Payload::raw(scanned.into_raw(body), chat_parse::parse)
         };

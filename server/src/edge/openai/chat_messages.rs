@@ -1,13 +1,17 @@
 //! JSON messages and their content parts to `v1::Message`.
 
 use tollgate_api::v1::{
-    CacheBreakpoint, Extension, Media, Message, Part, Role, Thought, ToolCall, ToolResult, media, part,
-    tool_call,
+    CacheBreakpoint, Continuity, Extension, Media, Message, Part, Role, Thought, ToolCall, ToolResult, media,
+    part, tool_call,
 };
 
-use super::tokens;
+use super::tokens::{self, VENDOR};
 use crate::edge::rest::node::{Node, Object};
 use crate::error::Error;
+
+/// Members of an answer that callers send back with its message, and that say nothing to a model.
+const ECHOED: [&str; 8] =
+    ["id", "index", "type", "status", "annotations", "logprobs", "provider_specific_fields", "finish_reason"];
 
 /// Reads a conversation.
 ///
@@ -74,6 +78,7 @@ fn message(node: &Node<'_>, calls: &mut FunctionCalls) -> Result<Message, Error>
         }
         "function" => {
             let id = calls.answered(&name);
+            object.end(&ECHOED);
             return Ok(Message {
                 role: Role::Tool.into(),
                 parts: vec![result(id, parts)],
@@ -82,6 +87,7 @@ fn message(node: &Node<'_>, calls: &mut FunctionCalls) -> Result<Message, Error>
         }
         _ => return Err(role.refuse("is not a known role")),
     };
+    object.end(&ECHOED);
     Ok(Message { role: role.into(), parts, name })
 }
 
@@ -97,9 +103,14 @@ fn assistant(
     calls: &mut FunctionCalls,
 ) -> Result<Vec<Part>, Error> {
     let mut parts = tokens::take_details(object)?;
-    let thought = object.text("reasoning_content")?.filter(|text| !text.is_empty() && parts.is_empty());
-    if let Some(text) = thought {
-        parts.push(of(part::Kind::Thought(Thought { text, ..Default::default() })));
+    // The two names under which vendors show a thought; its name is what they want it back by.
+    for name in ["reasoning_content", "reasoning"] {
+        let thought = object.text(name)?.filter(|text| !text.is_empty() && parts.is_empty());
+        if let Some(text) = thought {
+            let continuity = Continuity { provider: VENDOR.to_owned(), token: name.into() };
+            let thought = part::Kind::Thought(Thought { text, ..Default::default() });
+            parts.push(Part { continuity: Some(continuity), ..of(thought) });
+        }
     }
     parts.extend(content);
     if let (Some(token), Some(last)) = (tokens::take_extra(object)?, parts.last_mut()) {
@@ -139,7 +150,9 @@ fn tool_call(node: &Node<'_>) -> Result<Part, Error> {
         None | Some("function") => {
             let mut function = object.need("function")?.object()?;
             let arguments = function.text_or_empty("arguments")?;
-            (function.need("name")?.text()?, tool_call::Input::ArgumentsJson(arguments))
+            let name = function.need("name")?.text()?;
+            function.end(&[]);
+            (name, tool_call::Input::ArgumentsJson(arguments))
         }
         Some("custom") => {
             let mut custom = object.need("custom")?.object()?;
@@ -149,6 +162,7 @@ fn tool_call(node: &Node<'_>) -> Result<Part, Error> {
             return Err(kind.unwrap_or_else(|| node.clone()).refuse("must be `function` or `custom`"));
         }
     };
+    object.end(&ECHOED);
     let call = ToolCall { id, name, input: Some(input), executed_upstream: false };
     Ok(Part { continuity, ..of(part::Kind::ToolCall(call)) })
 }
@@ -161,14 +175,16 @@ fn part(node: &Node<'_>) -> Result<Part, Error> {
         "text" => part::Kind::Text(object.need("text")?.text()?),
         "refusal" => part::Kind::Refusal(object.need("refusal")?.text()?),
         "image_url" => part::Kind::Media(Box::new(image(&object.need("image_url")?)?)),
+        "video_url" => part::Kind::Media(Box::new(video(&object.need("video_url")?)?)),
         "input_audio" => part::Kind::Media(Box::new(sound(&object.need("input_audio")?)?)),
         "file" => part::Kind::Media(Box::new(file(&object.need("file")?)?)),
-        _ => part::Kind::Extension(Extension {
-            provider: String::new(),
-            r#type: kind,
-            json: node.json().to_owned(),
-        }),
+        _ => {
+            // Whole, for whoever serves the call: compatible vendors have parts of their own.
+            let extension = Extension { provider: String::new(), r#type: kind, json: node.json().to_owned() };
+            return Ok(Part { cache_breakpoint, ..of(part::Kind::Extension(extension)) });
+        }
     };
+    object.end(&ECHOED);
     Ok(Part { cache_breakpoint, ..of(kind) })
 }
 
@@ -181,7 +197,10 @@ pub(super) fn breakpoint(object: &mut Object<'_>) -> Result<Option<CacheBreakpoi
     let (ours, anthropics) = (object.take("prompt_cache_breakpoint"), object.take("cache_control"));
     let Some(node) = ours.or(anthropics) else { return Ok(None) };
     if node.is_object() {
-        return Ok(Some(CacheBreakpoint { ttl: node.object()?.text_or_empty("ttl")? }));
+        let mut mark = node.object()?;
+        let ttl = mark.text_or_empty("ttl")?;
+        mark.end(&["type", "mode"]);
+        return Ok(Some(CacheBreakpoint { ttl }));
     }
     Ok(node.flag()?.then(CacheBreakpoint::default))
 }
@@ -193,7 +212,9 @@ fn image(node: &Node<'_>) -> Result<Media, Error> {
     }
     let mut image = node.object()?;
     let detail = image.text_or_empty("detail")?;
-    Ok(Media { detail, ..image_at(&image.need("url")?)? })
+    let media = image_at(&image.need("url")?)?;
+    image.end(&[]);
+    Ok(Media { detail, ..media })
 }
 
 pub(super) fn image_at(url: &Node<'_>) -> Result<Media, Error> {
@@ -210,6 +231,7 @@ pub(super) fn sound(node: &Node<'_>) -> Result<Media, Error> {
     let format = sound.need("format")?.text()?;
     let data = sound.need("data")?;
     let bytes = data.bytes()?;
+    sound.end(&[]);
     let mime_type = match format.as_str() {
         "mp3" => "audio/mpeg".to_owned(),
         _ => format!("audio/{format}"),
@@ -217,14 +239,23 @@ pub(super) fn sound(node: &Node<'_>) -> Result<Media, Error> {
     Ok(Media { mime_type, source: Some(media::Source::Data(bytes.into())), ..Default::default() })
 }
 
+/// Reads a video, which compatible vendors take as they take images.
+fn video(node: &Node<'_>) -> Result<Media, Error> {
+    let media = image(node)?;
+    let mime_type = if media.mime_type.is_empty() { "video/mp4".to_owned() } else { media.mime_type };
+    Ok(Media { mime_type, ..media })
+}
+
 fn file(node: &Node<'_>) -> Result<Media, Error> {
     let mut file = node.object()?;
     let filename = file.text_or_empty("filename")?;
     if let Some(id) = file.text("file_id")? {
+        file.end(&[]);
         return Ok(Media { filename, source: Some(media::Source::FileId(id)), ..Default::default() });
     }
     let data = file.need("file_data")?;
     let text = data.text()?;
+    file.end(&["format"]);
     let media = match text.strip_prefix("data:") {
         Some(rest) => data_url(&data, rest)?,
         // Without a data URL nobody says what it is; documents are PDF here unless the name says otherwise.

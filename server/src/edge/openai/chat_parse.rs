@@ -1,13 +1,15 @@
 //! JSON to `v1::ChatInput`: the typed view of a chat request, made only when somebody needs it.
 
 use tollgate_api::v1::{
-    AudioOptions, ChatInput, CustomTool, FunctionTool, Grammar, JsonObjectFormat, JsonSchemaFormat,
-    LogprobOptions, OutputFormat, Part, PromptCacheOptions, ProviderOptions, ReasoningOptions, Sampling,
-    TextFormat, Tool, ToolChoice, UpstreamTool, output_format, part, tool, tool_choice::Mode,
+    AudioOptions, CacheBreakpoint, ChatInput, CustomTool, FunctionTool, Grammar, JsonObjectFormat,
+    JsonSchemaFormat, LogprobOptions, OutputFormat, Part, PromptCacheOptions, ProviderOptions,
+    ReasoningOptions, Sampling, TextFormat, Tool, ToolChoice, UpstreamTool, output_format, part, tool,
+    tool_choice::Mode,
 };
 
 use super::chat_messages;
 use crate::{
+    call::Unread,
     edge::rest::node::{Node, Object},
     error::{Error, Reason},
 };
@@ -16,10 +18,10 @@ use crate::{
 ///
 /// # Errors
 /// `INVALID_REQUEST` with the JSON path of what does not fit the contract.
-pub fn parse(body: &[u8]) -> Result<ChatInput, Error> {
+pub(in crate::edge::openai) fn parse(body: &[u8], unread: &Unread) -> Result<ChatInput, Error> {
     let raw = serde_json::from_slice(body)
         .map_err(|_| Error::new(Reason::InvalidRequest, "the body is not valid JSON"))?;
-    let mut body = Node::new("", raw).object()?;
+    let mut body = Node::root(raw, unread).object()?;
     for ours in ["stream", "stream_options"] {
         body.take(ours);
     }
@@ -111,6 +113,7 @@ pub(super) fn prompt_cache(body: &mut Object<'_>) -> Result<Option<PromptCacheOp
         let mut options = options.object()?;
         cache.mode = options.text_or_empty("mode")?;
         cache.ttl = options.text_or_empty("ttl")?;
+        options.end(&[]);
     }
     if cache.ttl.is_empty() {
         cache.ttl = retention;
@@ -126,7 +129,9 @@ fn audio(node: &Node<'_>) -> Result<AudioOptions, Error> {
         Some(voice) => voice.text()?,
         None => String::new(),
     };
-    Ok(AudioOptions { voice, format: audio.text_or_empty("format")? })
+    let format = audio.text_or_empty("format")?;
+    audio.end(&[]);
+    Ok(AudioOptions { voice, format })
 }
 
 fn prediction(node: &Node<'_>) -> Result<Vec<Part>, Error> {
@@ -156,48 +161,60 @@ fn output_format(node: &Node<'_>) -> Result<OutputFormat, Error> {
 
 fn json_schema(node: &Node<'_>) -> Result<JsonSchemaFormat, Error> {
     let mut schema = node.object()?;
-    Ok(JsonSchemaFormat {
+    let read = JsonSchemaFormat {
         name: schema.text_or_empty("name")?,
         description: schema.text_or_empty("description")?,
         schema_json: schema.take("schema").map_or_else(|| "{}".to_owned(), |node| node.json().to_owned()),
         strict: schema.flag("strict")?,
-    })
+    };
+    schema.end(&[]);
+    Ok(read)
 }
 
 fn tools(body: &mut Object<'_>) -> Result<Vec<Tool>, Error> {
     let mut tools = Vec::new();
     if let Some(list) = body.take("tools") {
         for node in list.elements()? {
-            let cache_breakpoint = chat_messages::breakpoint(&mut node.object()?)?;
-            tools.push(Tool { kind: Some(tool(&node)?), cache_breakpoint });
+            tools.push(tool(&node)?);
         }
     }
     if let Some(functions) = body.take("functions") {
         for node in functions.elements()? {
-            let kind = tool::Kind::Function(function(&node)?);
-            tools.push(Tool { kind: Some(kind), cache_breakpoint: None });
+            let (function, cache_breakpoint) = function(&node)?;
+            tools.push(Tool { kind: Some(tool::Kind::Function(function)), cache_breakpoint });
         }
     }
     Ok(tools)
 }
 
-fn tool(node: &Node<'_>) -> Result<tool::Kind, Error> {
+fn tool(node: &Node<'_>) -> Result<Tool, Error> {
     let mut object = node.object()?;
-    chat_messages::breakpoint(&mut object)?;
+    let outer = chat_messages::breakpoint(&mut object)?;
     let kind = object.text("type")?.unwrap_or_else(|| "function".to_owned());
-    match kind.as_str() {
-        "function" => Ok(tool::Kind::Function(function(&object.need("function")?)?)),
-        "custom" => Ok(tool::Kind::Custom(custom(&object.need("custom")?)?)),
-        _ => Ok(tool::Kind::Upstream(UpstreamTool {
-            r#type: kind,
-            config_json: object.rest().unwrap_or_default(),
-        })),
-    }
+    let (kind, inner) = match kind.as_str() {
+        "function" => {
+            let (function, mark) = function(&object.need("function")?)?;
+            object.end(&[]);
+            (tool::Kind::Function(function), mark)
+        }
+        "custom" => {
+            let custom = custom(&object.need("custom")?)?;
+            object.end(&[]);
+            (tool::Kind::Custom(custom), None)
+        }
+        _ => {
+            let config_json = object.rest().unwrap_or_default();
+            (tool::Kind::Upstream(UpstreamTool { r#type: kind, config_json }), None)
+        }
+    };
+    Ok(Tool { kind: Some(kind), cache_breakpoint: outer.or(inner) })
 }
 
-fn function(node: &Node<'_>) -> Result<FunctionTool, Error> {
+/// Reads a function, and the mark of the cache that LiteLLM's callers put into it.
+fn function(node: &Node<'_>) -> Result<(FunctionTool, Option<CacheBreakpoint>), Error> {
     let mut function = node.object()?;
-    Ok(FunctionTool {
+    let mark = chat_messages::breakpoint(&mut function)?;
+    let read = FunctionTool {
         name: function.need("name")?.text()?,
         description: function.text_or_empty("description")?,
         parameters_json_schema: function
@@ -205,7 +222,9 @@ fn function(node: &Node<'_>) -> Result<FunctionTool, Error> {
             .map(|node| node.json().to_owned())
             .unwrap_or_default(),
         strict: function.flag("strict")?,
-    })
+    };
+    function.end(&[]);
+    Ok((read, mark))
 }
 
 fn custom(node: &Node<'_>) -> Result<CustomTool, Error> {
@@ -214,11 +233,13 @@ fn custom(node: &Node<'_>) -> Result<CustomTool, Error> {
         Some(format) => grammar(&format)?,
         None => None,
     };
-    Ok(CustomTool {
+    let read = CustomTool {
         name: custom.need("name")?.text()?,
         description: custom.text_or_empty("description")?,
         grammar,
-    })
+    };
+    custom.end(&[]);
+    Ok(read)
 }
 
 fn grammar(node: &Node<'_>) -> Result<Option<Grammar>, Error> {

@@ -6,11 +6,11 @@ use tollgate_api::v1::{Media, Role, ToolCall, media, tool_call::Input};
 use super::*;
 
 fn parsed(body: &serde_json::Value) -> ChatInput {
-    parse(body.to_string().as_bytes()).unwrap()
+    parse(body.to_string().as_bytes(), &Unread::default()).unwrap()
 }
 
 fn refused_at(body: &serde_json::Value) -> String {
-    let error = parse(body.to_string().as_bytes()).unwrap_err();
+    let error = parse(body.to_string().as_bytes(), &Unread::default()).unwrap_err();
     assert_eq!(error.reason(), Reason::InvalidRequest);
     error.facts().field.clone().unwrap_or_default()
 }
@@ -76,7 +76,7 @@ fn what_is_absent_stays_absent() {
 fn unknown_keys_are_kept_with_their_text() {
     let body =
         r#"{"model":"m","messages":[{"role":"user","content":"x"}],"zeta": {"b":1, "a":1e400},"top_k":5}"#;
-    let options = parse(body.as_bytes()).unwrap().provider_options;
+    let options = parse(body.as_bytes(), &Unread::default()).unwrap().provider_options;
     assert_eq!((options.len(), options[0].provider.as_str()), (1, ""));
     assert!(options[0].body_json.contains(r#""zeta":{"b":1, "a":1e400}"#), "{}", options[0].body_json);
     assert!(options[0].body_json.contains(r#""top_k":5"#));
@@ -87,7 +87,7 @@ fn schemas_keep_the_order_of_their_keys() {
     let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}],
         "tools":[{"type":"function","function":{"name":"f","parameters":{"z":1,"a":2},"strict":true}}],
         "response_format":{"type":"json_schema","json_schema":{"name":"s","schema":{"z":{},"a":{}}}}}"#;
-    let input = parse(body.as_bytes()).unwrap();
+    let input = parse(body.as_bytes(), &Unread::default()).unwrap();
     let Some(tool::Kind::Function(function)) = &input.tools[0].kind else { panic!("no function") };
     assert_eq!((function.parameters_json_schema.as_str(), function.strict), (r#"{"z":1,"a":2}"#, Some(true)));
     let Some(output_format::Kind::JsonSchema(schema)) = input.output_format.unwrap().kind else {

@@ -238,7 +238,7 @@ proptest! {
                 let options: Value = serde_json::from_slice(&bytes[span]).unwrap();
                 prop_assert_eq!(&whole["stream_options"], &options);
             }
-            let _ = super::super::chat_parse::parse(bytes);
+            let _ = super::super::chat_parse::parse(bytes, &crate::call::Unread::default());
         }
     }
 

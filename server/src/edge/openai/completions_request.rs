@@ -7,7 +7,7 @@ use tollgate_api::v1::{ChatInput, LogprobOptions, Message, Part, Role, part};
 
 use super::{chat_parse, chat_request};
 use crate::{
-    call::{Asked, Dialect, Raw},
+    call::{Asked, Dialect, Raw, Unread},
     edge::{
         MAX_CHOICES, MAX_END_USER, MAX_TOKENS, cut,
         rest::{
@@ -97,10 +97,10 @@ impl Scanned {
 ///
 /// # Errors
 /// `UNSUPPORTED_PARAMETER` for what no conversation can say, else as for chat.
-pub fn parse(body: &[u8]) -> Result<ChatInput, Error> {
+pub(in crate::edge::openai) fn parse(body: &[u8], unread: &Unread) -> Result<ChatInput, Error> {
     let raw = serde_json::from_slice(body)
         .map_err(|_| Error::new(Reason::InvalidRequest, "the body is not valid JSON"))?;
-    let mut body = Node::new("", raw).object()?;
+    let mut body = Node::root(raw, unread).object()?;
     for ours in ["stream", "stream_options"] {
         body.take(ours);
     }
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     fn refused(body: &str) -> (Reason, Option<String>) {
-        let error = parse(body.as_bytes()).unwrap_err();
+        let error = parse(body.as_bytes(), &Unread::default()).unwrap_err();
         (error.reason(), error.facts().field.clone())
     }
 
@@ -173,7 +173,7 @@ mod tests {
                 r#"{{"model":"m","prompt":{prompt},"max_tokens":5,"n":2,"best_of":2,"echo":false,"suffix":null,
                     "logprobs":3,"stop":"x","user":"u","top_k":7}}"#
             );
-            let input = parse(body.as_bytes()).unwrap();
+            let input = parse(body.as_bytes(), &Unread::default()).unwrap();
             assert_eq!(input.messages[0].role(), Role::User);
             assert_eq!(input.messages[0].parts[0].kind, Some(part::Kind::Text("say hi".to_owned())));
             assert_eq!((input.max_output_tokens, input.choice_count), (Some(5), Some(2)));

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tollgate_api::v1::{EmbedInput, EmbedRequest, ProviderOptions, TokenIds, embed_input};
 
 use crate::{
-    call::{Asked, Dialect, Raw},
+    call::{Asked, Dialect, Raw, Unread},
     edge::{
         MAX_END_USER, cut,
         rest::{
@@ -81,10 +81,10 @@ impl Scanned {
 ///
 /// # Errors
 /// `INVALID_REQUEST` with the JSON path of what does not fit the contract.
-pub fn parse(body: &[u8]) -> Result<EmbedRequest, Error> {
+pub(in crate::edge::openai) fn parse(body: &[u8], unread: &Unread) -> Result<EmbedRequest, Error> {
     let raw = serde_json::from_slice(body)
         .map_err(|_| Error::new(Reason::InvalidRequest, "the body is not valid JSON"))?;
-    let mut body = Node::new("", raw).object()?;
+    let mut body = Node::root(raw, unread).object()?;
     // How vectors are written to this caller is our matter, not the provider's.
     body.take("encoding_format");
     Ok(EmbedRequest {
@@ -247,7 +247,7 @@ mod tests {
         let kinds = |input: &str| {
             let body = body(input, "");
             let scanned = scan(body.as_bytes()).unwrap();
-            let inputs = parse(body.as_bytes()).unwrap().inputs;
+            let inputs = parse(body.as_bytes(), &Unread::default()).unwrap().inputs;
             (
                 scanned.asked.input_bytes,
                 inputs.into_iter().map(|input| input.kind.unwrap()).collect::<Vec<_>>(),
@@ -303,7 +303,7 @@ mod tests {
         assert!(scanned.base64);
         assert_eq!(&body[scanned.model.clone()], "\"e\"");
         assert_eq!(scanned.asked.end_user_id, "u");
-        let request = parse(body.as_bytes()).unwrap();
+        let request = parse(body.as_bytes(), &Unread::default()).unwrap();
         assert_eq!(request.dimensions, Some(8));
         assert_eq!(request.provider_options[0].body_json, r#"{"x":{"b":1,"a":2}}"#);
     }
@@ -316,7 +316,7 @@ mod tests {
         ) {
             let body = body(&input, &more);
             if let Ok(scanned) = scan(body.as_bytes()) {
-                let request = parse(body.as_bytes()).unwrap();
+                let request = parse(body.as_bytes(), &Unread::default()).unwrap();
                 prop_assert!(!request.inputs.is_empty());
                 prop_assert_eq!(&body[scanned.model.clone()], "\"e\"");
             }

@@ -40,8 +40,16 @@ impl<'a> Told<'a> {
 
 /// Makes the response of a call that failed before its first byte.
 pub(in crate::edge) fn respond(head: &Head, error: &Error) -> Response {
+    with_own(head, error, upstreams_own(error).filter(|(_, body)| is_envelope(body)))
+}
+
+/// As `respond`, but for a caller who speaks the provider's own dialect and reads its errors, whatever they look like.
+pub(in crate::edge) fn respond_natively(head: &Head, error: &Error) -> Response {
+    with_own(head, error, upstreams_own(error))
+}
+
+fn with_own(head: &Head, error: &Error, own: Option<(u16, Bytes)>) -> Response {
     let row = status::of(error.reason());
-    let own = upstreams_own(error).filter(|(_, body)| is_envelope(body));
     let (status, body) = own.unwrap_or_else(|| (row.http, envelope(error).into()));
     let mut headers = head.headers();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -33,11 +33,9 @@ use axum::{
     routing::{MethodRouter, any, get, post},
 };
 
-pub use chat_parse::parse as parse_chat;
-pub use completions_request::parse as parse_completion;
-pub use embeddings_request::parse as parse_embed;
 pub(super) use models::since;
-pub use responses::parse as parse_responses;
+
+use tollgate_api::v1::{ChatInput, EmbedRequest};
 
 use self::{chat::Chat, completions::Completions, responses::Responses, serve::complete};
 use super::{
@@ -45,7 +43,52 @@ use super::{
     readers::{PATIENCE, Readers},
     rest::{self, head, sse},
 };
-use crate::error::Error;
+use crate::{call::Unread, error::Error};
+
+/// Makes the typed view of a chat request.
+///
+/// # Errors
+/// `INVALID_REQUEST` with the JSON path of what does not fit the contract.
+pub fn parse_chat(body: &[u8]) -> Result<ChatInput, Error> {
+    chat_parse::parse(body, &Unread::default())
+}
+
+/// Makes the typed view of a request for legacy completions.
+///
+/// # Errors
+/// As `parse_chat`; `UNSUPPORTED_PARAMETER` for what no conversation can say.
+pub fn parse_completion(body: &[u8]) -> Result<ChatInput, Error> {
+    completions_request::parse(body, &Unread::default())
+}
+
+/// Makes the typed view of a request for vectors.
+///
+/// # Errors
+/// As `parse_chat`.
+pub fn parse_embed(body: &[u8]) -> Result<EmbedRequest, Error> {
+    embeddings_request::parse(body, &Unread::default())
+}
+
+/// Makes the typed view of a Responses request.
+///
+/// # Errors
+/// As `parse_chat`; `UNSUPPORTED_PARAMETER` for what needs a server that keeps responses.
+pub fn parse_responses(body: &[u8]) -> Result<ChatInput, Error> {
+    responses::parse(body, &Unread::default())
+}
+
+#[cfg(test)]
+pub(super) fn payload_of(
+    surface: crate::call::Surface,
+    body: &[u8],
+) -> Result<crate::call::Payload<ChatInput>, Error> {
+    let parse = match surface {
+        crate::call::Surface::OpenAiResponses => responses::parse,
+        crate::call::Surface::OpenAiCompletions => completions_request::parse,
+        _ => chat_parse::parse,
+    };
+    crate::call::Payload::parsed(body, parse)
+}
 
 /// What the handlers share.
 #[derive(Clone)]

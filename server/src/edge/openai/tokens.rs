@@ -14,7 +14,7 @@ use tollgate_api::v1::{Continuity, Part, Thought, part};
 use crate::{
     edge::{
         continuity::{decode, encode, is_marked},
-        rest::node::{Node, Object},
+        rest::node::Object,
     },
     error::Error,
 };
@@ -86,32 +86,46 @@ pub(super) fn with_token(mut thought: Thought, token: Option<Continuity>) -> Par
     Part { kind: Some(part::Kind::Thought(thought)), continuity, ..Part::default() }
 }
 
-/// Takes the token out of `extra_content`; another's there is left alone.
+/// Takes the token out of `extra_content`; another's there cannot be told.
 ///
 /// # Errors
 /// `INVALID_REQUEST` with the path of what does not fit.
 pub(super) fn take_extra(object: &mut Object<'_>) -> Result<Option<Continuity>, Error> {
     let Some(extra) = object.take("extra_content") else { return Ok(None) };
-    let Some(ours) = extra.object()?.take("tollgate") else { return Ok(None) };
+    let mut extra = extra.object()?;
+    let ours = extra.take("tollgate");
+    extra.end(&[]);
+    let Some(ours) = ours else { return Ok(None) };
     let token = ours.object()?.text("continuity")?;
     Ok(token.filter(|token| is_marked(token)).map(|token| decode(&token, VENDOR)))
 }
 
-/// Takes the thoughts with tokens of ours out of `reasoning_details`.
+/// Takes the thoughts out of `reasoning_details`: one for each token of ours, and one that holds the others as they are
+/// for the vendor of this dialect that wrote them.
 ///
 /// # Errors
 /// `INVALID_REQUEST` with the path of what does not fit.
 pub(super) fn take_details(object: &mut Object<'_>) -> Result<Vec<Part>, Error> {
     let Some(details) = object.take("reasoning_details") else { return Ok(Vec::new()) };
-    let thoughts: Result<Vec<Option<Part>>, Error> = details.elements()?.iter().map(detail).collect();
-    Ok(thoughts?.into_iter().flatten().collect())
-}
-
-fn detail(node: &Node<'_>) -> Result<Option<Part>, Error> {
-    let mut detail = node.object()?;
-    let token = detail.text("signature")?.or(detail.text("data")?).filter(|token| is_marked(token));
-    let thought = Thought { text: detail.text_or_empty("text")?, ..Thought::default() };
-    Ok(token.map(|token| with_token(thought, Some(decode(&token, VENDOR)))))
+    let (mut thoughts, mut theirs, mut said) = (Vec::new(), Vec::new(), String::new());
+    for node in details.elements()? {
+        let mut detail = node.object()?;
+        let token = detail.text("signature")?.or(detail.text("data")?).filter(|token| is_marked(token));
+        let text = detail.text("text")?.or(detail.text("summary")?).unwrap_or_default();
+        if let Some(token) = token {
+            let thought = Thought { text, ..Thought::default() };
+            thoughts.push(with_token(thought, Some(decode(&token, VENDOR))));
+        } else {
+            theirs.push(node.json());
+            said.push_str(&text);
+        }
+    }
+    if !theirs.is_empty() {
+        let token = format!("[{}]", theirs.join(",")).into_bytes().into();
+        let continuity = Continuity { provider: VENDOR.to_owned(), token };
+        thoughts.push(with_token(Thought { text: said, ..Thought::default() }, Some(continuity)));
+    }
+    Ok(thoughts)
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ fn sent_back(message: &Value) -> Vec<Part> {
     let body = json!({"model": "m", "messages": [message]});
     let body = serde_json::to_vec(&body).unwrap();
     assert!(crate::edge::continuity::is_in(&body));
-    chat_parse::parse(&body).unwrap().messages.remove(0).parts
+    chat_parse::parse(&body, &crate::call::Unread::default()).unwrap().messages.remove(0).parts
 }
 
 #[test]
@@ -109,12 +109,14 @@ fn reasoning_of_others_and_cache_marks_are_understood() {
         {"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}},{"type":"text","text":"b"}]},
         {"role":"assistant","content":"c","reasoning_content":"hm","extra_content":{"google":{"thought_signature":"x"}},
             "reasoning_details":[{"type":"reasoning.text","text":"hm","signature":"theirs"}]}]}"#;
-    let input = chat_parse::parse(body).unwrap();
+    let input = chat_parse::parse(body, &crate::call::Unread::default()).unwrap();
     let ttl = |part: &Part| part.cache_breakpoint.as_ref().map(|mark| mark.ttl.clone());
     assert_eq!(input.tools[0].cache_breakpoint.as_ref().unwrap().ttl, "");
     assert_eq!(ttl(&input.messages[0].parts[0]), Some("1h".to_owned()));
     assert_eq!(input.messages[1].parts.iter().map(ttl).collect::<Vec<_>>(), [Some(String::new()), None]);
     let turn = &input.messages[2].parts;
     assert!(matches!(&turn[0].kind, Some(part::Kind::Thought(thought)) if thought.text == "hm"));
-    assert_eq!((turn.len(), &turn[0].continuity, &turn[1].continuity), (2, &None, &None));
+    let token =
+        turn[0].continuity.as_ref().map(|token| (token.provider.as_str(), token.token.starts_with(b"[{")));
+    assert_eq!((turn.len(), token, &turn[1].continuity), (2, Some(("openai", true)), &None));
 }

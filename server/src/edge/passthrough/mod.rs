@@ -78,6 +78,7 @@ pub(super) fn router(edge: &Edge) -> Router {
     router
         .route("/v2/rerank", only("POST", post(cohere)))
         .route("/providers/{provider}/{*path}", only("POST", post(native::pass)))
+        .route("/providers/{provider}/", only("POST", post(native::pass)))
         .with_state(edge.clone())
 }
 
@@ -128,6 +129,7 @@ fn open(edge: &Edge, request: &Parts, head: &mut Head, endpoint: Endpoint) -> Re
 }
 
 async fn run(edge: &Edge, head: &Head, open: Open, forward: Forward) -> Result<Response, Error> {
+    let native = forward.endpoint == Endpoint::Native;
     let mut reply = edge.pipeline.run(open, call::Request::Forward(forward)).await?;
     let mut headers = head.of_reply(&reply);
     let first = match reply.items.next().await {
@@ -147,7 +149,7 @@ async fn run(edge: &Edge, head: &Head, open: Open, forward: Forward) -> Result<R
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     }
-    let mut response = Response::new(rest(first, reply, is_events(&headers)));
+    let mut response = Response::new(rest(first, reply, is_events(&headers) && !native));
     *response.headers_mut() = headers;
     Ok(response)
 }
@@ -156,8 +158,8 @@ fn is_events(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// Streams the rest of an answer. A failure is told in an event stream; any other body is torn off, so that nobody takes
-/// it for whole.
+/// Streams the rest of an answer. A failure is told in an event stream whose words are OpenAI's; any other body is torn
+/// off, so that nobody takes it for whole.
 fn rest(first: Bytes, reply: Reply, events: bool) -> Body {
     let pieces = reply.items.filter_map(move |item| async move {
         match item {

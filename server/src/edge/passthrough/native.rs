@@ -1,8 +1,8 @@
 //! `POST /providers/{provider}/{path}`: a provider's own wire, for SDKs and endpoints that have no other way. The model
 //! is found in the path or the body, so that it is limited and recorded under `provider/model`; nothing is rewritten.
-//! Needs the scope `route:pin`.
+//! Needs the scope `route:pin`. A refusal is answered in the provider's own words; a stream that fails is torn off.
 
-use std::sync::Mutex;
+use std::{collections::BTreeMap, sync::Mutex};
 
 use axum::{
     body::Body,
@@ -31,14 +31,16 @@ const NAMELESS: &str = "default";
 
 pub(super) async fn pass(
     State(edge): State<Edge>,
-    Path((provider, _)): Path<(String, String)>,
+    Path(params): Path<BTreeMap<String, String>>,
     request: Request,
 ) -> Response {
+    // Some servers answer at their root, where there is no further path.
+    let provider = params.get("provider").map_or("", String::as_str);
     let (parts, body) = request.into_parts();
     let mut head = Head::of(&parts);
-    match answer(&edge, &provider, &parts, body, &mut head).await {
+    match answer(&edge, provider, &parts, body, &mut head).await {
         Ok(response) => response,
-        Err(failed) => error::respond(&head, &failed),
+        Err(failed) => error::respond_natively(&head, &failed),
     }
 }
 
@@ -150,6 +152,7 @@ mod tests {
             native_path(&request, "p").ok()
         };
         assert_eq!(path("/providers/p/a%2Fb:c?alt=sse").unwrap(), "a%2Fb:c?alt=sse");
+        assert_eq!(path("/providers/p/").unwrap(), "");
         for bad in ["/providers/p/../x", "/providers/p/a/%2E%2e/b", "/providers/p"] {
             assert_eq!(path(bad), None, "{bad}");
         }

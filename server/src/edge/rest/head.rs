@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, request::Parts};
 use tollgate_api::v1;
 use uuid::Uuid;
 
+use super::paths;
 use crate::call::{Reply, Settled, new_id};
 
 /// Longest `x-client-request-id` that is echoed.
@@ -22,6 +23,7 @@ pub(in crate::edge) struct Head {
     pub(in crate::edge) close: bool,
     started: Instant,
     version: Version,
+    uri: Uri,
     client_request_id: Option<HeaderValue>,
 }
 
@@ -36,6 +38,7 @@ impl Head {
             close: false,
             started: Instant::now(),
             version: request.version,
+            uri: request.uri.clone(),
             client_request_id: request.headers.get("x-client-request-id").filter(sane).cloned(),
         }
     }
@@ -69,7 +72,7 @@ impl Head {
             headers.insert("x-tollgate-attempts", reply.attempt_count.into());
         }
         put(&mut headers, "x-tollgate-upstream-request-id", &reply.upstream_request_id);
-        put(&mut headers, "x-tollgate-warnings", &warnings(&reply.warnings));
+        put(&mut headers, "x-tollgate-warnings", &warnings(&reply.warnings, self.uri.path()));
         let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         headers.entry("openai-processing-ms").or_insert_with(|| elapsed_ms.into());
         headers
@@ -115,14 +118,14 @@ fn dollars(nanos: i64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Writes warnings as `code field, code field` in printable ASCII.
-fn warnings(warnings: &[v1::Warning]) -> String {
+/// Writes warnings as `code field, code field` in printable ASCII, the fields as callers of that path know them.
+fn warnings(warnings: &[v1::Warning], request_path: &str) -> String {
     let mut list = String::new();
     for warning in warnings {
         let mut one = warning.code.clone();
         if !warning.field.is_empty() {
             one.push(' ');
-            one.push_str(&warning.field);
+            one.push_str(&paths::of_caller(&warning.field, request_path));
         }
         one.retain(|c| c == ' ' || (c.is_ascii_graphic() && c != ','));
         if list.len() + one.len() + 2 > MAX_VALUE {
@@ -169,7 +172,7 @@ mod tests {
             message: String::new(),
         };
         let list = [warning("parameter_dropped", "top_k"), warning("x\r\ny", "é,z")];
-        assert_eq!(warnings(&list), "parameter_dropped top_k, xy z");
+        assert_eq!(warnings(&list, "/"), "parameter_dropped top_k, xy z");
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub(in crate::edge) mod conversation;
 pub(in crate::edge) mod fields;
 pub(in crate::edge) mod head;
 pub(in crate::edge) mod node;
+mod paths;
 pub(in crate::edge) mod refusal;
 pub(in crate::edge) mod sse;
 pub(in crate::edge) mod whole;

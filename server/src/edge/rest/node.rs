@@ -9,7 +9,7 @@ use base64::{
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use crate::error::Error;
+use crate::{call::Unread, error::Error};
 
 /// Deepest nesting accepted below a top-level key; serde_json's own limit, which raw values bypass.
 const MAX_DEPTH: usize = 126;
@@ -28,12 +28,14 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub(in crate::edge) struct Node<'a> {
     path: Cow<'a, str>,
     raw: &'a RawValue,
+    unread: Option<&'a Unread>,
 }
 
 /// A JSON object whose members are taken one by one; what is left at the end was not known.
 pub(in crate::edge) struct Object<'a> {
     path: Cow<'a, str>,
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
+    unread: Option<&'a Unread>,
 }
 
 /// An object key, borrowed unless it has escapes.
@@ -43,7 +45,12 @@ pub(in crate::edge) struct Key<'a>(#[serde(borrow)] pub(in crate::edge) Cow<'a, 
 impl<'a> Node<'a> {
     /// Names a value.
     pub(in crate::edge) fn new(path: impl Into<Cow<'a, str>>, raw: &'a RawValue) -> Self {
-        Self { path: path.into(), raw }
+        Self { path: path.into(), raw, unread: None }
+    }
+
+    /// Wraps a whole body; below it, what `Object::end` finds is noted.
+    pub(in crate::edge) fn root(raw: &'a RawValue, unread: &'a Unread) -> Self {
+        Self { unread: Some(unread), ..Self::new("", raw) }
     }
 
     /// Returns the JSON text of the value, as it came.
@@ -123,8 +130,9 @@ impl<'a> Node<'a> {
         }
         let elements: Vec<&'a RawValue> =
             serde_json::from_str(self.json()).map_err(|_| self.refuse("must be an array"))?;
+        let unread = self.unread;
         let named = elements.into_iter().enumerate();
-        Ok(named.map(|(at, raw)| Self { path: format!("{}[{at}]", self.path).into(), raw }).collect())
+        Ok(named.map(|(at, raw)| Self { path: format!("{}[{at}]", self.path).into(), raw, unread }).collect())
     }
 
     /// Reads an array of strings.
@@ -139,7 +147,7 @@ impl<'a> Node<'a> {
         }
         let members = serde_json::from_str(self.json());
         let Members { members, repeated } = members.map_err(|_| self.refuse("must be an object"))?;
-        let object = Object { path: self.path.clone(), members };
+        let object = Object { path: self.path.clone(), members, unread: self.unread };
         match repeated {
             None => Ok(object),
             // Parsers disagree on which one holds, so what was checked might not be what is used.
@@ -170,7 +178,7 @@ impl<'a> Object<'a> {
         if raw.get() == "null" {
             return None;
         }
-        Some(Node { path: self.path_of(key).into(), raw })
+        Some(Node { path: self.path_of(key).into(), raw, unread: self.unread })
     }
 
     fn path_of(&self, key: &str) -> String {
@@ -219,11 +227,21 @@ impl<'a> Object<'a> {
         Some(json)
     }
 
+    /// Notes what nobody took, so that the caller is told of it. Members that ask for nothing, and `known` ones, which
+    /// answers have and callers send back, are passed over.
+    pub(in crate::edge) fn end(self, known: &[&str]) {
+        let Some(unread) = self.unread else { return };
+        let asks = |raw: &RawValue| !matches!(raw.get(), "null" | "[]" | "{}" | "\"\"");
+        for (key, _) in self.members.iter().filter(|(key, raw)| asks(raw) && !known.contains(&&**key)) {
+            unread.note(self.path_of(&shown(key)));
+        }
+    }
+
     /// Returns what nobody took, with its keys.
     pub(in crate::edge) fn into_members(self) -> impl Iterator<Item = (String, Node<'a>)> {
-        let path = self.path;
+        let (path, unread) = (self.path, self.unread);
         self.members.into_iter().map(move |(key, raw)| {
-            let node = Node { path: format!("{path}.{}", shown(&key)).into(), raw };
+            let node = Node { path: format!("{path}.{}", shown(&key)).into(), raw, unread };
             (key.into_owned(), node)
         })
     }

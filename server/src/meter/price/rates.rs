@@ -45,6 +45,17 @@ impl Prices {
         }
     }
 
+    /// Returns the dearest of these rates for all input, and for all output.
+    pub(super) fn dearest(self) -> Self {
+        let input = [self.cache_write, self.cache_write_1h, self.input_audio, self.input_image];
+        let output = [self.output_audio, self.output_image, self.output_reasoning];
+        Self {
+            input: input.into_iter().fold(self.input, Option::max),
+            output: output.into_iter().fold(self.output, Option::max),
+            ..Self::default()
+        }
+    }
+
     /// Prices a usage in nano-USD, rounded half up once, over the whole sum. `None` if it has tokens of a kind
     /// without a price, or no counts at all.
     pub(super) fn amount(&self, usage: &v1::Usage) -> Option<i64> {
@@ -128,7 +139,7 @@ fn billed(usage: &v1::Usage, name: &str) -> Option<i64> {
 }
 
 /// Things other than tokens that vendors bill, as `Usage.billable_units` names them, and the rate each is priced by.
-const UNITS: [(&str, &str); 7] = [
+const UNITS: [(&str, &str); 8] = [
     ("web_search_requests", "web_search_requests"),
     ("search_queries", "web_search_requests"),
     ("search_units", "search_units"),
@@ -136,6 +147,7 @@ const UNITS: [(&str, &str); 7] = [
     ("characters", "characters"),
     ("seconds", "seconds"),
     ("requests", "requests"),
+    ("sources", "sources"),
 ];
 
 /// What the things beside tokens cost.
@@ -163,6 +175,12 @@ pub(super) fn units(rates: &HashMap<Cow<'static, str>, i64>, usage: &v1::Usage) 
             None => sum.unpriced += 1,
         }
     }
+    // What another model did for the answer, like an advisor, is billed at the price of that model.
+    let others = usage
+        .billable_units
+        .iter()
+        .filter(|(name, count)| **count > 0 && name.ends_with("put_tokens") && !name.starts_with("billed_"));
+    sum.unpriced += others.count();
     sum
 }
 

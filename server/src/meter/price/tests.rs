@@ -126,6 +126,10 @@ fn what_is_billed_by_the_piece_is_added_and_flagged_if_its_price_is_unknown() {
     assert_eq!(nanos("openai", "gpt-4o-mini", &odd), Some(150_000));
     assert!(catalog.is_partly_unpriced(&mini, "", &odd));
     assert!(!catalog.is_partly_unpriced(&mini, "", &with(usage(1, 1), "something_free", 1)));
+    assert!(!catalog.is_partly_unpriced(&mini, "", &with(usage(1, 1), "billed_input_tokens", 1)));
+    for name in ["advisor_message_input_tokens", "advisor_message_output_tokens", "sources"] {
+        assert!(catalog.is_partly_unpriced(&mini, "", &with(usage(1, 1), name, 1)), "{name}");
+    }
     assert_eq!(nanos("openai", "tts-1", &v1::Usage::default()), None, "nothing was counted");
 }
 
@@ -186,11 +190,6 @@ fn the_upstreams_word_and_dated_names_find_a_price() {
     assert_eq!(catalog.cost(&deployment, "gpt-4o-mini", &usage(1, 0)).unwrap().amount_nanos, 150);
     assert_eq!(nanos("openai", "gpt-4o-mini-2031-01-31", &usage(1, 0)), Some(150));
     assert_eq!(nanos("anthropic", "claude-sonnet-4-5-20310131", &usage(1, 0)), Some(3_000));
-    assert_eq!(undated("gpt-4o-2024-08-06"), Some("gpt-4o"));
-    assert_eq!(undated("claude-haiku-4-5@20251001"), Some("claude-haiku-4-5"));
-    for name in ["", "gpt-4o", "2024-08-06", "-2024-08-06", "gpt-4-0613", "é2024-08-06", "@20240101"] {
-        assert!(undated(name).is_none_or(str::is_empty), "{name}");
-    }
 }
 
 #[test]
@@ -261,4 +260,75 @@ fn models_that_answer_by_the_responses_api_only_are_known() {
     ] {
         assert_eq!(is_responses_only(vendor, model), only, "{vendor} {model}");
     }
+}
+
+#[test]
+fn a_model_finds_its_price_by_every_form_of_its_name() {
+    for (vendor, model, nanos_per_token) in [
+        ("bedrock", "anthropic.claude-sonnet-4-5-20250929-v1:0", Some(3_000)),
+        // The list itself knows that some regions are dearer.
+        ("bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", Some(3_300)),
+        ("bedrock", "global.anthropic.claude-sonnet-4-5-20250929-v1:0", Some(3_000)),
+        ("bedrock", "ca.amazon.nova-lite-v1:0", Some(60)),
+        (
+            "bedrock",
+            "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            Some(3_300),
+        ),
+        ("bedrock", "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0", Some(60)),
+        ("bedrock", "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2", None),
+        ("vertex", "claude-sonnet-4-5@20250929", Some(3_000)),
+        ("vertex", "publishers/google/models/gemini-2.5-pro", Some(1_250)),
+        ("gemini", "models/gemini-2.5-pro", Some(1_250)),
+        ("openai", "ft:gpt-4o-mini-2024-07-18:acme::abc", Some(300)),
+        ("openai", "ft:gpt-2:acme::abc", None),
+    ] {
+        assert_eq!(nanos(vendor, model, &usage(1, 0)), nanos_per_token, "{vendor} {model}");
+    }
+}
+
+#[test]
+fn the_sums_of_vendors_bills_are_met() {
+    // Claude on Vertex beyond 200 k: all at the long rates, writes by their lifetime.
+    let mut long = usage(250_000, 1_000);
+    long.cache_read_input_tokens = Some(100_000);
+    long.cache_write_input_tokens = Some(30_000);
+    long.cache_write_by_ttl.extend([("5m".to_owned(), 20_000), ("1h".to_owned(), 10_000)]);
+    let expected = 120_000 * 6_000 + 100_000 * 600 + 20_000 * 7_500 + 10_000 * 12_000 + 1_000 * 22_500;
+    assert_eq!(nanos("vertex", "claude-sonnet-4-5@20250929", &long), Some(expected));
+    // Gemini beyond 200 k, half of it cached, by the priority tier.
+    let mut priority = usage(300_000, 10);
+    priority.cache_read_input_tokens = Some(150_000);
+    priority.service_tier = "priority".to_owned();
+    let expected = 150_000 * 4_500 + 150_000 * 450 + 10 * 27_000;
+    assert_eq!(nanos("gemini", "gemini-2.5-pro", &priority), Some(expected));
+    // Reasoning is output and paid once.
+    let mut flex = usage(1_000, 2_000);
+    flex.reasoning_output_tokens = Some(1_500);
+    flex.cache_read_input_tokens = Some(400);
+    flex.service_tier = "flex".to_owned();
+    assert_eq!(nanos("openai", "gpt-5-mini-2025-08-07", &flex), Some(600 * 125 + 5_000 + 2_000 * 1_000));
+    // An image: its own tokens in and out, the words of the prompt as words.
+    let image = |tokens| v1::ModalityTokens { modality: "image".to_owned(), tokens, cache_read_tokens: 0 };
+    let mut drawn = usage(60, 272);
+    drawn.input_by_modality = vec![image(40)];
+    drawn.output_by_modality = vec![image(272)];
+    assert_eq!(nanos("openai", "gpt-image-1", &drawn), Some(20 * 5_000 + 40 * 10_000 + 272 * 40_000));
+}
+
+#[test]
+fn the_most_that_a_call_may_cost_is_by_the_dearest_kind_of_token() {
+    let catalog = Catalog::embedded();
+    let most =
+        |vendor: &str, model: &str, rates| catalog.at_most(&target(vendor, model, rates), &usage(100, 10));
+    // Written to the cache for an hour.
+    assert_eq!(most("anthropic", "claude-sonnet-4-5", None), Some(100 * 6_000 + 10 * 15_000));
+    // Sound in, sound out.
+    assert_eq!(most("openai", "gpt-audio", None), Some(100 * 32_000 + 10 * 64_000));
+    // Images out; there is no other output.
+    assert_eq!(most("openai", "gpt-image-1", None), Some(100 * 10_000 + 10 * 40_000));
+    assert_eq!(most("openai", "gpt-4o-mini", None), Some(100 * 150 + 10 * 600));
+    let rates = Rates { input: 1_000_000, output: 0, cache_read: None, cache_write: Some(2_000_000) };
+    assert_eq!(most("openai", "x", Some(rates)), Some(200));
+    assert_eq!(most("openai", "no-such-model", None), None);
 }

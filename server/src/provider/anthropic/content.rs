@@ -101,7 +101,10 @@ pub(super) fn of_part<'a>(
             None
         }
         Some(Kind::Media(media)) if by_model => return Ok(made_media(&media.transcript, field, lost)),
-        Some(Kind::Media(media)) => Some(media::block(media, part.cache_breakpoint.as_ref(), field)?),
+        Some(Kind::Media(media)) => {
+            lost.detail(media, &format!("{field}.media"))?;
+            Some(media::block(media, part.cache_breakpoint.as_ref(), field)?)
+        }
         Some(_) if !by_model => return Err(invalid(field, "may stand in messages of the assistant only")),
         Some(Kind::Refusal(text)) => return Ok((!text.is_empty()).then_some(Content::Plain(text))),
         Some(Kind::Thought(thought)) => self::thought(part, thought, field, to, lost),

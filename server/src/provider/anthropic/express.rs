@@ -7,8 +7,9 @@ use serde_json::value::RawValue;
 use super::{
     failure::{checked, cut_short, stray},
     json::{Text, Weight, says_something},
+    members::Members,
     refusal,
-    request::Form,
+    request::{BETA, Form},
     response::finish_reason,
     usage::Told,
 };
@@ -22,6 +23,9 @@ use crate::{
     },
 };
 
+/// Bedrock's member for what Anthropic asks for in a header.
+const BETAS_MEMBER: &str = "anthropic_beta";
+
 /// Builds the upstream's request from the caller's bytes: another `model`, or the form of Vertex, the rest as it came.
 pub(super) fn request(raw: &Raw, model: &str, form: Form) -> Result<Pieces, Error> {
     let patches = match form.version() {
@@ -29,6 +33,25 @@ pub(super) fn request(raw: &Raw, model: &str, form: Form) -> Result<Pieces, Erro
         Some(version) => versioned(raw, version).ok_or_else(express::broken_spans)?,
     };
     express::patched(raw, patches)
+}
+
+/// Builds the body of Bedrock's `InvokeModel`: without what stands in its path, with a version, and with the features
+/// that the caller's headers ask for by name. All other members are as they came.
+pub(in crate::provider) fn invocation(raw: &Raw) -> Result<Pieces, Error> {
+    let mut body: Members<'_> = serde_json::from_slice(&raw.body).map_err(|_| express::broken_spans())?;
+    for framing in ["model", "stream"] {
+        body.remove(framing);
+    }
+    if let Some(version) = Form::Bedrock.version() {
+        body.set("anthropic_version", format!("\"{version}\"").into());
+    }
+    let lines = raw.headers.get_all(BETA).iter().filter_map(|line| line.to_str().ok());
+    let names: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    if !names.is_empty() && body.get(BETAS_MEMBER).is_none() {
+        body.set(BETAS_MEMBER, serde_json::to_string(&names).map_err(|_| express::broken_spans())?.into());
+    }
+    Ok(body.to_json().into())
 }
 
 /// Makes the patches that put a version in the place of `model`. None if the spans do not fit.
@@ -71,7 +94,7 @@ fn with_comma(body: &[u8], member: std::ops::Range<usize>) -> Option<std::ops::R
 }
 
 /// Checks a whole answer and hands it on untouched.
-pub(super) fn whole(body: Bytes) -> Result<Item, Error> {
+pub(in crate::provider) fn whole(body: Bytes) -> Result<Item, Error> {
     let message = checked(&body)?;
     let text = |name: &str| {
         let text: Text<'_> = serde_json::from_str(message.get(name)?.get()).ok()?;
@@ -160,7 +183,7 @@ impl ContentBlock<'_> {
 
 /// Looks at a streamed answer as it passes.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(in crate::provider) struct Watch {
     usage: Told,
     any_event: bool,
     begun: bool,

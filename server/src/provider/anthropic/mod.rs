@@ -9,8 +9,10 @@ mod block;
 mod citation;
 mod content;
 mod count;
-mod express;
+pub(in crate::provider) mod express;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod media;
 mod message;
 mod model;
@@ -20,7 +22,7 @@ pub mod response;
 mod sampling;
 mod thinking;
 mod tools;
-mod usage;
+pub(in crate::provider) mod usage;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use futures_util::future::BoxFuture;
@@ -34,9 +36,9 @@ use super::{
     http::{self, MAX_ANSWER_BYTES, MAX_ERROR_BYTES},
     json::{self, members, write},
     refusal, translate,
-    upstream::{Ask, Shape, Upstream, once},
+    upstream::{self, Ask, Shape, Upstream, once},
 };
-use crate::call::{Dialect, Items, Raw};
+use crate::call::{Dialect, Endpoint, Items, Raw};
 
 /// The family of providers that read each other's continuity tokens.
 const FAMILY: &str = "anthropic";
@@ -131,12 +133,22 @@ impl Provider for Claude {
         Box::pin(async move { Err(translate::unsupported("model", why)) })
     }
 
+    fn place(&self, endpoint: Endpoint, _: &str) -> Option<super::Place<'_>> {
+        upstream::native(endpoint, &self.upstream, self.place.root())
+    }
+
     fn count_tokens<'a>(
         &'a self,
         request: Outgoing<'a, v1::ChatInput>,
     ) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move { self.counted(&request).await })
     }
+}
+
+/// Translates a request, for the tests of what becomes of it.
+#[cfg(test)]
+pub(super) fn request_of(outgoing: &Outgoing<'_, v1::ChatInput>) -> Result<super::translate::Built, Error> {
+    request::build(outgoing.payload.view()?, outgoing, request::Form::Own)
 }
 
 #[cfg(test)]

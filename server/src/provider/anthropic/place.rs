@@ -14,7 +14,7 @@ use crate::provider::{
 };
 
 const ANTHROPIC: &str = "https://api.anthropic.com";
-const ON_VERTEX: &str = "vertex-anthropic";
+pub(super) const ON_VERTEX: &str = "vertex-anthropic";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// What callers' SDKs read of the upstream's head and that is safe to forward: nothing. The limits and the organization
 /// that Anthropic tells are the gateway's own.
@@ -32,7 +32,7 @@ pub const OWN: Dialect = Dialect {
 /// Claude on Google's Vertex.
 pub const VERTEX: Dialect = Dialect {
     name: ON_VERTEX,
-    vendor: ON_VERTEX,
+    vendor: "vertex",
     keys: &["project", "region", "credentials"],
     build: build_vertex,
     from_environment: vertex_from_environment,
@@ -42,11 +42,13 @@ pub const VERTEX: Dialect = Dialect {
 #[derive(Debug)]
 pub(super) enum Place {
     Own {
+        root: Uri,
         messages: Uri,
         count: Uri,
     },
     /// The list of Anthropic's models in a project and region.
     Vertex {
+        root: Uri,
         models: Uri,
     },
 }
@@ -59,6 +61,13 @@ impl Place {
         }
     }
 
+    /// Returns the root of the host, below which a caller's own path begins with the version.
+    pub(super) fn root(&self) -> &Uri {
+        match self {
+            Self::Own { root, .. } | Self::Vertex { root, .. } => root,
+        }
+    }
+
     /// Returns where that model answers.
     ///
     /// # Errors
@@ -66,7 +75,7 @@ impl Place {
     pub(super) fn messages(&self, model: &str, streamed: bool) -> Result<Uri, Error> {
         match self {
             Self::Own { messages, .. } => Ok(messages.clone()),
-            Self::Vertex { models } => {
+            Self::Vertex { models, .. } => {
                 let method = if streamed { "streamRawPredict" } else { "rawPredict" };
                 method_of(models, &path_segment(model)?, method)
             }
@@ -80,7 +89,7 @@ impl Place {
     pub(super) fn count(&self) -> Result<Uri, Error> {
         match self {
             Self::Own { count, .. } => Ok(count.clone()),
-            Self::Vertex { models } => method_of(models, "count-tokens", "rawPredict"),
+            Self::Vertex { models, .. } => method_of(models, "count-tokens", "rawPredict"),
         }
     }
 }
@@ -89,24 +98,26 @@ fn method_of(models: &Uri, model: &str, method: &str) -> Result<Uri, Error> {
     endpoint(models, &format!("{model}:{method}")).map_err(|message| Error::new(Kind::Invalid, message))
 }
 
-/// Makes an address under a base URL, which may end in the version or not.
-fn under(base: &Uri, path: &str) -> Result<Uri, String> {
+/// Returns what is above the version, with which a base URL may end or not.
+fn root(base: &Uri) -> Result<Uri, String> {
     let text = base.to_string();
     let root = text.trim_end_matches('/').trim_end_matches("/v1");
-    endpoint(&root.parse().map_err(|error| format!("`base_url` is no URL: {error}"))?, path)
+    root.parse().map_err(|error| format!("`base_url` is no URL: {error}"))
 }
 
 fn build_own(settings: &Settings) -> Result<Arc<dyn Provider>, String> {
     let (base, http) = registry::connect(settings, ANTHROPIC)?;
     let credential = Credential::header(API_KEY, "", settings.api_key.as_ref())?;
-    let (messages, count) = (under(&base, "v1/messages")?, under(&base, "v1/messages/count_tokens")?);
+    let root = root(&base)?;
+    let (messages, count) = (endpoint(&root, "v1/messages")?, endpoint(&root, "v1/messages/count_tokens")?);
     let upstream = Upstream::new(http, credential, FORWARDED);
-    Ok(Arc::new(Claude { upstream, place: Place::Own { messages, count } }))
+    Ok(Arc::new(Claude { upstream, place: Place::Own { root, messages, count } }))
 }
 
 fn build_vertex(settings: &Settings) -> Result<Arc<dyn Provider>, String> {
     let region = google::region(settings)?;
     let (base, http) = registry::connect(settings, &google::vertex_host(&region))?;
+    let root = root(&base)?;
     let project = google::project(settings)?.ok_or("`project` is missing")?;
     let credential = match &settings.api_key {
         Some(token) => Credential::bearer(Some(token))?,
@@ -114,7 +125,7 @@ fn build_vertex(settings: &Settings) -> Result<Arc<dyn Provider>, String> {
     };
     let path = format!("v1/projects/{project}/locations/{region}/publishers/{FAMILY}/models");
     let upstream = Upstream::new(http, credential, FORWARDED);
-    Ok(Arc::new(Claude { upstream, place: Place::Vertex { models: under(&base, &path)? } }))
+    Ok(Arc::new(Claude { upstream, place: Place::Vertex { models: endpoint(&root, &path)?, root } }))
 }
 
 /// Finds the key that Anthropic's SDK would use.
@@ -159,14 +170,15 @@ mod tests {
             ),
             ("http://127.0.0.1:9/__id/v1/", "http://127.0.0.1:9/__id/v1/messages"),
         ] {
-            assert_eq!(under(&base.parse().unwrap(), "v1/messages").unwrap(), url);
+            let root = root(&base.parse().unwrap()).unwrap();
+            assert_eq!(endpoint(&root, "v1/messages").unwrap(), url);
         }
     }
 
     #[test]
     fn an_vertex_form_has_the_model_in_the_path() {
         let models = "https://h/v1/projects/p/locations/r/publishers/anthropic/models".parse().unwrap();
-        let place = Place::Vertex { models };
+        let place = Place::Vertex { root: Uri::from_static("https://h"), models };
         let base = "https://h/v1/projects/p/locations/r/publishers/anthropic/models";
         let model = "claude-haiku-4-5@20251001";
         assert_eq!(place.messages(model, false).unwrap().to_string(), format!("{base}/{model}:rawPredict"));

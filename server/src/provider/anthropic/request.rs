@@ -71,7 +71,7 @@ pub(in crate::provider) fn build(
     outgoing: &Outgoing<'_, ChatInput>,
     form: Form,
 ) -> Result<Built, Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, FAMILY)?;
     let absent: &[&str] = if form == Form::Count { &[] } else { &ABSENT };
     let input = &*refused::without(input, absent, &mut lost)?;
     let generation = Generation::of(outgoing.model);
@@ -180,6 +180,9 @@ fn cache(body: &mut Object<'_>, input: &ChatInput, lost: &mut Lost) -> Result<()
         lost.parameter("input.prompt_cache.key", "Anthropic's prompt cache has no keys")?;
     }
     let automatic = matches!(cache.mode.as_str(), "auto" | "automatic") || !cache.ttl.is_empty();
+    if cache.mode == "explicit" && !cache.ttl.is_empty() {
+        lost.parameter("input.prompt_cache.ttl", "each breakpoint has its own")?;
+    }
     if automatic && cache.mode != "explicit" {
         let mut mark = body.object("cache_control");
         mark.string("type", "ephemeral");

@@ -67,7 +67,7 @@ fn raw() -> Payload<ChatInput> {
     headers.insert("anthropic-version", "2023-01-01".parse().unwrap());
     let body = Bytes::from_static(br#"{"model":"alias","stream":true}"#);
     let dialect = Dialect::AnthropicMessages;
-    Payload::raw(Raw { dialect, body, model: 9..16, stream_options: None, headers }, |_| {
+    Payload::raw(Raw { dialect, body, model: 9..16, stream_options: None, headers }, |_, _| {
         Ok(ChatInput::default())
     })
 }

@@ -87,6 +87,12 @@ impl Plan {
             "the round of tools began without a thought that this provider can read"
         } else {
             plan.mode = mode(wish, thinks, around.max_tokens, lost)?;
+            if plan.mode.is_none() && !matches!(wish.summary.as_str(), "" | "none" | "auto") {
+                lost.parameter(
+                    "input.reasoning.summary",
+                    "the model thinks only if an effort or a budget is set",
+                )?;
+            }
             return Ok(plan);
         };
         lost.parameter("input.reasoning", why)?;

@@ -10,7 +10,7 @@ use super::json::{Count, Text, read};
 
 /// What an answer has told of its usage so far. Counts are cumulative: the last word on each holds.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(in crate::provider) struct Told {
     told: bool,
     input: Option<i64>,
     output: Option<i64>,
@@ -19,6 +19,7 @@ pub(super) struct Told {
     write_5m: Option<i64>,
     write_1h: Option<i64>,
     thinking: Option<i64>,
+    service_tier: String,
     units: BTreeMap<String, i64>,
     /// What passes of the same model used that the counts above do not include.
     beside: Beside,
@@ -47,6 +48,8 @@ struct Counts<'a> {
     server_tool_use: Option<&'a RawValue>,
     #[serde(borrow)]
     iterations: Option<&'a RawValue>,
+    #[serde(borrow)]
+    service_tier: Text<'a>,
 }
 
 #[derive(Default, Deserialize)]
@@ -76,7 +79,7 @@ struct Iteration<'a> {
 
 impl Told {
     /// Takes a usage object. What it does not tell stays as it was.
-    pub(super) fn take(&mut self, json: &str) {
+    pub(in crate::provider) fn take(&mut self, json: &str) {
         // A list would be read as the members in their order.
         let object = Some(json).filter(|json| json.starts_with('{'));
         let Some(Ok(counts)) = object.map(serde_json::from_str::<Counts<'_>>) else { return };
@@ -95,6 +98,9 @@ impl Told {
                 *slot = count.0;
                 self.told = true;
             }
+        }
+        if !counts.service_tier.is_empty() {
+            self.service_tier = counts.service_tier.0.into_owned();
         }
         for (name, Count(count)) in read::<BTreeMap<String, Count>>(counts.server_tool_use.map(RawValue::get))
         {
@@ -139,7 +145,7 @@ impl Told {
     }
 
     /// Returns the usage as the contract counts; none if nothing was told: absent is not zero.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    pub(in crate::provider) fn usage(&self) -> Option<Usage> {
         if !self.told {
             return None;
         }
@@ -159,6 +165,7 @@ impl Told {
             cache_read_input_tokens: read,
             cache_write_input_tokens: write,
             reasoning_output_tokens: self.thinking,
+            service_tier: self.service_tier.clone(),
             r#final: true,
             ..Usage::default()
         };
@@ -241,6 +248,15 @@ mod tests {
         assert_eq!((usage.input_tokens, usage.output_tokens), (Some(3416), Some(245)));
         assert_eq!(usage.billable_units["advisor_message_input_tokens"], 2543);
         assert_eq!(usage.billable_units["advisor_message_output_tokens"], 18);
+    }
+
+    #[test]
+    fn the_service_tier_is_told_once_and_kept() {
+        let usage = after(&[
+            r#"{"input_tokens":10,"output_tokens":1,"service_tier":"priority"}"#,
+            r#"{"output_tokens":25,"service_tier":null}"#,
+        ]);
+        assert_eq!(usage.unwrap().service_tier, "priority");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Deserialize;
 
-use crate::provider::{Error, Kind, follow::Frames, json::Text};
+use crate::provider::{Error, Kind, follow::Frames, json::Text, refusal};
 
 /// The most bytes one message may have; AWS itself sends at most 16 MiB.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -33,6 +33,8 @@ pub struct Message {
     pub said: String,
     /// The payload, mostly JSON.
     pub payload: Bytes,
+    /// The whole message, as it came.
+    pub raw: Bytes,
 }
 
 /// The stream does not follow its own format.
@@ -65,6 +67,15 @@ impl Message {
         matches!(self.kind.as_str(), "exception" | "error")
     }
 
+    /// Classifies the failure that the message tells.
+    pub fn failure(&self) -> Error {
+        if self.said.is_empty() {
+            return refusal::of_exception(&self.name, &self.payload);
+        }
+        let said = serde_json::json!({ "message": self.said });
+        refusal::of_exception(&self.name, said.to_string().as_bytes())
+    }
+
     /// Returns what a `chunk` event of `InvokeModel` wraps: an event of the model vendor's own dialect.
     pub fn chunk(&self) -> Option<Bytes> {
         #[derive(Deserialize)]
@@ -77,6 +88,7 @@ impl Message {
     }
 
     fn read(mut whole: Bytes) -> Result<Self, Damaged> {
+        let raw = whole.clone();
         let crc_at = whole.len().checked_sub(CRC_BYTES).ok_or(Damaged::Length)?;
         let told = be_u32(&whole, crc_at);
         whole.truncate(crc_at);
@@ -85,7 +97,7 @@ impl Message {
         }
         let header_bytes = length_at(&whole, 4);
         whole.advance(PRELUDE_BYTES);
-        let mut message = Self { payload: whole.split_off(header_bytes), ..Self::default() };
+        let mut message = Self { payload: whole.split_off(header_bytes), raw, ..Self::default() };
         while !whole.is_empty() {
             let (name, value) = header(&mut whole).ok_or(Damaged::Headers)?;
             let slot = match name.as_ref() {

@@ -131,7 +131,7 @@ fn build(
         let why = "embeddings of this model are not known; Titan's, Cohere's and Nova's are";
         return Err(unsupported("model", why));
     };
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, "")?;
     if !request.end_user_id.is_empty() {
         lost.parameter("end_user_id", "Bedrock has no such parameter")?;
     }

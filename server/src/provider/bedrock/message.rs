@@ -170,7 +170,10 @@ impl Writer<'_> {
                 );
                 Ok(())
             }
-            (Some(Kind::Media(media)), _) => media::write(list, media, field, &mut self.names),
+            (Some(Kind::Media(media)), _) => {
+                self.lost.detail(media, &format!("{field}.media"))?;
+                media::write(list, media, field, &mut self.names)
+            }
             (Some(kind), Role::Assistant) => self.assistant(list, part, kind, field),
             _ => misplaced("may stand in messages of the assistant or of a tool only"),
         }
@@ -191,7 +194,14 @@ impl Writer<'_> {
         match (kind, token) {
             (Kind::ToolCall(call), None) if !call.executed_upstream => tool_use(list, call, None, field),
             // The token is Bedrock's word for what kind of call or result of its own it is.
-            (Kind::ToolCall(call), Some(_)) => {
+            (Kind::ToolCall(call), Some(token)) => {
+                if !call.executed_upstream && token.starts_with(b"{") {
+                    self.lost.content(
+                        "continuity_dropped",
+                        field,
+                        "Converse has no place for who made a call",
+                    );
+                }
                 tool_use(list, call, call.executed_upstream.then_some("server_tool_use"), field)
             }
             (Kind::ToolResult(result), Some(token)) => {
@@ -245,7 +255,10 @@ impl Writer<'_> {
                     item.end();
                 }
                 Some(Kind::Text(text)) => text_block(&mut content, text),
-                Some(Kind::Media(media)) => media::write(&mut content, media, &field, &mut self.names)?,
+                Some(Kind::Media(media)) => {
+                    self.lost.detail(media, &format!("{field}.media"))?;
+                    media::write(&mut content, media, &field, &mut self.names)?;
+                }
                 Some(Kind::Extension(extension)) => self.extension(&mut content, extension, &field)?,
                 _ => return Err(CallerError::invalid(field, "must be text, media or an extension").into()),
             }

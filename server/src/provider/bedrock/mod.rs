@@ -1,20 +1,25 @@
 //! Amazon Bedrock: Converse and its binary event stream, embeddings by `InvokeModel`, counts of tokens.
 //!
-//! `request` builds what is asked (`message`, `media`, `tools`, and `extras` for what each `family` of models calls by
+//! Callers who speak Anthropic's dialect reach Claude by `InvokeModel` (`claude`), and `mantle` is the endpoint for
+//! OpenAI's dialect. Everybody else: `request` builds what is asked (`message`, `media`, `tools`, and `extras` for what each `family` of models calls by
 //! its own names), `response` reads what comes back (`blocks`, `citations`, `usage`); `embed` and `vectors` are the way of embeddings.
 //! Credentials, signatures and frames are `provider/aws`'s.
 
 mod blocks;
 mod citations;
+mod claude;
 mod embed;
 mod extras;
 mod family;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
+pub mod mantle;
 mod media;
 mod message;
 mod request;
 mod response;
 mod tools;
-mod usage;
+pub(in crate::provider) mod usage;
 mod vectors;
 
 use std::sync::Arc;
@@ -24,6 +29,7 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use tollgate_api::v1;
 
+use self::family::Family;
 use super::{
     Answer, Error, Kind, Outgoing, Provider, Settings,
     aws::{self, chain},
@@ -33,9 +39,9 @@ use super::{
     json::Count,
     refusal::not_json,
     registry::{self, Environment},
-    upstream::{Ask, Shape, Upstream, endpoint, once, path_segment},
+    upstream::{self, Ask, Shape, Upstream, endpoint, once, path_segment},
 };
-use crate::call::{Item, Items};
+use crate::call::{Dialect, Endpoint, Item, Items};
 
 /// The dialect's name, which tokens and extensions of it carry when they come from a REST caller.
 pub const FAMILY: &str = "bedrock";
@@ -150,11 +156,20 @@ fn counted(body: &[u8], model: String) -> Result<v1::CountTokensResponse, Error>
 
 impl Provider for Bedrock {
     fn chat<'a>(&'a self, request: Outgoing<'a, v1::ChatInput>) -> BoxFuture<'a, Result<Answer, Error>> {
-        Box::pin(async move { self.converse(&request).await })
+        Box::pin(async move {
+            match request.payload.as_raw(Dialect::AnthropicMessages) {
+                Some(raw) if Family::of(request.model) == Family::Claude => self.invoke(&request, raw).await,
+                _ => self.converse(&request).await,
+            }
+        })
     }
 
     fn embed<'a>(&'a self, request: Outgoing<'a, v1::EmbedRequest>) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move { self.embeddings(&request).await })
+    }
+
+    fn place(&self, endpoint: Endpoint, _: &str) -> Option<super::Place<'_>> {
+        upstream::native(endpoint, &self.upstream, &self.base)
     }
 
     fn count_tokens<'a>(
@@ -163,6 +178,12 @@ impl Provider for Bedrock {
     ) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move { self.count(&request).await })
     }
+}
+
+/// Translates a request, for the tests of what becomes of it.
+#[cfg(test)]
+pub(super) fn request_of(outgoing: &Outgoing<'_, v1::ChatInput>) -> Result<super::translate::Built, Error> {
+    request::build(outgoing.payload.view()?, outgoing).map(|chat| chat.built)
 }
 
 #[cfg(test)]

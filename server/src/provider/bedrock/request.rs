@@ -32,7 +32,7 @@ pub(super) struct Chat {
 /// # Errors
 /// `Unsupported` or an `INVALID_REQUEST` of the caller's, each with the field's path.
 pub(super) fn build(input: &ChatInput, outgoing: &Outgoing<'_, ChatInput>) -> Result<Chat, Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, "")?;
     let family = Family::of(outgoing.model);
     let mut text = String::with_capacity(1024);
     let mut body = Object::begin(&mut text);
@@ -61,7 +61,7 @@ pub(super) fn build(input: &ChatInput, outgoing: &Outgoing<'_, ChatInput>) -> Re
 /// # Errors
 /// As `build`.
 pub(super) fn build_count(input: &ChatInput, outgoing: &Outgoing<'_, ChatInput>) -> Result<Built, Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, "")?;
     let mut text = String::with_capacity(1024);
     let mut body = Object::begin(&mut text);
     let mut wrapped = body.object("input");

@@ -15,7 +15,7 @@ use crate::{
         aws::frames::{Damaged, Message, Splitter},
         follow::Lane,
         json::{Count, Text, members::Members, says_something},
-        refusal::{self, not_json},
+        refusal::not_json,
     },
 };
 
@@ -116,7 +116,7 @@ impl Decoder {
 
     fn event(&mut self, message: &Message, out: &mut VecDeque<Item>) -> Result<(), Error> {
         if message.is_failure() {
-            return Err(failure(message));
+            return Err(message.failure());
         }
         self.any_event = true;
         match message.name.as_str() {
@@ -239,15 +239,6 @@ fn bad(message: &str) -> Error {
 
 fn cut_short() -> Error {
     Error::new(Kind::Unavailable, "the stream ended without a messageStop event: the answer is cut short")
-}
-
-/// Classifies a message that ends the stream with a failure.
-fn failure(message: &Message) -> Error {
-    if message.said.is_empty() {
-        return refusal::of_exception(&message.name, &message.payload);
-    }
-    let said = serde_json::json!({ "message": message.said });
-    refusal::of_exception(&message.name, said.to_string().as_bytes())
 }
 
 /// Maps Bedrock's word for why an answer ended.

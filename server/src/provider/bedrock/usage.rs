@@ -18,6 +18,9 @@ struct Told<'a> {
     /// The same counts once more under their older names.
     cache_read_input_token_count: Count,
     cache_write_input_token_count: Count,
+    /// The names of `InvokeModel`'s metrics.
+    input_token_count: Count,
+    output_token_count: Count,
     #[serde(borrow)]
     cache_details: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -33,20 +36,20 @@ struct Written<'a> {
 }
 
 /// Reads a usage object. None if it counts nothing: absent is not zero.
-pub(super) fn parse(json: &str) -> Option<Usage> {
+pub(in crate::provider) fn parse(json: &str) -> Option<Usage> {
     let told: Told<'_> = serde_json::from_str(json).ok()?;
-    if told.input_tokens.0.is_none() && told.output_tokens.0.is_none() {
+    let input = told.input_tokens.0.or(told.input_token_count.0);
+    let output = told.output_tokens.0.or(told.output_token_count.0);
+    if input.is_none() && output.is_none() {
         return None;
     }
     let read = told.cache_read_input_tokens.0.or(told.cache_read_input_token_count.0);
     let written = told.cache_write_input_tokens.0.or(told.cache_write_input_token_count.0);
     let mut usage = Usage {
         // Bedrock tells what was read from and written to the cache beside the input, not in it.
-        input_tokens: told
-            .input_tokens
-            .0
+        input_tokens: input
             .map(|fresh| [read, written].into_iter().flatten().fold(fresh, i64::saturating_add)),
-        output_tokens: told.output_tokens.0,
+        output_tokens: output,
         cache_read_input_tokens: read,
         cache_write_input_tokens: written,
         r#final: true,
@@ -71,7 +74,7 @@ pub(super) fn parse(json: &str) -> Option<Usage> {
 }
 
 /// Writes `webSearchRequests` as `web_search_requests`.
-fn snake_case(name: &str) -> String {
+pub(in crate::provider) fn snake_case(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 4);
     for c in name.chars() {
         if c.is_ascii_uppercase() && !snake.is_empty() {

@@ -93,7 +93,7 @@ impl Writer<'_> {
                 let url = format!("data:{kind};base64,{}", STANDARD.encode(data));
                 Ok(Some(image_item(&url, &media.detail)))
             }
-            Some(Source::Data(data)) if kind.starts_with("text/") || kind == "application/json" => {
+            Some(Source::Data(data)) if is_words(kind) => {
                 let text = std::str::from_utf8(data).map_err(|_| invalid(field, "is no UTF-8"))?;
                 let id = format!("doc:{}", self.documents.len());
                 self.documents.push(document(&id, &media.filename, text));
@@ -109,6 +109,10 @@ impl Writer<'_> {
         for (at, part) in message.parts.iter().enumerate() {
             let field = format!("{field}.parts[{at}]");
             self.note_breakpoint(part, &field)?;
+            if part.continuity.as_ref().is_some_and(|continuity| !self.is_own(&continuity.provider)) {
+                let why = "the state of another provider cannot be read by this one";
+                self.lost.content("continuity_dropped", &field, why);
+            }
             match &part.kind {
                 Some(Kind::ToolCall(call)) if !call.executed_upstream => calls.push(call),
                 Some(Kind::ToolCall(_) | Kind::ToolResult(_)) => {
@@ -165,7 +169,9 @@ impl Writer<'_> {
             match &part.kind {
                 Some(Kind::Text(text)) => items.push(text_item("text", text)),
                 Some(Kind::Media(media)) => match &media.source {
-                    Some(Source::Data(data)) if std::str::from_utf8(data).is_ok() => {
+                    Some(Source::Data(data))
+                        if is_words(&media.mime_type) && std::str::from_utf8(data).is_ok() =>
+                    {
                         let text = std::str::from_utf8(data).unwrap_or_default();
                         let document = document("", &media.filename, text);
                         items.push(format!(r#"{{"type":"document","document":{document}}}"#));
@@ -175,6 +181,7 @@ impl Writer<'_> {
                 _ => items.extend(self.item(part, &field)?),
             }
         }
+        self.lost.failure(result, field);
         let mut written = list.object();
         written.string("role", "tool");
         written.string("tool_call_id", &result.tool_call_id);
@@ -201,6 +208,10 @@ impl Writer<'_> {
     fn is_own(&self, provider: &str) -> bool {
         provider == self.provider || provider == FAMILY
     }
+}
+
+fn is_words(mime_type: &str) -> bool {
+    mime_type.starts_with("text/") || mime_type == "application/json"
 }
 
 /// Writes an item that holds a text: its member has the name of its type.

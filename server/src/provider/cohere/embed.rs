@@ -32,6 +32,10 @@ pub(super) struct Wanted {
     form: Form,
 }
 
+/// Plain numbers, for the readers of `provider/lanes.rs`.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) const FLOATS: Wanted = Wanted { name: "float", form: Form::Floats };
+
 /// Translates a request.
 ///
 /// # Errors
@@ -40,7 +44,7 @@ pub(super) fn build(
     request: &EmbedRequest,
     outgoing: &Outgoing<'_, EmbedRequest>,
 ) -> Result<(Built, Wanted), Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, "")?;
     let wanted = match request.encoding.as_str() {
         "" | "float" => Wanted { name: "float", form: Form::Floats },
         "int8" => Wanted { name: "int8", form: Form::Bytes },

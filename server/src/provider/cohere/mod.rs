@@ -3,12 +3,14 @@
 mod content;
 mod embed;
 mod finish;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod notes;
 mod request;
 mod response;
 mod shapes;
 mod tools;
-mod usage;
+pub(in crate::provider) mod usage;
 
 use std::sync::Arc;
 
@@ -34,8 +36,7 @@ pub const DIALECT: Dialect = Dialect { name: FAMILY, vendor: FAMILY, keys: &[], 
 const FAMILY: &str = "cohere";
 const BASE_URL: &str = "https://api.cohere.com";
 /// What callers' SDKs read of the upstream's head and that is safe to forward.
-const FORWARDED: &[&str] =
-    &["num_tokens", "num-tokens", "x-trial-endpoint-call-limit", "x-trial-endpoint-call-remaining"];
+const FORWARDED: &[&str] = &["num_tokens", "num-tokens"];
 
 /// The token of a thought that was a `tool_plan`.
 const MESSAGE_TOOL_PLAN: &str = "tool_plan";
@@ -121,6 +122,12 @@ impl Provider for Cohere {
         };
         Some(Place { upstream: &self.upstream, base: &self.base, path: path.to_owned() })
     }
+}
+
+/// Translates a request, for the tests of what becomes of it.
+#[cfg(test)]
+pub(super) fn request_of(outgoing: &Outgoing<'_, v1::ChatInput>) -> Result<super::translate::Built, Error> {
+    request::build(outgoing.payload.view()?, outgoing)
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ const REFUSES: [&str; 13] = [
 /// # Errors
 /// `Unsupported` or an `INVALID_REQUEST` of the caller's, each with the field's path.
 pub(super) fn build(input: &ChatInput, outgoing: &Outgoing<'_, ChatInput>) -> Result<Built, Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, "")?;
     let input = &*refused::without(input, &REFUSES, &mut lost)?;
     let mut text = String::with_capacity(1024);
     let mut body = Object::begin(&mut text);

@@ -37,7 +37,7 @@ struct Units {
 }
 
 /// Reads the usage of a chat. None if it counts nothing.
-pub(super) fn of_chat(json: &RawValue) -> Option<Usage> {
+pub(in crate::provider) fn of_chat(json: &RawValue) -> Option<Usage> {
     let told: Told = serde_json::from_str(json.get()).ok()?;
     let units = told.billed_units.unwrap_or_default();
     let tokens = told.tokens.unwrap_or_default();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_the_counts_and_billed_units_stand_beside_them() {
+    fn co_usage_two_ways_of_counting_stand_beside_each_other() {
         let usage = of_chat(&raw(
             r#"{"billed_units":{"input_tokens":26,"output_tokens":147},
                 "tokens":{"input_tokens":1431,"output_tokens":152,"reasoning_tokens":145},"cached_tokens":1392}"#,

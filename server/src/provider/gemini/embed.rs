@@ -37,7 +37,7 @@ pub(super) fn build(
     outgoing: &Outgoing<'_, EmbedRequest>,
     place: &Place,
 ) -> Result<Built, Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, "")?;
     if !matches!(request.encoding.as_str(), "" | "float") {
         return Err(unsupported("encoding", "Gemini's API gives vectors of floats only"));
     }

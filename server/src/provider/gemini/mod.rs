@@ -10,6 +10,8 @@ mod finish;
 mod frames;
 mod generation;
 mod grounding;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod logprobs;
 mod messages;
 mod partial;
@@ -19,7 +21,7 @@ mod ran;
 mod request;
 mod response;
 mod tools;
-mod usage;
+pub(in crate::provider) mod usage;
 
 use futures_util::future::BoxFuture;
 use tollgate_api::v1;
@@ -33,9 +35,9 @@ use super::{
     follow::Follow,
     http::{self, MAX_ERROR_BYTES},
     refusal,
-    upstream::{Ask, Shape, Upstream, once},
+    upstream::{self, Ask, Shape, Upstream, once},
 };
-use crate::call::{Item, Items};
+use crate::call::{Endpoint, Item, Items};
 
 /// What callers' SDKs read of the upstream's head and that is safe to forward.
 pub(super) const FORWARDED: &[&str] = &["x-gemini-service-tier"];
@@ -106,12 +108,22 @@ impl Provider for Gemini {
         Box::pin(async move { self.embeddings(&request).await })
     }
 
+    fn place(&self, endpoint: Endpoint, _: &str) -> Option<super::Place<'_>> {
+        upstream::native(endpoint, &self.upstream, self.place.root())
+    }
+
     fn count_tokens<'a>(
         &'a self,
         request: Outgoing<'a, v1::ChatInput>,
     ) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move { self.counted(&request).await })
     }
+}
+
+/// Translates a request, for the tests of what becomes of it.
+#[cfg(test)]
+pub(super) fn request_of(outgoing: &Outgoing<'_, v1::ChatInput>) -> Result<super::translate::Built, Error> {
+    request::build(outgoing.payload.view()?, outgoing, place::Api::Studio)
 }
 
 #[cfg(test)]

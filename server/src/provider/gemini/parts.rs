@@ -218,6 +218,9 @@ fn media(written: &mut Object<'_>, media: &Media, field: &str, lost: &mut Lost) 
             }
         },
     }
+    if !media.filename.is_empty() {
+        lost.content("filename_dropped", &format!("{field}.filename"), "Gemini's API has no names of files");
+    }
     if !matches!(media.detail.as_str(), "" | "auto") {
         lost.parameter(
             &format!("{field}.detail"),

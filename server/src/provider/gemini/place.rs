@@ -44,6 +44,11 @@ impl Place {
         Ok(Self { api, base, parent: format!("{version}{parent}") })
     }
 
+    /// Returns the root of the host, below which a caller's own path begins with the version.
+    pub(super) fn root(&self) -> &Uri {
+        &self.base
+    }
+
     /// Returns the URL of a method of a model.
     ///
     /// # Errors

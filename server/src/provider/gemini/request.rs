@@ -57,7 +57,7 @@ impl<'a> To<'a> {
 /// # Errors
 /// `Unsupported` or an `INVALID_REQUEST` of the caller's, each with the field's path.
 pub(super) fn build(input: &ChatInput, outgoing: &Outgoing<'_, ChatInput>, api: Api) -> Result<Built, Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, "")?;
     let to = To::new(outgoing.provider, outgoing.model);
     let mut text = String::with_capacity(1024);
     let mut body = Object::begin(&mut text);

@@ -111,8 +111,9 @@ impl Decoder {
             let word = serde_json::Value::from(&*told.traffic_type.0).to_string();
             self.composer.extension("trafficType", &word);
         }
-        if !told.service_tier.is_empty() {
-            self.composer.end.service_tier = told.service_tier.0.to_ascii_lowercase();
+        let tier = told.tier();
+        if !tier.is_empty() {
+            self.composer.end.service_tier = tier;
         }
     }
 

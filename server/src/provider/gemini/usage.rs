@@ -8,7 +8,7 @@ use crate::provider::json::{Count, Text};
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Told<'a> {
+pub(in crate::provider) struct Told<'a> {
     prompt_token_count: Count,
     candidates_token_count: Count,
     thoughts_token_count: Count,
@@ -44,7 +44,7 @@ struct Detail<'a> {
 
 impl Told<'_> {
     /// Returns the usage. None if it counts nothing: absent is not zero.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    pub(in crate::provider) fn usage(&self) -> Option<Usage> {
         let input = sum([self.prompt_token_count.0, self.tool_use_prompt_token_count.0]);
         let told = sum([self.candidates_token_count.0, self.thoughts_token_count.0]);
         // An answer without a token has no count of them; the total then tells that there is none.
@@ -63,6 +63,7 @@ impl Told<'_> {
                 self.cache_tokens_details,
             ),
             output_by_modality: by_modality(&[self.candidates_tokens_details], None),
+            service_tier: self.tier(),
             ..Usage::default()
         };
         // The details of the output leave the thoughts out, which are text.
@@ -72,6 +73,16 @@ impl Told<'_> {
         }
         usage.set_source(Source::Provider);
         Some(usage)
+    }
+
+    /// Returns the class that served the call, in one word for both platforms: `flex`, `priority`, `standard`, …
+    pub(super) fn tier(&self) -> String {
+        let tier = self.service_tier.0.to_ascii_lowercase();
+        if !tier.is_empty() {
+            return tier;
+        }
+        let traffic = self.traffic_type.0.strip_prefix("ON_DEMAND_").unwrap_or_default();
+        traffic.to_ascii_lowercase()
     }
 }
 
@@ -185,6 +196,22 @@ mod tests {
         .unwrap();
         let words: Vec<&str> = told.input_by_modality.iter().map(|entry| entry.modality.as_str()).collect();
         assert_eq!(words, ["text", "audio"]);
+    }
+
+    #[test]
+    fn the_tier_is_one_word_for_both_platforms() {
+        for (told, tier) in [
+            (r#""trafficType":"ON_DEMAND_FLEX""#, "flex"),
+            (r#""trafficType":"ON_DEMAND_PRIORITY""#, "priority"),
+            (r#""trafficType":"ON_DEMAND""#, ""),
+            (r#""trafficType":"PROVISIONED_THROUGHPUT""#, ""),
+            (r#""trafficType":1"#, ""),
+            (r#""serviceTier":"PRIORITY""#, "priority"),
+            (r#""serviceTier":"standard","trafficType":"ON_DEMAND""#, "standard"),
+        ] {
+            let json = format!(r#"{{"promptTokenCount":1,{told}}}"#);
+            assert_eq!(usage(&json).unwrap().service_tier, tier, "{told}");
+        }
     }
 
     #[test]

@@ -250,7 +250,12 @@ impl State {
             Open::Media if !self.audio_id.is_empty() => {
                 end.continuity = Some(continuity(shared, mem::take(&mut self.audio_id)));
             }
-            Open::Tool(place) => self.tools.close(place),
+            Open::Tool(place) => {
+                if let Some(input) = self.tools.close(place).map(str::to_owned) {
+                    let delta = v1::ToolCallDelta { input, choice: self.index, part };
+                    out.push_back(Item::Event(Event::ToolCall(delta)));
+                }
+            }
             Open::Refusal | Open::Media => {}
         }
         out.push_back(Item::Event(Event::PartEnd(Box::new(end))));
@@ -295,7 +300,11 @@ impl State {
         let finish = match self.finish.as_str() {
             "" if self.tools.any() => FinishReason::ToolCalls,
             "" => FinishReason::Other,
-            word => tap::finish_reason(word),
+            // Some say `stop` beside their calls, and a caller would wait for nothing.
+            word => match tap::finish_reason(word) {
+                FinishReason::Stop if self.tools.any() => FinishReason::ToolCalls,
+                reason => reason,
+            },
         };
         out.push_back(Item::Event(Event::ChoiceEnd(Box::new(v1::ChoiceEnd {
             choice: self.index,

@@ -48,6 +48,12 @@ pub(super) struct Choice<'a> {
     pub(super) logprobs: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) error: Option<&'a RawValue>,
+    /// OpenRouter: the word of the provider behind it.
+    #[serde(borrow)]
+    pub(super) native_finish_reason: Option<&'a RawValue>,
+    /// Azure.
+    #[serde(borrow)]
+    pub(super) content_filter_results: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -71,6 +77,9 @@ pub(super) struct Delta<'a> {
     pub(super) audio: Option<Audio<'a>>,
     #[serde(borrow)]
     pub(super) annotations: Option<&'a RawValue>,
+    /// Groq: tools that it ran itself.
+    #[serde(borrow)]
+    pub(super) executed_tools: Option<&'a RawValue>,
 }
 
 /// A piece of a tool call, or all of it.

@@ -115,7 +115,7 @@ pub(super) fn build(
     outgoing: &Outgoing<'_, EmbedRequest>,
     vendor: &Vendor,
 ) -> Result<(Built, Form), Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, "")?;
     let mut text = String::with_capacity(256);
     let mut body = Object::begin(&mut text);
     body.string("model", outgoing.model);

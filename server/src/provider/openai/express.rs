@@ -108,7 +108,9 @@ fn told(text: &str) -> Option<String> {
 fn told_usage(tapped: &Tapped<'_>) -> Option<v1::Usage> {
     let groq = tapped.x_groq.as_ref().and_then(|groq| groq.usage);
     let mut usage = [tapped.usage, groq].into_iter().flatten().find_map(|usage| usage::parse(usage.get()))?;
-    tapped.service_tier.0.as_ref().clone_into(&mut usage.service_tier);
+    if !tapped.service_tier.is_empty() {
+        tapped.service_tier.0.as_ref().clone_into(&mut usage.service_tier);
+    }
     Some(usage)
 }
 

@@ -5,6 +5,7 @@ use tollgate_api::v1::{
 };
 
 use super::{
+    FAMILY,
     choice::THINKING_PART,
     media,
     translate::Lost,
@@ -113,7 +114,9 @@ pub(super) fn content<'a>(
     match &part.kind {
         Some(Kind::Text(text)) => Ok(Some(Item::Text(text))),
         Some(Kind::Media(media)) => media::part(media, field, to).map(|json| Some(Item::Json(json))),
-        Some(Kind::Extension(extension)) if extension.provider == to.provider => {
+        Some(Kind::Extension(extension))
+            if extension.provider.is_empty() || extension.provider == to.provider =>
+        {
             let json = super::translate::json(&extension.json, &format!("{field}.extension.json"))?;
             Ok(Some(Item::Json(json.to_owned())))
         }
@@ -210,8 +213,18 @@ fn assistant(
     Ok(())
 }
 
+/// Tells whether a token is of this provider, or is what a caller of this dialect says of a thought that compatible
+/// vendors take back. OpenAI itself takes none in this dialect.
 fn own(part: &Part, to: To<'_>) -> bool {
-    part.continuity.as_ref().is_some_and(|continuity| continuity.provider == to.provider)
+    part.continuity.as_ref().is_some_and(|continuity| {
+        let of_dialect = continuity.provider == FAMILY && is_thoughts_own(&continuity.token);
+        continuity.provider == to.provider || (of_dialect && !to.vendor.native)
+    })
+}
+
+/// Tells how chat answers name a thought, or list its details: unlike the items of Responses answers.
+fn is_thoughts_own(token: &[u8]) -> bool {
+    token.starts_with(b"[") || token.starts_with(b"reasoning")
 }
 
 fn audio_id(part: &Part, media: &Media, to: To<'_>) -> Option<String> {
@@ -323,6 +336,7 @@ fn result_message(
             )?,
         }
     }
+    lost.failure(result, field);
     let mut written = list.object();
     written.string("role", "tool");
     written.string("tool_call_id", &result.tool_call_id);

@@ -6,20 +6,24 @@
 mod choice;
 mod chunk;
 mod content;
+mod cost;
 mod embed;
 pub mod endpoints;
+mod executed;
 mod express;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod media;
 mod message;
 mod notes;
 mod request;
 pub mod response;
-mod responses;
+pub(in crate::provider) mod responses;
 mod tap;
 mod think;
 mod toolcalls;
 mod tools;
-mod usage;
+pub(in crate::provider) mod usage;
 pub(in crate::provider) mod vectors;
 
 use ::http::{HeaderMap, Response};
@@ -43,6 +47,8 @@ use crate::call::{Dialect, Endpoint, Item, Items, Payload, Raw};
 /// What callers' SDKs read of the upstream's head and that is safe to forward.
 pub const FORWARDED: &[&str] = &["openai-processing-ms", "openai-version"];
 
+/// The name under which callers of these dialects have tokens, items and options of their own.
+const FAMILY: &str = "openai";
 const CHAT: &str = "chat/completions";
 const COMPLETIONS: &str = "completions";
 const EMBEDDINGS: &str = "embeddings";
@@ -216,6 +222,24 @@ impl Provider for OpenAi {
             estimate::count_tokens(request.payload.view()?, request.model)
         })
     }
+}
+
+/// Translates a request to a vendor's chat API, for the tests of what becomes of it.
+#[cfg(test)]
+pub(super) fn chat_body(
+    vendor: &str,
+    outgoing: &Outgoing<'_, v1::ChatInput>,
+) -> Result<super::translate::Built, Error> {
+    let vendor = super::vendors::find(vendor).expect("the vendor is in the table");
+    request::build(outgoing.payload.view()?, outgoing, vendor)
+}
+
+/// As `chat_body`, to OpenAI's Responses API.
+#[cfg(test)]
+pub(super) fn responses_body(
+    outgoing: &Outgoing<'_, v1::ChatInput>,
+) -> Result<super::translate::Built, Error> {
+    responses::request_of(outgoing)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(super) fn build(
     outgoing: &Outgoing<'_, ChatInput>,
     vendor: &Vendor,
 ) -> Result<Built, Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, "")?;
     let input = &*refused::without(input, vendor.refuses, &mut lost)?;
     let mut text = String::with_capacity(1024);
     let mut body = Object::begin(&mut text);

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 
-use serde_json::Deserializer;
+use serde_json::{Deserializer, value::RawValue};
 use tollgate_api::v1::{ChatInput, StreamEnd, StreamStart, Usage};
 
 use super::{
     choice::{Shared, State},
-    chunk::Chunk,
+    chunk::{Choice, Chunk},
+    executed::Executed,
     express::{Progress, is_done},
     json::says_something,
     refusal::{self, not_json, stray},
@@ -32,6 +33,7 @@ pub struct Decoder {
     started: bool,
     start: StreamStart,
     end: StreamEnd,
+    executed: Executed,
     /// Cumulative, so the last one holds.
     usage: Option<Usage>,
     progress: Progress,
@@ -53,6 +55,7 @@ impl Decoder {
             started: false,
             start: StreamStart::default(),
             end: StreamEnd::default(),
+            executed: Executed::default(),
             usage: None,
             progress: Progress::default(),
         }
@@ -126,10 +129,7 @@ impl Decoder {
             chunk.service_tier.0.as_ref().clone_into(&mut self.end.service_tier);
         }
         for (name, value) in &chunk.extras {
-            if says_something(Some(value)) {
-                let list = &mut self.end.extensions;
-                compose::keep_extension(list, &self.shared.provider, name, value.get());
-            }
+            self.keep_beside(name, Some(value));
         }
         let usages = [chunk.usage, chunk.groq_usage].into_iter().flatten();
         if let Some(usage) = usages.into_iter().find_map(|usage| usage::parse(usage.get())) {
@@ -147,6 +147,7 @@ impl Decoder {
                 ));
             };
             self.start(out);
+            self.beside(choice);
             let place = self.place(index);
             let state = &mut self.choices[place];
             self.progress.any_content |= state.take(choice, &self.shared, out)?;
@@ -156,6 +157,25 @@ impl Decoder {
             }
         }
         Ok(())
+    }
+
+    /// Keeps what a choice has that the contract does not model.
+    fn beside(&mut self, choice: &Choice<'_>) {
+        self.keep_beside("native_finish_reason", choice.native_finish_reason);
+        self.keep_beside("content_filter_results", choice.content_filter_results);
+        let delta = choice.delta.as_ref().or(choice.message.as_ref());
+        if let Some(tools) =
+            delta.and_then(|delta| delta.executed_tools).filter(|list| says_something(Some(list)))
+        {
+            let all = self.executed.take(tools);
+            compose::keep_extension(&mut self.end.extensions, &self.shared.provider, "executed_tools", &all);
+        }
+    }
+
+    fn keep_beside(&mut self, name: &str, value: Option<&RawValue>) {
+        if let Some(value) = value.filter(|value| says_something(Some(value))) {
+            compose::keep_extension(&mut self.end.extensions, &self.shared.provider, name, value.get());
+        }
     }
 
     fn start(&mut self, out: &mut VecDeque<Item>) {

@@ -59,7 +59,7 @@ fn raw_payload() -> Payload<ChatInput> {
         stream_options: None,
         headers: HeaderMap::new(),
     };
-    Payload::raw(raw, |_| Ok(ChatInput::default()))
+    Payload::raw(raw, |_, _| Ok(ChatInput::default()))
 }
 
 async fn ask(address: std::net::SocketAddr, payload: &Payload<ChatInput>) -> Result<Answer, Error> {

@@ -134,8 +134,11 @@ impl Tools {
         std::mem::take(&mut self.0[place].input)
     }
 
-    pub(super) fn close(&mut self, place: usize) {
-        self.0[place].stage = Stage::Closed;
+    /// Ends a call. Returns the input that is still to be told: a call without arguments has an empty object.
+    pub(super) fn close(&mut self, place: usize) -> Option<&'static str> {
+        let tool = &mut self.0[place];
+        tool.stage = Stage::Closed;
+        (!tool.custom && !tool.scan.begun).then_some("{}")
     }
 
     /// Tells whether the next call may be told: this one's JSON is whole, or it is free text.

@@ -1,20 +1,24 @@
 //! OpenAI's usage, and that of its compatibles, as the contract counts: input with cached, output with reasoning.
 
 use serde::Deserialize;
-use serde_json::Value;
-use tollgate_api::v1::{Cost, ModalityTokens, Usage, usage::Source};
+use serde_json::value::RawValue;
+use tollgate_api::v1::{ModalityTokens, Usage, usage::Source};
 
-use super::json::Count;
-use crate::call::PROVIDERS_OWN_PRICE;
+use super::{
+    cost,
+    json::{Count, Text, read},
+};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Told {
+struct Told<'a> {
     prompt_tokens: Count,
     completion_tokens: Count,
     total_tokens: Count,
-    prompt_tokens_details: Option<Details>,
-    completion_tokens_details: Option<Details>,
+    #[serde(borrow)]
+    prompt_tokens_details: Option<&'a RawValue>,
+    #[serde(borrow)]
+    completion_tokens_details: Option<&'a RawValue>,
     /// DeepSeek.
     prompt_cache_hit_tokens: Count,
     /// Moonshot, older Mistral.
@@ -29,66 +33,50 @@ struct Told {
     num_sources_used: Count,
     /// Perplexity.
     num_search_queries: Count,
-    /// OpenRouter, in USD; Perplexity, as an object. Others may mean anything by it.
-    cost: serde_json::Value,
-    cost_details: serde_json::Value,
-    /// xAI.
-    cost_in_usd_ticks: Count,
-}
-
-/// xAI's unit of money: ten thousand millionths of a dollar.
-const TICKS_PER_NANO: i64 = 10;
-const NANOS_PER_USD: f64 = 1e9;
-
-/// Returns what the provider itself says the call costs, if it is one that is known to mean US dollars.
-fn told_cost(told: &Told) -> Option<Cost> {
-    let dollars = match &told.cost {
-        Value::Number(cost) if told.cost_details.is_object() => cost.as_f64(),
-        Value::Object(cost) => cost.get("total_cost").and_then(Value::as_f64),
-        _ => None,
-    };
-    #[expect(clippy::cast_possible_truncation, reason = "a price far below 2^63 nano-USD")]
-    let nanos = dollars
-        .filter(|dollars| (0.0..1e6).contains(dollars))
-        .map(|dollars| (dollars * NANOS_PER_USD).round() as i64);
-    let ticks =
-        told.cost_in_usd_ticks.0.map(|ticks| ticks.saturating_add(TICKS_PER_NANO / 2) / TICKS_PER_NANO);
-    Some(Cost {
-        currency_code: "USD".to_owned(),
-        amount_nanos: nanos.or(ticks)?,
-        price_version: PROVIDERS_OWN_PRICE.to_owned(),
-        ..Cost::default()
-    })
+    /// OpenRouter.
+    #[serde(borrow)]
+    server_tool_use_details: Option<&'a RawValue>,
+    /// Mistral: the length of the sound in the prompt.
+    prompt_audio_seconds: Count,
+    /// Mistral.
+    #[serde(borrow)]
+    service_tier: Text<'a>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Details {
-    cached_tokens: Count,
-    cache_write_tokens: Count,
+struct ServerTools {
+    web_search_requests: Count,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Details {
+    pub(super) cached_tokens: Count,
+    pub(super) cache_write_tokens: Count,
     audio_tokens: Count,
     text_tokens: Count,
     image_tokens: Count,
-    reasoning_tokens: Count,
+    video_tokens: Count,
+    pub(super) reasoning_tokens: Count,
     accepted_prediction_tokens: Count,
     rejected_prediction_tokens: Count,
 }
 
 /// Reads a usage object. None if it is null, no object, or counts nothing: absent is not zero.
-pub(super) fn parse(json: &str) -> Option<Usage> {
-    let told: Told = serde_json::from_str::<Option<Told>>(json).ok()??;
+pub(in crate::provider) fn parse(json: &str) -> Option<Usage> {
+    let told: Told<'_> = serde_json::from_str::<Option<Told<'_>>>(json).ok()??;
     let known = told.prompt_tokens.0.is_some() || told.completion_tokens.0.is_some();
     let total_only = told.total_tokens.0.filter(|_| !known);
     if !known && total_only.is_none() {
         return None;
     }
-    Some(normalised(&told, total_only))
+    Some(Usage { cost: cost::of(json), ..normalised(&told, total_only) })
 }
 
-fn normalised(told: &Told, total_only: Option<i64>) -> Usage {
-    let none = Details::default();
-    let input = told.prompt_tokens_details.as_ref().unwrap_or(&none);
-    let output = told.completion_tokens_details.as_ref().unwrap_or(&none);
+fn normalised(told: &Told<'_>, total_only: Option<i64>) -> Usage {
+    let input: Details = read(told.prompt_tokens_details.map(RawValue::get));
+    let output: Details = read(told.completion_tokens_details.map(RawValue::get));
     let reasoning = output.reasoning_tokens.0.or(told.reasoning_tokens.0);
     let cached = input
         .cached_tokens
@@ -97,24 +85,30 @@ fn normalised(told: &Told, total_only: Option<i64>) -> Usage {
         .or(told.cached_tokens.0)
         .or(told.num_cached_tokens.0)
         .or(told.cache_read_input_tokens.0);
+    let (prompt, completion) = whole(told, &input, reasoning);
     let mut usage = Usage {
         // Embedding models of some vendors tell only the total, which is all input.
-        input_tokens: told.prompt_tokens.0.or(total_only),
-        output_tokens: with_reasoning(told, reasoning),
+        input_tokens: prompt.or(total_only),
+        output_tokens: completion,
         cache_read_input_tokens: cached,
         cache_write_input_tokens: input.cache_write_tokens.0.or(told.cache_creation_input_tokens.0),
         reasoning_output_tokens: reasoning,
-        input_by_modality: by_modality(input, told.prompt_tokens.0),
-        output_by_modality: by_modality(output, told.completion_tokens.0),
+        input_by_modality: by_modality(&input, prompt),
+        output_by_modality: by_modality(&output, completion),
         accepted_prediction_tokens: output.accepted_prediction_tokens.0,
         rejected_prediction_tokens: output.rejected_prediction_tokens.0,
-        cost: told_cost(told),
+        service_tier: told.service_tier.0.clone().into_owned(),
         r#final: true,
         ..Usage::default()
     };
-    for (name, count) in [("sources", told.num_sources_used.0), ("search_queries", told.num_search_queries.0)]
-    {
-        if let Some(count) = count.filter(|count| *count > 0) {
+    let tools: ServerTools = read(told.server_tool_use_details.map(RawValue::get));
+    for (name, count) in [
+        ("sources", told.num_sources_used),
+        ("search_queries", told.num_search_queries),
+        ("web_search_requests", tools.web_search_requests),
+        ("seconds", told.prompt_audio_seconds),
+    ] {
+        if let Some(count) = count.0.filter(|count| *count > 0) {
             usage.billable_units.insert(name.to_owned(), count);
         }
     }
@@ -122,18 +116,31 @@ fn normalised(told: &Told, total_only: Option<i64>) -> Usage {
     usage
 }
 
-/// xAI counts reasoning beside `completion_tokens`: only the total tells. Everybody else counts it inside.
-fn with_reasoning(told: &Told, reasoning: Option<i64>) -> Option<i64> {
-    let completion = told.completion_tokens.0?;
-    let Some(reasoning) = reasoning.filter(|reasoning| *reasoning > 0) else { return Some(completion) };
-    let beside = completion.checked_add(reasoning)?;
-    let sum = told.prompt_tokens.0.and_then(|prompt| prompt.checked_add(beside));
-    Some(if sum.is_some() && told.total_tokens.0 == sum { beside } else { completion })
+/// Returns all of the input and all of the output. Two vendors count a part beside them, as only the total tells: xAI
+/// its reasoning, Mistral the sound in a prompt. Everybody else counts both inside.
+fn whole(told: &Told<'_>, input: &Details, reasoning: Option<i64>) -> (Option<i64>, Option<i64>) {
+    let counts = (told.prompt_tokens.0, told.completion_tokens.0);
+    let (Some(prompt), Some(completion), Some(total)) = (counts.0, counts.1, told.total_tokens.0) else {
+        return counts;
+    };
+    let beside = total.saturating_sub(prompt.saturating_add(completion));
+    let (reasoning, audio) = (reasoning.unwrap_or(0), input.audio_tokens.0.unwrap_or(0));
+    let parts = [(0, reasoning), (audio, 0), (audio, reasoning)];
+    let found =
+        parts.into_iter().find(|(of_input, of_output)| of_input.checked_add(*of_output) == Some(beside));
+    let (of_input, of_output) = found.filter(|_| beside > 0).unwrap_or_default();
+    // Neither sum is more than the total.
+    (Some(prompt + of_input), Some(completion + of_output))
 }
 
-fn by_modality(details: &Details, all: Option<i64>) -> Vec<ModalityTokens> {
+/// Returns the counts by what they are of, if there is more than text.
+pub(super) fn by_modality(details: &Details, all: Option<i64>) -> Vec<ModalityTokens> {
     let mut list = Vec::new();
-    let special = [("audio", details.audio_tokens.0), ("image", details.image_tokens.0)];
+    let special = [
+        ("audio", details.audio_tokens.0),
+        ("image", details.image_tokens.0),
+        ("video", details.video_tokens.0),
+    ];
     let other: i64 = special.iter().filter_map(|(_, count)| *count).fold(0, i64::saturating_add);
     if other == 0 {
         return list;
@@ -211,5 +218,44 @@ mod tests {
         let list = usage.unwrap().input_by_modality;
         let pairs: Vec<(&str, i64)> = list.iter().map(|one| (one.modality.as_str(), one.tokens)).collect();
         assert_eq!(pairs, [("text", 10), ("audio", 20)]);
+    }
+
+    #[test]
+    fn mi_sound_beside_the_prompt_is_input_when_the_total_says_so() {
+        let usage = parse(
+            r#"{"prompt_audio_seconds":4,"prompt_tokens":9,"total_tokens":585,"completion_tokens":201,
+                "prompt_tokens_details":{"cached_tokens":0,"audio_tokens":375},"service_tier":"standard"}"#,
+        )
+        .unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(384), Some(201)));
+        let pairs: Vec<(&str, i64)> =
+            usage.input_by_modality.iter().map(|one| (one.modality.as_str(), one.tokens)).collect();
+        assert_eq!(pairs, [("text", 9), ("audio", 375)]);
+        assert_eq!(usage.billable_units, [("seconds".to_owned(), 4)].into());
+        assert_eq!(usage.service_tier, "standard");
+        let inside = r#"{"prompt_tokens":384,"total_tokens":585,"completion_tokens":201,
+            "prompt_tokens_details":{"audio_tokens":375}}"#;
+        assert_eq!(parse(inside).unwrap().input_tokens, Some(384));
+    }
+
+    #[test]
+    fn details_of_a_wrong_type_cost_no_counts() {
+        let usage = parse(
+            r#"{"prompt_tokens":3,"completion_tokens":4,"prompt_tokens_details":7,"service_tier":null,
+                "completion_tokens_details":"x","server_tool_use_details":[1]}"#,
+        );
+        assert_eq!(usage.map(|usage| (usage.input_tokens, usage.output_tokens)), Some((Some(3), Some(4))));
+    }
+
+    #[test]
+    fn or_searches_and_price_are_told() {
+        let usage = parse(
+            r#"{"prompt_tokens":8,"completion_tokens":4,"cost":0.0133176,"is_byok":false,
+                "cost_details":{"upstream_inference_cost":0.0133176},
+                "server_tool_use_details":{"web_search_requests":3}}"#,
+        )
+        .unwrap();
+        assert_eq!(usage.cost.map(|cost| cost.amount_nanos), Some(13_317_600));
+        assert_eq!(usage.billable_units["web_search_requests"], 3);
     }
 }

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_base64_are_read_in_every_form() {
+    fn oa_embedding_base64_and_lists_are_read_in_every_form() {
         let base64 = STANDARD.encode([1.5_f32.to_le_bytes(), (-2.0_f32).to_le_bytes()].concat());
         let dense = |values: &[f32]| Some(Vector::Dense(FloatVector { values: values.to_vec() }));
         assert_eq!(read(&format!("\"{base64}\""), Form::Floats), dense(&[1.5, -2.0]));

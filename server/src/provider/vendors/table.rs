@@ -77,7 +77,6 @@ pub const VENDORS: &[Vendor] = &[
     server("gpustack", ""),
     vendor("litellm", "", ""),
     // Clouds.
-    vendor("bedrock-mantle", "", ""),
     // The account is a part of the address: https://api.cloudflare.com/client/v4/accounts/{account}/ai/v1
     vendor("cloudflare", "", ""),
     // The workspace is a part of the address: https://{workspace}/serving-endpoints

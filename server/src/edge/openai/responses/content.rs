@@ -38,12 +38,13 @@ fn part(node: &Node<'_>) -> Result<Part, Error> {
         "input_image" => part::Kind::Media(Box::new(image(&mut object)?)),
         "input_file" => part::Kind::Media(Box::new(file(&mut object)?)),
         "input_audio" => part::Kind::Media(Box::new(sound(&object.need("input_audio")?)?)),
-        _ => part::Kind::Extension(Extension {
-            provider: VENDOR.to_owned(),
-            r#type: kind,
-            json: node.json().to_owned(),
-        }),
+        _ => {
+            let extension =
+                Extension { provider: VENDOR.to_owned(), r#type: kind, json: node.json().to_owned() };
+            return Ok(Part { cache_breakpoint, continuity, ..of(part::Kind::Extension(extension)) });
+        }
     };
+    object.end(&["annotations", "logprobs"]);
     Ok(Part { cache_breakpoint, continuity, ..of(kind) })
 }
 

@@ -15,6 +15,9 @@ use crate::{
     error::Error,
 };
 
+/// Members of an answer's items that say nothing to a model.
+const ECHOED: [&str; 4] = ["id", "status", "phase", "created_by"];
+
 /// Reads the items.
 ///
 /// # Errors
@@ -36,7 +39,7 @@ pub(super) fn parse(input: &Node<'_>) -> Result<Vec<Message>, Error> {
 fn item(node: &Node<'_>) -> Result<(Role, Vec<Part>), Error> {
     let mut object = node.object()?;
     let kind = object.text("type")?.unwrap_or_else(|| "message".to_owned());
-    match kind.as_str() {
+    let read = match kind.as_str() {
         "message" => message(&mut object),
         "function_call" => {
             let arguments = object.text_or_empty("arguments")?;
@@ -54,8 +57,10 @@ fn item(node: &Node<'_>) -> Result<(Role, Vec<Part>), Error> {
             Ok((Role::Tool, vec![of(part::Kind::ToolResult(Box::new(result)))]))
         }
         "reasoning" => Ok((Role::Assistant, reasoning(node, &mut object)?.into_iter().collect())),
-        _ => Ok((speaker(&kind), vec![theirs(kind, node)])),
-    }
+        _ => return Ok((speaker(&kind), vec![theirs(kind, node)])),
+    };
+    object.end(&ECHOED);
+    read
 }
 
 fn message(object: &mut Object<'_>) -> Result<(Role, Vec<Part>), Error> {

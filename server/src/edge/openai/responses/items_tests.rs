@@ -3,13 +3,14 @@
 use tollgate_api::v1::{self, Media, Role, media, output_format, part, tool, tool_call, tool_choice::Mode};
 
 use super::{output, parse};
+use crate::call::Unread;
 use crate::{
     edge::continuity,
     error::{Error, Reason},
 };
 
 fn input(members: &str) -> Result<v1::ChatInput, Error> {
-    parse(format!(r#"{{"model":"m",{members}}}"#).as_bytes())
+    parse(format!(r#"{{"model":"m",{members}}}"#).as_bytes(), &Unread::default())
 }
 
 fn kinds(message: &v1::Message) -> Vec<part::Kind> {
@@ -99,7 +100,7 @@ fn tokens_of_ours_go_back_to_whom_they_are_from() {
         token("gem"),
     );
     assert!(output::is_ours(body.as_bytes()));
-    let parts = &parse(body.as_bytes()).unwrap().messages[0].parts;
+    let parts = &parse(body.as_bytes(), &Unread::default()).unwrap().messages[0].parts;
     assert_eq!(parts.len(), 3, "a thought of which nothing is left is none");
     assert_eq!(parts[0].continuity.as_ref().unwrap().provider, "claude");
     let Some(part::Kind::Thought(thought)) = &parts[1].kind else { panic!() };

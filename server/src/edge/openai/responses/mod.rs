@@ -30,7 +30,7 @@ use serde::Serialize;
 use tollgate_api::v1::CompleteResponse;
 use uuid::Uuid;
 
-pub use parse::parse;
+pub(super) use parse::parse;
 
 use self::{request::Repeated, stream::Events};
 use super::{
@@ -60,7 +60,7 @@ impl Endpoint for Responses {
         let repeated = std::mem::take(&mut scanned.repeated);
         // What another provider gave must not reach this dialect's own servers as if it were theirs.
         let payload = if output::is_ours(&body) {
-            Payload::typed(parse(&body)?)
+            Payload::parsed(&body, parse)?
         } else {
             Payload::raw(scanned.into_raw(body), parse)
         };

@@ -7,8 +7,9 @@ use tollgate_api::v1::{
 
 use super::{items, tools};
 use crate::{
+    call::Unread,
     edge::{
-        openai::chat_parse,
+        openai::{chat_parse, tokens::VENDOR},
         rest::node::{Node, Object},
     },
     error::{Error, Reason},
@@ -20,16 +21,18 @@ const STATEFUL: [&str; 3] = ["previous_response_id", "conversation", "prompt"];
 const OF_OPENAI: [&str; 4] = ["max_tool_calls", "context_management", "moderation", "truncation"];
 /// The part of `include` that asks for log probabilities.
 const WITH_LOGPROBS: &str = "message.output_text.logprobs";
+/// The parts of `include` that answers have.
+const INCLUDED: [&str; 2] = [WITH_LOGPROBS, "reasoning.encrypted_content"];
 
 /// Makes the typed view of a body that the scan has accepted.
 ///
 /// # Errors
 /// `INVALID_REQUEST` with the JSON path of what does not fit the contract, `UNSUPPORTED_PARAMETER` with the name of
 /// what needs a server that keeps responses.
-pub fn parse(body: &[u8]) -> Result<ChatInput, Error> {
+pub(in crate::edge::openai) fn parse(body: &[u8], unread: &Unread) -> Result<ChatInput, Error> {
     let raw = serde_json::from_slice(body)
         .map_err(|_| Error::new(Reason::InvalidRequest, "the body is not valid JSON"))?;
-    let mut body = Node::new("", raw).object()?;
+    let mut body = Node::root(raw, unread).object()?;
     refuse_state(&mut body)?;
     for ours in ["stream", "stream_options"] {
         body.take(ours);
@@ -49,14 +52,14 @@ pub fn parse(body: &[u8]) -> Result<ChatInput, Error> {
             .take("max_output_tokens")
             .map(|node| node.integer(1, i32::MAX.into()))
             .transpose()?,
-        logprobs: logprobs(&mut body)?,
+        logprobs: logprobs(&mut body, unread)?,
         verbosity,
         service_tier: body.text_or_empty("service_tier")?,
         end_user_id: chat_parse::end_user_id(&mut body)?,
         prompt_cache: chat_parse::prompt_cache(&mut body)?,
         store: body.flag("store")?,
         metadata: chat_parse::metadata(&mut body)?,
-        provider_options: provider_options(body),
+        provider_options: provider_options(body, unread),
         ..Default::default()
     })
 }
@@ -96,7 +99,9 @@ fn text(body: &mut Object<'_>) -> Result<(Option<OutputFormat>, String), Error> 
     let Some(text) = body.take("text") else { return Ok((None, String::new())) };
     let mut text = text.object()?;
     let format = text.take("format").map(|node| output_format(&node)).transpose()?;
-    Ok((format, text.text_or_empty("verbosity")?))
+    let verbosity = text.text_or_empty("verbosity")?;
+    text.end(&[]);
+    Ok((format, verbosity))
 }
 
 fn output_format(node: &Node<'_>) -> Result<OutputFormat, Error> {
@@ -113,6 +118,7 @@ fn output_format(node: &Node<'_>) -> Result<OutputFormat, Error> {
         }),
         _ => return Err(kind.refuse("must be one of text, json_object, json_schema")),
     };
+    format.end(&[]);
     Ok(OutputFormat { kind: Some(kind) })
 }
 
@@ -125,30 +131,36 @@ fn reasoning(body: &mut Object<'_>) -> Result<Option<ReasoningOptions>, Error> {
         budget_tokens: None,
         summary: reasoning.text("summary")?.or(old).unwrap_or_default(),
     };
+    reasoning.end(&[]);
     Ok((options != ReasoningOptions::default()).then_some(options))
 }
 
-/// Reads who wants log probabilities. What else `include` asks for comes by itself (encrypted reasoning) or belongs to
-/// tools that only OpenAI runs.
-fn logprobs(body: &mut Object<'_>) -> Result<Option<LogprobOptions>, Error> {
+/// Reads who wants log probabilities. Of what else `include` asks for, encrypted reasoning comes by itself.
+fn logprobs(body: &mut Object<'_>, unread: &Unread) -> Result<Option<LogprobOptions>, Error> {
     let top = body.take("top_logprobs").map(|node| node.small_integer(0, 20)).transpose()?;
     let include = body.take("include").map(|node| node.texts()).transpose()?.unwrap_or_default();
+    for (at, _) in include.iter().enumerate().filter(|(_, part)| !INCLUDED.contains(&part.as_str())) {
+        unread.note(format!("include[{at}]"));
+    }
     let wanted = include.iter().any(|part| part == WITH_LOGPROBS) || top.is_some_and(|top| top > 0);
     Ok(wanted.then_some(LogprobOptions { top }))
 }
 
 /// Keeps what the contract has no field for: what is this API's own for OpenAI, the rest for whoever serves the call.
-fn provider_options(mut body: Object<'_>) -> Vec<ProviderOptions> {
+fn provider_options(mut body: Object<'_>, unread: &Unread) -> Vec<ProviderOptions> {
     let own = OF_OPENAI.into_iter().filter_map(|name| {
         let value = body.take(name)?;
-        // What is the default everywhere asks for nothing.
-        (value.json() != "\"disabled\"").then(|| format!("\"{name}\":{}", value.json()))
+        if value.json() == "\"disabled\"" {
+            return None; // what is the default everywhere
+        }
+        unread.note_kept(name.to_owned(), VENDOR);
+        Some(format!("\"{name}\":{}", value.json()))
     });
     let own: Vec<String> = own.collect();
     let mut options = Vec::new();
     if !own.is_empty() {
         let body_json = format!("{{{}}}", own.join(","));
-        options.push(ProviderOptions { provider: "openai".to_owned(), body_json, ..Default::default() });
+        options.push(ProviderOptions { provider: VENDOR.to_owned(), body_json, ..Default::default() });
     }
     options.extend(body.rest().map(chat_parse::unmodelled));
     options

@@ -6,7 +6,10 @@ use tollgate_api::v1::{
 
 use crate::{
     edge::{
-        openai::chat_parse::{chosen, mode},
+        openai::{
+            chat_messages::breakpoint,
+            chat_parse::{chosen, mode},
+        },
         rest::node::{Node, Object},
     },
     error::Error,
@@ -19,14 +22,15 @@ use crate::{
 pub(super) fn parse(body: &mut Object<'_>) -> Result<Vec<Tool>, Error> {
     let Some(list) = body.take("tools") else { return Ok(Vec::new()) };
     let tools = list.elements()?;
-    tools.iter().map(|node| Ok(Tool { kind: Some(tool(node)?), cache_breakpoint: None })).collect()
+    tools.iter().map(tool).collect()
 }
 
-fn tool(node: &Node<'_>) -> Result<tool::Kind, Error> {
+fn tool(node: &Node<'_>) -> Result<Tool, Error> {
     let mut object = node.object()?;
+    let cache_breakpoint = breakpoint(&mut object)?;
     let kind = object.text("type")?.unwrap_or_else(|| "function".to_owned());
-    match kind.as_str() {
-        "function" => Ok(tool::Kind::Function(FunctionTool {
+    let kind = match kind.as_str() {
+        "function" => tool::Kind::Function(FunctionTool {
             name: object.need("name")?.text()?,
             description: object.text_or_empty("description")?,
             parameters_json_schema: object
@@ -34,17 +38,20 @@ fn tool(node: &Node<'_>) -> Result<tool::Kind, Error> {
                 .map(|node| node.json().to_owned())
                 .unwrap_or_default(),
             strict: object.flag("strict")?,
-        })),
-        "custom" => Ok(tool::Kind::Custom(CustomTool {
+        }),
+        "custom" => tool::Kind::Custom(CustomTool {
             name: object.need("name")?.text()?,
             description: object.text_or_empty("description")?,
             grammar: object.take("format").map(|node| grammar(&node)).transpose()?.flatten(),
-        })),
-        _ => Ok(tool::Kind::Upstream(UpstreamTool {
-            r#type: kind,
-            config_json: object.rest().unwrap_or_default(),
-        })),
-    }
+        }),
+        _ => {
+            let config_json = object.rest().unwrap_or_default();
+            let upstream = tool::Kind::Upstream(UpstreamTool { r#type: kind, config_json });
+            return Ok(Tool { kind: Some(upstream), cache_breakpoint });
+        }
+    };
+    object.end(&[]);
+    Ok(Tool { kind: Some(kind), cache_breakpoint })
 }
 
 fn grammar(node: &Node<'_>) -> Result<Option<Grammar>, Error> {

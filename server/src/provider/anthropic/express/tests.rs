@@ -53,6 +53,17 @@ fn an_vertex_form_has_a_version_in_place_of_the_model() {
 }
 
 #[test]
+fn an_bedrock_form_has_neither_model_nor_stream_but_version_and_betas() {
+    let mut raw = raw(r#"{ "model":"alias","stream": true,"n":[1.0, 2],"messages":[ {"role":"user"} ]}"#);
+    for line in ["a-1, b-2", "c-3"] {
+        raw.headers.append("anthropic-beta", ::http::HeaderValue::from_static(line));
+    }
+    let body = String::from_utf8(invocation(&raw).unwrap().whole().unwrap().concat()).unwrap();
+    let expected = r#"{"n":[1.0, 2],"messages":[ {"role":"user"} ],"anthropic_version":"bedrock-2023-05-31","anthropic_beta":["a-1","b-2","c-3"]}"#;
+    assert_eq!(body, expected);
+}
+
+#[test]
 fn spans_that_do_not_fit_are_a_mistake_of_ours() {
     let mut raw = raw(r#"{"model":"alias"}"#);
     raw.model = 0..99;

@@ -91,7 +91,7 @@ fn notes(items: &[Item]) -> Vec<Annotation> {
 }
 
 #[test]
-fn a_thought_a_text_and_late_citations_are_told_in_order() {
+fn co_citations_and_co_thinking_are_told_in_order() {
     let events = [
         START,
         r#"{"type":"content-start","index":0,"delta":{"message":{"content":{"type":"thinking","thinking":""}}}}"#,
@@ -131,7 +131,7 @@ fn a_thought_a_text_and_late_citations_are_told_in_order() {
 }
 
 #[test]
-fn a_tool_plan_is_a_thought_and_empty_arguments_are_an_object() {
+fn co_tool_plan_is_a_thought_and_co_null_args_are_an_object() {
     let events = [
         START,
         r#"{"type":"tool-plan-delta","delta":{"message":{"tool_plan":"I will"}}}"#,
@@ -199,7 +199,7 @@ fn a_whole_answer_has_the_same_events() {
 }
 
 #[test]
-fn finish_reasons_are_mapped_and_kept() {
+fn co_finish_words_are_mapped_and_kept() {
     for (word, reason) in [
         ("COMPLETE", "Stop"),
         ("STOP_SEQUENCE", "Stop"),

@@ -113,9 +113,10 @@ fn sse_crlf_and_no_done_are_the_dialects_own_stream() {
 }
 
 #[test]
-fn ge_usage_is_cumulative_and_early_parts_of_it_give_way() {
+fn ge_usage_cumulative_and_ge_usage_early_partial_counts_give_way_to_the_last() {
     let events = told(concat!(
         "[{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]}}],\"usageMetadata\":{\"promptTokenCount\":9,\"totalTokenCount\":9}},\r\n",
+        "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"b\"}]}}],\"usageMetadata\":{\"promptTokenCount\":9,\"candidatesTokenCount\":3}},",
         "{\"candidates\":[{\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":9,\"candidatesTokenCount\":4}},",
         "{\"usageMetadata\":{\"trafficType\":\"ON_DEMAND\"}}]",
     ));
@@ -134,7 +135,7 @@ fn json_array_streams_must_be_closed() {
 }
 
 #[test]
-fn ge_tool_finish_stop_without_id_or_args_is_a_call_of_tools() {
+fn ge_tool_finish_stop_ge_tool_id_and_ge_tool_no_args_are_calls_of_tools() {
     let events = parts(&[
         r#"{"functionCall":{"name":"f"}},{"functionCall":{"name":"g","id":"own","args":{ "a" : "x y" }}}"#,
     ]);
@@ -157,7 +158,7 @@ fn ge_partial_args_come_as_one_object_when_they_are_whole() {
 }
 
 #[test]
-fn ge_thought_parts_and_signatures_stay_in_their_places() {
+fn ge_thought_part_and_signatures_stay_in_their_places() {
     let events = parts(&[
         r#"{"text":"hm","thought":true},{"text":"a"}"#,
         r#"{"text":"b","thoughtSignature":"s1"}"#,
@@ -183,7 +184,7 @@ fn ge_thought_parts_and_signatures_stay_in_their_places() {
 }
 
 #[test]
-fn ge_signature_of_an_empty_text_belongs_to_the_text_before_it() {
+fn ge_signature_empty_text_belongs_to_the_text_before_it() {
     assert_eq!(
         parts(&[r#"{"text":"a"}"#, r#"{"text":"","thoughtSignature":"s"}"#]),
         ["text0.0 a", "-0.0 s", "end0 STOP"]
@@ -249,13 +250,16 @@ fn parts_that_nobody_knows_are_kept() {
 }
 
 #[test]
-fn ge_no_parts_and_finish_message_are_an_answer() {
+fn ge_no_parts_and_ge_finish_message_are_an_answer() {
     let body = r#"{"candidates":[{"content":{"role":"model"},"finishReason":2,"finishMessage":"full"}],
         "usageMetadata":{"promptTokenCount":5,"totalTokenCount":9,"thoughtsTokenCount":4,"trafficType":1}}"#;
     assert_eq!(
         told(body),
         ["start ", "end0 LENGTH", "usage Some(5) Some(4)", "end finishMessage,trafficType"]
     );
+    let plain = r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","id":"i"}}]},
+        "finishReason":"STOP","finishMessage":"Model generated function call(s)."}]}"#;
+    assert_eq!(told(plain)[4..], ["end0 TOOL_CALLS", "end finishMessage"]);
 }
 
 #[test]

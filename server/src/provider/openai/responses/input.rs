@@ -6,6 +6,7 @@ use tollgate_api::v1::{Message, Part, Role, ToolCall, ToolResult, part::Kind, to
 
 use super::{
     super::{
+        FAMILY,
         message::invalid,
         translate::Lost,
         write::{List, Object},
@@ -29,9 +30,8 @@ pub(super) struct To<'a> {
 }
 
 impl To<'_> {
-    /// Tells whether a token or an extension is this provider's own: by its configured name, or by the API's.
     pub(super) fn owns(self, provider: &str) -> bool {
-        provider == self.provider || provider == token::FAMILY
+        provider == self.provider || provider == FAMILY
     }
 }
 
@@ -267,6 +267,7 @@ impl Items<'_, '_> {
             let field = format!("{field}.tool_result.parts[{at}]");
             contents.extend(content::input(part, &field, self.to, self.lost)?);
         }
+        self.lost.failure(result, field);
         let custom = self.custom.contains(result.tool_call_id.as_str());
         let mut item = self.list.object();
         item.string("type", if custom { "custom_tool_call_output" } else { "function_call_output" });

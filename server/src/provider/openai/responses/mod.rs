@@ -11,6 +11,8 @@ mod express;
 mod hosted;
 mod input;
 mod item;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod lanes;
 mod notes;
 mod request;
 mod token;
@@ -20,7 +22,7 @@ mod usage;
 use ::http::Response;
 use hyper::body::Incoming;
 use serde::Deserialize;
-use tollgate_api::v1::{ChatInput, CountTokensResponse};
+use tollgate_api::v1::{ChatInput, CountTokensResponse, Usage};
 
 use super::{endpoints::Endpoints, json::Count};
 use crate::{
@@ -34,6 +36,11 @@ use crate::{
         vendors::{ResponsesApi, Vendor},
     },
 };
+
+/// Reads the usage of an answer of the API, or of one that counts as it does.
+pub(in crate::provider) fn usage_of(answer: &str) -> Option<Usage> {
+    usage::of(&event::Node::read(answer))
+}
 
 /// What a vendor's Responses API can do, and which calls go there.
 #[derive(Debug)]
@@ -182,6 +189,13 @@ fn counted(body: &[u8], model: String) -> Result<Item, Error> {
         return Err(Error::new(Kind::BadResponse, "the answer is a JSON object without `input_tokens`"));
     };
     Ok(Item::Counted(Box::new(CountTokensResponse { input_tokens, estimated: false, model })))
+}
+
+/// Translates a request to OpenAI itself, for the tests of what becomes of it.
+#[cfg(test)]
+pub(super) fn request_of(outgoing: &Outgoing<'_, ChatInput>) -> Result<super::translate::Built, Error> {
+    let vendor = &crate::provider::vendors::OPENAI;
+    request::build(outgoing.payload.view()?, outgoing, vendor, vendor.responses.unwrap_or_default())
 }
 
 #[cfg(test)]

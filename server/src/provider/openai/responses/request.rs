@@ -4,6 +4,7 @@ use tollgate_api::v1::{ChatInput, output_format::Kind as Format};
 
 use super::{
     super::{
+        FAMILY,
         request::service,
         translate::{self, Built, Lost, finite, json},
         write::Object,
@@ -31,7 +32,7 @@ pub(super) fn build(
     vendor: &Vendor,
     api: ResponsesApi,
 ) -> Result<Built, Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, FAMILY)?;
     let mut text = String::with_capacity(1024);
     let mut body = Object::begin(&mut text);
     prompt(&mut body, input, outgoing, vendor, &mut lost)?;
@@ -51,14 +52,13 @@ pub(super) fn build(
         body.raw("stream", "true");
     }
     body.end();
-    // OpenAI's own callers know OpenAI by its name, whatever the configured provider is called.
-    let names = if vendor.native && outgoing.provider != OPENAI.name {
-        vec!["", OPENAI.name, outgoing.provider]
-    } else {
-        vec!["", outgoing.provider]
-    };
-    let options = &input.provider_options;
-    let (body, headers) = translate::apply_all(text, options, &names, "input.provider_options", &PROTECTED)?;
+    let (body, headers) = translate::apply_all(
+        text,
+        &input.provider_options,
+        &["", FAMILY, outgoing.provider],
+        "input.provider_options",
+        &PROTECTED,
+    )?;
     Ok(Built { body, headers, warnings: lost.warnings })
 }
 
@@ -71,7 +71,7 @@ pub(super) fn build_count(
     outgoing: &Outgoing<'_, ChatInput>,
     vendor: &Vendor,
 ) -> Result<Built, Error> {
-    let mut lost = Lost::new(outgoing.strict);
+    let mut lost = Lost::of(outgoing, FAMILY)?;
     let mut body = String::with_capacity(1024);
     let mut object = Object::begin(&mut body);
     prompt(&mut object, input, outgoing, vendor, &mut lost)?;

@@ -54,7 +54,7 @@ fn provider(base: String, api: Option<&str>) -> Named {
 fn raw(dialect: Dialect) -> Payload<ChatInput> {
     let body = bytes::Bytes::from_static(br#"{"model":"alias","input":"hi"}"#);
     let raw = Raw { dialect, body, model: 9..16, stream_options: None, headers: ::http::HeaderMap::new() };
-    Payload::raw(raw, |_| {
+    Payload::raw(raw, |_, _| {
         let parts = vec![v1::Part { kind: Some(v1::part::Kind::Text("hi".into())), ..v1::Part::default() }];
         let message = v1::Message { role: v1::Role::User.into(), parts, name: String::new() };
         Ok(ChatInput { messages: vec![message], ..ChatInput::default() })

@@ -9,9 +9,6 @@ use super::{
     input::To,
 };
 
-/// The name under which callers' own tokens come.
-pub(super) const FAMILY: &str = "openai";
-
 /// What a token says.
 #[derive(Debug)]
 pub(super) enum Token<'a> {
