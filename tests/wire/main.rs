@@ -6,6 +6,7 @@
 //! gateway, `callers` ask and compare, `quirks` says where each known oddity is tested.
 //!
 //! Prints `<dialect>: <passed>/<n> exchanges` for each dialect and names each failure by its exchange id.
+//! `TOLLGATE_WIRE_QUICK` leaves bodies whole, `TOLLGATE_WIRE_SHOW=<id>` prints what an exchange becomes, `BLESS=1` keeps it.
 //! `TOLLGATE_WIRE_ONLY` restricts a run to exchanges whose dialect or id contains it.
 
 #![allow(unreachable_pub, reason = "a test binary has no callers")]
@@ -100,8 +101,14 @@ fn report(results: &[(Exchange, Vec<String>)], unclaimed: &[String]) -> ExitCode
         *all += 1;
         *passed += usize::from(failures.is_empty());
         failed += usize::from(!failures.is_empty());
+        // The same failure of several callers and cuts is told once.
+        let mut told: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for failure in failures {
-            println!("FAILED {}/{}: {failure}", exchange.dialect, exchange.id);
+            let (whose, why) = failure.split_once(": ").unwrap_or(("", failure));
+            told.entry(why).or_default().push(whose);
+        }
+        for (why, whose) in told {
+            println!("FAILED {}/{}: {why} ({})", exchange.dialect, exchange.id, whose.join("; "));
         }
     }
     for quirk in unclaimed {

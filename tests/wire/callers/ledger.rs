@@ -53,8 +53,21 @@ pub async fn same(bench: &Bench, exchange: &Exchange, expected: &Expected, id: &
 }
 
 /// Headers that hold the vendor's id of a request.
-const REQUEST_IDS: [&str; 5] =
-    ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-goog-request-id"];
+const REQUEST_IDS: [&str; 13] = [
+    "x-request-id",
+    "request-id",
+    "apim-request-id",
+    "x-amzn-requestid",
+    "x-goog-request-id",
+    "mistral-correlation-id",
+    "x-debug-trace-id",
+    "x-ds-trace-id",
+    "nvcf-reqid",
+    "x-ms-request-id",
+    "x-correlation-id",
+    "x-generation-id",
+    "cf-ray",
+];
 
 /// The attempt has the vendor's status and id, and a refusal the kind that its status allows.
 fn same_attempt(exchange: &Exchange, attempts: &Value) -> Result<(), String> {
