@@ -66,7 +66,7 @@ fn same_request(bench: &Bench, exchange: &Exchange, sent: Option<&Seen>) -> Resu
     };
     // Callers of these have a dialect of their own, and are compared by it.
     if !matches!(exchange.family, Some(Family::Messages | Family::Responses)) {
-        let why = outcome.as_ref().map(|()| ()).map_err(String::as_str);
+        let why = outcome.as_ref().copied().map_err(String::as_str);
         bench.tally.note(&exchange.dialect, &exchange.id, why);
     }
     match (outcome, sent) {
