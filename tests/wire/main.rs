@@ -6,6 +6,7 @@
 //! gateway, `callers` ask and compare, `quirks` says where each known oddity is tested.
 //!
 //! Prints `<dialect>: <passed>/<n> exchanges` for each dialect and names each failure by its exchange id.
+//! `TOLLGATE_WIRE_QUICK` leaves bodies whole, `TOLLGATE_WIRE_SHOW=<id>` prints what an exchange becomes, `BLESS=1` keeps it.
 //! `TOLLGATE_WIRE_ONLY` restricts a run to exchanges whose dialect or id contains it.
 
 #![allow(unreachable_pub, reason = "a test binary has no callers")]
@@ -18,12 +19,14 @@
 
 mod asked;
 mod callers;
+mod canonical;
 mod exchange;
 mod family;
 mod framing;
 mod quirks;
 mod read;
 mod replay;
+mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
@@ -65,8 +68,10 @@ fn main() -> ExitCode {
     if let Ok(only) = std::env::var("TOLLGATE_WIRE_ONLY") {
         exchanges.retain(|exchange| exchange.dialect.contains(&only) || exchange.id.contains(&only));
     }
+    let started = std::time::Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let results = runtime.block_on(run(exchanges));
+    println!("the run took {:.0} s", started.elapsed().as_secs_f64());
     report(&results, &unclaimed)
 }
 
@@ -84,6 +89,7 @@ async fn run(exchanges: Vec<Exchange>) -> Vec<(Exchange, Vec<String>)> {
     });
     let results = stream::iter(checks).buffered(AT_ONCE).collect().await;
     bench.tally.print();
+    bench.snapshots.finish();
     results
 }
 
@@ -95,8 +101,14 @@ fn report(results: &[(Exchange, Vec<String>)], unclaimed: &[String]) -> ExitCode
         *all += 1;
         *passed += usize::from(failures.is_empty());
         failed += usize::from(!failures.is_empty());
+        // The same failure of several callers and cuts is told once.
+        let mut told: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for failure in failures {
-            println!("FAILED {}/{}: {failure}", exchange.dialect, exchange.id);
+            let (whose, why) = failure.split_once(": ").unwrap_or(("", failure));
+            told.entry(why).or_default().push(whose);
+        }
+        for (why, whose) in told {
+            println!("FAILED {}/{}: {why} ({})", exchange.dialect, exchange.id, whose.join("; "));
         }
     }
     for quirk in unclaimed {

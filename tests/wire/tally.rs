@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// Requests of a dialect.
@@ -17,7 +20,7 @@ struct Requests {
 
 /// The requests of a run.
 #[derive(Debug, Default)]
-pub struct Tally(Mutex<BTreeMap<String, Requests>>);
+pub struct Tally(Mutex<BTreeMap<String, Requests>>, AtomicUsize);
 
 impl Tally {
     /// Notes that a request was compared, or why it was not.
@@ -40,6 +43,11 @@ impl Tally {
         }
     }
 
+    /// Notes that an answer was sent back with its signatures.
+    pub fn second_turn(&self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Prints what was compared, and what was left out and why.
     pub fn print(&self) {
         for (dialect, requests) in &*self.0.lock().unwrap() {
@@ -53,5 +61,6 @@ impl Tally {
             let lost = listed("lost by the typed lane", &requests.lost, &BTreeSet::new());
             println!("{dialect}: {} requests compared{left_out}{lost}", requests.compared.len());
         }
+        println!("{} answers were sent back with their signatures", self.1.load(Ordering::Relaxed));
     }
 }

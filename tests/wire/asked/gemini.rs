@@ -8,7 +8,7 @@ use tollgate_api::v1::{
 };
 
 use super::{
-    normal::camel_case,
+    changes::camel_case,
     words::{self, Rest},
 };
 use crate::read::{list_at, text_at};

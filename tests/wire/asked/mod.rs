@@ -2,6 +2,7 @@
 //! express lane or by a gRPC caller, and what the upstream gets must ask the same, member by member, but for what the
 //! table in `normal` lists.
 
+mod changes;
 mod cohere;
 mod converse;
 mod gemini;

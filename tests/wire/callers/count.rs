@@ -1,4 +1,4 @@
-//! Callers who want a prompt's tokens counted: Anthropic's endpoint and the RPC.
+//! Callers who want a prompt's tokens counted: Anthropic's and OpenAI's endpoints, and the RPC.
 
 use serde_json::{Value, json};
 use tollgate_api::v1;
@@ -6,18 +6,33 @@ use tollgate_api::v1;
 use super::{Bench, brief, grpc::question, ledger, same_but};
 use crate::{exchange::Exchange, read::Expected, replay::Cut};
 
-/// Replays the exchange on `/v1/messages/count_tokens`; for Anthropic's own with the recorded request.
-pub async fn messages(bench: &Bench, exchange: &Exchange, cut: Cut) -> Result<(), String> {
-    let ask = bench.ask(exchange, "messages", cut);
+/// An endpoint that counts.
+pub struct Counter {
+    pub name: &'static str,
+    path: &'static str,
+    /// A small request.
+    request: fn() -> Value,
+}
+
+/// Every endpoint that counts.
+pub static ALL: [Counter; 2] = [
+    Counter {
+        name: "messages",
+        path: "/v1/messages/count_tokens",
+        request: || json!({"messages": [{"role": "user", "content": "?"}]}),
+    },
+    Counter { name: "responses", path: "/v1/responses/input_tokens", request: || json!({"input": "?"}) },
+];
+
+/// Replays the exchange on an endpoint that counts; on its own one with the recorded request.
+pub async fn rest(bench: &Bench, exchange: &Exchange, counter: &Counter, cut: Cut) -> Result<(), String> {
+    let ask = bench.ask(exchange, counter.name, cut);
     let expected = exchange.expected();
-    let native = exchange.bare_path().ends_with("/messages/count_tokens");
-    let mut request = exchange
-        .request
-        .clone()
-        .filter(|_| native)
-        .unwrap_or_else(|| json!({"messages": [{"role": "user", "content": "?"}]}));
+    let native = exchange.bare_path().ends_with(counter.path);
+    let recorded = exchange.request.clone().filter(|_| native);
+    let mut request = recorded.unwrap_or_else(counter.request);
     request["model"] = json!(ask.alias());
-    let answer = bench.caller.try_post("/v1/messages/count_tokens", request.to_string(), &[]).await;
+    let answer = bench.caller.try_post(counter.path, request.to_string(), &[]).await;
     let sent = bench.replay.take(&ask.ticket);
     let answer = answer.ok_or("the answer broke off")?;
     if native && let Some(sent) = sent.first() {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use tollgate_api::v1::{self, part::Kind, stream_complete_response::Event, tool_call::Input};
+use tollgate_server::edge::fold::Folder;
 use tonic::{Status, metadata::MetadataMap};
 
-use super::{Ask, Bench, compare::compare, ledger};
+use super::{Ask, Bench, compare::compare, deep, ledger};
 use crate::{
-    asked,
+    asked, canonical,
     exchange::Exchange,
     family::Family,
     read::{Call, Choice, Counts, Expected, Finish},
@@ -21,7 +22,7 @@ pub async fn check(bench: &Bench, exchange: &Exchange, cut: Cut) -> Result<(), S
     let input = input(&ask);
     let outcome = if exchange.is_streamed() { stream(&ask, input).await } else { whole(&ask, input).await };
     let sent = bench.replay.take(&ask.ticket);
-    let (id, got, failure) = outcome?;
+    let Answered { id, got, failure, answer } = outcome?;
     let expected = exchange.expected();
     let told = || failure.as_ref().map_or_else(String::new, |status| format!("; {status}"));
     compare(Family::Cohere, &expected, &got).map_err(|why| format!("{why}{}", told()))?;
@@ -32,6 +33,11 @@ pub async fn check(bench: &Bench, exchange: &Exchange, cut: Cut) -> Result<(), S
         return Err(format!("asked {} times", sent.len()));
     }
     same_request(bench, exchange, sent.first())?;
+    if let Some(answer) = answer.filter(|_| !expected.failed) {
+        let canonical = canonical::text(exchange, &ask.ticket, &answer);
+        bench.snapshots.check(&exchange.dialect, &exchange.id, &canonical)?;
+        deep::check(bench, exchange, &answer, cut).await?;
+    }
     ledger::same(bench, exchange, &expected, &id).await
 }
 
@@ -60,7 +66,7 @@ fn same_request(bench: &Bench, exchange: &Exchange, sent: Option<&Seen>) -> Resu
     };
     // Callers of these have a dialect of their own, and are compared by it.
     if !matches!(exchange.family, Some(Family::Messages | Family::Responses)) {
-        let why = outcome.as_ref().map(|()| ()).map_err(String::as_str);
+        let why = outcome.as_ref().copied().map_err(String::as_str);
         bench.tally.note(&exchange.dialect, &exchange.id, why);
     }
     match (outcome, sent) {
@@ -84,11 +90,21 @@ pub fn question(model: String) -> v1::ChatInput {
     }
 }
 
-/// The id of the call, what it told, and why it failed if it did.
-type Outcome = Result<(String, Expected, Option<Status>), String>;
+/// What a call brought.
+struct Answered {
+    id: String,
+    got: Expected,
+    /// Why it failed, if it did.
+    failure: Option<Status>,
+    /// The whole answer, if it did not.
+    answer: Option<v1::CompleteResponse>,
+}
+
+type Outcome = Result<Answered, String>;
 
 fn failed(id: String, status: Status) -> Outcome {
-    Ok((id, Expected { failed: true, ..Expected::default() }, Some(status)))
+    let got = Expected { failed: true, ..Expected::default() };
+    Ok(Answered { id, got, failure: Some(status), answer: None })
 }
 
 fn id_of(metadata: &MetadataMap) -> String {
@@ -112,7 +128,8 @@ async fn whole(ask: &Ask<'_>, input: v1::ChatInput) -> Outcome {
         got.raw_finish.clone_from(&choice.upstream_finish_reason);
         choices.insert(i64::from(choice.index), got);
     }
-    Ok((id, with_usage(choices, answer.usage.as_ref()), None))
+    let got = with_usage(choices, answer.usage.as_ref());
+    Ok(Answered { id, got, failure: None, answer: Some(answer) })
 }
 
 async fn stream(ask: &Ask<'_>, input: v1::ChatInput) -> Outcome {
@@ -123,11 +140,18 @@ async fn stream(ask: &Ask<'_>, input: v1::ChatInput) -> Outcome {
     };
     let id = id_of(answer.metadata());
     let mut events = answer.into_inner();
-    let mut told = Told::default();
+    let (mut told, mut folder) = (Told::default(), Folder::default());
     loop {
         match events.message().await {
-            Ok(Some(message)) => told.add(message.event.ok_or("an empty event")?)?,
-            Ok(None) => return told.complete().map(|expected| (id, expected, None)),
+            Ok(Some(message)) => {
+                let event = message.event.ok_or("an empty event")?;
+                folder.take(event.clone()).map_err(|error| error.to_string())?;
+                told.add(event)?;
+            }
+            Ok(None) => {
+                let (got, answer) = (told.complete()?, folder.finish().map_err(|error| error.to_string())?);
+                return Ok(Answered { id, got, failure: None, answer: Some(answer) });
+            }
             Err(status) => return failed(id, status),
         }
     }

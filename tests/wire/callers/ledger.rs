@@ -21,6 +21,7 @@ pub async fn same(bench: &Bench, exchange: &Exchange, expected: &Expected, id: &
     if record["provider"] != exchange.provider() {
         return Err(format!("the record's provider is {}", record["provider"]));
     }
+    same_attempt(exchange, &record["attempts"])?;
     if expected.failed {
         return Ok(());
     }
@@ -51,6 +52,56 @@ pub async fn same(bench: &Bench, exchange: &Exchange, expected: &Expected, id: &
         return Err(format!("the record: {written:?} tokens were cached, not {:?}", got.cache_write));
     }
     same_ttls(exchange, usage)
+}
+
+/// Headers that hold the vendor's id of a request.
+const REQUEST_IDS: [&str; 13] = [
+    "x-request-id",
+    "request-id",
+    "apim-request-id",
+    "x-amzn-requestid",
+    "x-goog-request-id",
+    "mistral-correlation-id",
+    "x-debug-trace-id",
+    "x-ds-trace-id",
+    "nvcf-reqid",
+    "x-ms-request-id",
+    "x-correlation-id",
+    "x-generation-id",
+    "cf-ray",
+];
+
+/// The attempt has the vendor's status and id, and a refusal the kind that its status allows.
+fn same_attempt(exchange: &Exchange, attempts: &Value) -> Result<(), String> {
+    let Some([attempt]) = attempts.as_array().map(Vec::as_slice) else { return Ok(()) };
+    // Refused before it was sent.
+    if attempt["http_status"].as_u64().unwrap_or(0) == 0 {
+        return Ok(());
+    }
+    if attempt["http_status"] != exchange.status {
+        return Err(format!("the attempt's status is {}, not {}", attempt["http_status"], exchange.status));
+    }
+    let id =
+        REQUEST_IDS.iter().map(|name| exchange.header(name)).find(|id| !id.is_empty()).unwrap_or_default();
+    let told = attempt["upstream_request_id"].as_str().unwrap_or_default();
+    // Anthropic's refusals tell it in the body too.
+    if told != id && !(id.is_empty() && exchange.status >= 400) {
+        return Err(format!("the attempt's id is {told:?}, not {id:?}"));
+    }
+    let allowed: &[&str] = match exchange.status {
+        429 => &["rate_limited"],
+        401 => &["denied"],
+        403 => &["denied", "content_policy", "rate_limited"],
+        408 | 504 => &["timeout", "unavailable"],
+        500.. => &["unavailable", "rate_limited", "timeout"],
+        400.. => &["invalid", "context_length", "content_policy", "denied", "rate_limited"],
+        _ => return Ok(()),
+    };
+    let outcome = attempt["outcome"].as_str().unwrap_or_default();
+    if allowed.contains(&outcome) {
+        return Ok(());
+    }
+    Err(format!("{} is told as {outcome}, not one of {allowed:?}", exchange.status))
 }
 
 /// Anthropic tells what it cached by how long.

@@ -4,6 +4,7 @@ mod asking;
 mod carries;
 mod compare;
 mod count;
+mod deep;
 mod embeddings;
 mod grpc;
 mod ledger;
@@ -21,6 +22,7 @@ use crate::{
     exchange::Exchange,
     family::Family,
     replay::{Cut, Replay, ticket},
+    snapshots::Snapshots,
     support::{ADMIN_KEY, Gateway, KEY, gateway::BearerKey, http::Caller},
     tally::Tally,
 };
@@ -30,6 +32,7 @@ pub struct Bench {
     _gateway: Gateway,
     pub replay: Replay,
     pub tally: Tally,
+    pub snapshots: Snapshots,
     caller: Caller,
     admin: Caller,
     channel: InterceptedService<Channel, BearerKey>,
@@ -46,7 +49,15 @@ impl Bench {
     pub async fn new(gateway: Gateway, replay: Replay) -> Self {
         let (caller, admin) = (Caller::new(gateway.addr, KEY), Caller::new(gateway.addr, ADMIN_KEY));
         let channel = gateway.channel(KEY).await;
-        Self { _gateway: gateway, replay, tally: Tally::default(), caller, admin, channel }
+        Self {
+            _gateway: gateway,
+            replay,
+            tally: Tally::default(),
+            snapshots: Snapshots::read(),
+            caller,
+            admin,
+            channel,
+        }
     }
 
     fn ask<'a>(&'a self, exchange: &'a Exchange, caller: &str, cut: Cut) -> Ask<'a> {
@@ -75,7 +86,7 @@ pub async fn check(bench: &Bench, exchange: &Exchange) -> Vec<String> {
     };
     let mut failures = Vec::new();
     for &cut in cuts() {
-        // Every caller sees whole and one random cut; the two that do not share a way in see all.
+        // Every caller sees the body whole; the two that do not share a way in see all cuts.
         let all = matches!(cut, Cut::Whole | Cut::Random(1));
         let mut note = |caller: &str, result: Result<(), String>| {
             failures.extend(result.err().map(|why| format!("{caller}, {cut:?}: {why}")));
@@ -91,13 +102,15 @@ pub async fn check(bench: &Bench, exchange: &Exchange) -> Vec<String> {
                 note("grpc", embeddings::grpc(bench, exchange, cut).await);
             }
             Family::Count => {
-                if all {
-                    note("messages", count::messages(bench, exchange, cut).await);
+                for counter in count::ALL.iter().filter(|_| all) {
+                    note(counter.name, count::rest(bench, exchange, counter, cut).await);
                 }
                 note("grpc", count::grpc(bench, exchange, cut).await);
             }
             _ => {
-                for surface in &surfaces::ALL {
+                for (number, surface) in surfaces::ALL.iter().enumerate() {
+                    // Of the callers that share their way in, each exchange has one see a random cut.
+                    let all = cut == Cut::Whole || all && exchange.body.len() % surfaces::ALL.len() == number;
                     if surface.family == family && has_express_lane(exchange) {
                         note(surface.name, native::check(bench, exchange, surface, cut).await);
                         if cut == Cut::Whole && matches!(family, Family::Messages | Family::Responses) {

@@ -8,6 +8,7 @@ pub mod count;
 pub mod embeddings;
 pub mod gemini;
 pub mod native;
+pub mod notes;
 pub mod openai;
 pub mod responses;
 

@@ -80,6 +80,8 @@ fn media_are_read_from_wherever_they_are() {
     assert_eq!(media[1].source, Some(media::Source::FileId("file-1".to_owned())));
     assert_eq!((media[2].filename.as_str(), &media[2].source), ("a.pdf", &bytes()));
     assert_eq!(media[3].source, Some(media::Source::Uri("https://a/b.pdf".to_owned())));
+    // Without a type it would be taken for a picture.
+    assert_eq!(media[3].mime_type, "application/pdf");
     assert_eq!((media[4].mime_type.as_str(), &media[4].source), ("audio/wav", &bytes()));
 }
 

@@ -249,6 +249,22 @@ fn resp_previous_id_can_be_patched_in_but_the_prompt_cannot() {
 }
 
 #[test]
+fn options_of_openai_reach_it_whatever_it_is_called() {
+    let options = |provider: &str| ChatInput {
+        provider_options: vec![v1::ProviderOptions {
+            provider: provider.into(),
+            body_json: r#"{"truncation":"auto"}"#.into(),
+            ..Default::default()
+        }],
+        ..ChatInput::default()
+    };
+    says(options("openai"), r#""truncation":"auto""#);
+    says(options("mine"), r#""truncation":"auto""#);
+    let others = built_for(options("openai"), "xai", false).unwrap().body;
+    assert!(!others.contains("truncation"), "{others}");
+}
+
+#[test]
 fn a_count_asks_for_what_the_prompt_is_made_of_and_nothing_else() {
     let input = ChatInput {
         max_output_tokens: Some(9),

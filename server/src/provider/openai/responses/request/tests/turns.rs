@@ -109,8 +109,12 @@ fn items_of_the_vendors_own_tools_go_back_as_they_came() {
     let ran = |input| Kind::ToolCall(ToolCall { executed_upstream: true, ..call("ws", input) });
     let image = Media { source: Some(Source::Data("abc".into())), ..Media::default() };
     let search = r#"{"type":"web_search_call","id":"ws","action":{"query":"q"}}"#;
-    let program =
-        Extension { provider: "mine".into(), r#type: "program".into(), json: r#"{"type":"program"}"#.into() };
+    // Callers of this API call the vendor by its name, whatever the configured provider is called.
+    let program = Extension {
+        provider: "openai".into(),
+        r#type: "program".into(),
+        json: r#"{"type":"program"}"#.into(),
+    };
     let parts = vec![
         with_token(ran(Input::ArgumentsJson("{}".into())), "mine", search),
         part(Kind::ToolResult(Box::default())),
