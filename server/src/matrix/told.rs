@@ -114,7 +114,7 @@ const RESPONSES: &[Told] = &[
         &["openai", "anthropic", "gemini", "bedrock", "cohere", "mistral", "compatible"],
     ),
     ("metadata", "input.metadata", &["anthropic", "gemini", "cohere"]),
-    ("pdf by address", "input.messages[0].parts[0].media", &["bedrock"]),
+    ("pdf by address", "input.messages[0].parts[0].media", &["bedrock", "cohere", "openai"]),
     (
         "reasoning sent back",
         "input.messages[1].parts[0]",

@@ -260,8 +260,6 @@ fn options_of_openai_reach_it_whatever_it_is_called() {
     };
     says(options("openai"), r#""truncation":"auto""#);
     says(options("mine"), r#""truncation":"auto""#);
-    let others = built_for(options("openai"), "xai", false).unwrap().body;
-    assert!(!others.contains("truncation"), "{others}");
 }
 
 #[test]
