@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, marker::PhantomData};
 
 use bytes::{Bytes, BytesMut};
+use serde::de::IgnoredAny;
 use tollgate_api::v1::Usage;
 
 use super::witness::Witness;
@@ -176,8 +177,12 @@ impl Unit for Block {
 
     fn show(&self, witness: &mut Witness, shown: &mut Shown) -> Result<(), Error> {
         for line in self.0.split_inclusive(|byte| *byte == b'\n') {
-            shown.next(line.len());
             let json = line.trim_ascii();
+            let is_whole = line.ends_with(b"\n") || serde_json::from_slice::<IgnoredAny>(json).is_ok();
+            if !is_whole {
+                return Err(Error::new(Kind::Unavailable, "the answer ended in the middle of a line"));
+            }
+            shown.next(line.len());
             if !json.is_empty() {
                 shown.content += 1;
                 witness.part("", json)?;

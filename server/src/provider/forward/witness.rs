@@ -73,7 +73,9 @@ impl Witness {
             return Err(refusal::of_payload(json.as_bytes()));
         }
         self.begun |= is(&BEGINS) || begins(&members);
-        self.complete |= is(&ENDS) || ends(&members);
+        // The name of an event whose data was cut off is no end.
+        let whole = || serde_json::from_str::<serde::de::IgnoredAny>(json).is_ok();
+        self.complete |= (is(&ENDS) || ends(&members)) && whole();
         self.tally.take(json);
         Ok(())
     }

@@ -69,7 +69,6 @@ fn join(sum: &mut Seen, seen: &Seen) {
     sum.response_id = seen.response_id.clone().or(sum.response_id.take());
     sum.model = seen.model.clone().or(sum.model.take());
     sum.last |= seen.last;
-    sum.progress |= seen.progress;
 }
 
 /// Checks that the forwarded bytes are whole units of the body, in order, from its beginning.

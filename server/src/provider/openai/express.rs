@@ -202,7 +202,7 @@ impl Tap for Watch {
                 return Err(stray(event.raw));
             }
             // The line feed of an event that ended with a carriage return may come after it.
-            return Ok(!(std::mem::take(&mut self.hid) && event.raw == b"\n"));
+            return Ok(!(self.hid && event.raw.trim_ascii().is_empty()));
         };
         self.progress.any_event = true;
         seen.progress = true;
