@@ -115,7 +115,9 @@ pub fn readers() -> impl Iterator<Item = &'static Reader> {
 
 /// Names by which readers claim a registered dialect.
 pub fn family(dialect: &str) -> &str {
-    if vendors::find(dialect).is_some() { OPENAI } else { dialect }
+    // Mantle is Bedrock's door to OpenAI's wire.
+    let is_openais = vendors::find(dialect).is_some() || dialect == super::bedrock::mantle::DIALECT.name;
+    if is_openais { OPENAI } else { dialect }
 }
 
 /// Reads a stream, with the runtime that reads on after an answer is complete.

@@ -47,6 +47,10 @@ pub fn gist(told: &Told) -> String {
             Err(error) => said.push_str(&format!("{:?}: {}\n", error.kind, error.message)),
         }
     }
+    // Of an event that is broken in its middle, the beginning may have been counted with those before it.
+    if told.last().is_some_and(Result::is_err) {
+        (sum.content_events, sum.output_tokens) = (0, 0);
+    }
     // The line feed after a carriage return that ended the last event may come too late to be forwarded.
     let end = raw.len() - usize::from(raw.ends_with(b"\n"));
     let usage = sum.usage.take().map(|usage| usage_gist(&usage)).unwrap_or_default();
