@@ -112,7 +112,10 @@ fn check(file: Option<&Path>) -> ExitCode {
     };
     match app::resolve(&config, found) {
         Ok(aliases) => say(&format!("{shown}: ok, {} models\n", aliases.len()), ExitCode::SUCCESS),
-        Err(message) => say(&format!("{shown}: {message}\n"), ExitCode::FAILURE),
+        Err(message) => {
+            let lines: String = message.lines().map(|line| format!("{shown}: {line}\n")).collect();
+            say(&lines, ExitCode::FAILURE)
+        }
     }
 }
 

@@ -125,12 +125,11 @@ impl Pipeline {
     }
 
     async fn answer(self: Arc<Self>, mut open: Open, request: Request) -> Result<Reply, Error> {
-        let plan = self.routes.plan(&open.call.asked.model);
+        let (routes, model) = (&self.routes, &open.call.asked.model);
         let plan = match open.call.operation {
-            Operation::PassThrough(Endpoint::Native) => {
-                plan.and_then(|plan| plan.pinned(&open.call.asked.model))
-            }
-            _ => plan,
+            Operation::PassThrough(Endpoint::Native) => routes.plan_of(model),
+            Operation::PassThrough(endpoint) => routes.plan(model).and_then(|plan| plan.having(endpoint)),
+            _ => routes.plan(model),
         };
         let plan = match plan {
             Ok(plan) => plan,

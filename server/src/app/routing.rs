@@ -16,7 +16,7 @@ use crate::{
 /// if the file has none of its own.
 ///
 /// # Errors
-/// A message that names the provider and what to correct.
+/// A line for each provider that is wrong, with what to correct; else for the first alias that is.
 pub fn resolve(config: &Config, found: Vec<Settings>) -> Result<Vec<(String, Alias)>, String> {
     let mut settings = match &config.providers {
         Some(providers) => providers.iter().map(|(name, provider)| from_file(name, provider)).collect(),
@@ -27,12 +27,7 @@ pub fn resolve(config: &Config, found: Vec<Settings>) -> Result<Vec<(String, Ali
     if has_echo {
         settings.push(echo());
     }
-    let mut providers = BTreeMap::new();
-    for mut one in settings {
-        one.connect_timeout = config.timeouts.connect.0;
-        one.responses_only = Some(is_responses_only);
-        providers.insert(one.name.clone(), provider::build(&one)?);
-    }
+    let providers = build(config, settings)?;
     let mut aliases = BTreeMap::new();
     match &config.models {
         Some(models) => {
@@ -48,6 +43,21 @@ pub fn resolve(config: &Config, found: Vec<Settings>) -> Result<Vec<(String, Ali
         }
     }
     Ok(aliases.into_iter().collect())
+}
+
+/// Builds every provider, so that all mistakes are told at once.
+fn build(config: &Config, settings: Vec<Settings>) -> Result<BTreeMap<String, Named>, String> {
+    let mut providers = BTreeMap::new();
+    let mut problems = Vec::new();
+    for mut one in settings {
+        one.connect_timeout = config.timeouts.connect.0;
+        one.responses_only = Some(is_responses_only);
+        match provider::build(&one) {
+            Ok(provider) => _ = providers.insert(one.name, provider),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(providers) } else { Err(problems.join("\n")) }
 }
 
 fn from_file(name: &str, provider: &config::Provider) -> Settings {
@@ -209,6 +219,20 @@ mod tests {
         let rates = plan.candidates[0].target.rates.unwrap();
         assert_eq!((rates.input, rates.output, rates.cache_read), (150_000_000, 0, None));
         assert_eq!(names(&routes(&format!("{yaml}echo: false\n"), &[])), ["m"]);
+    }
+
+    #[tokio::test]
+    async fn every_provider_that_is_wrong_is_told() {
+        let wrong =
+            |name: &str| Settings { base_url: Some("http://x?y".to_owned()), ..found(&[name]).remove(0) };
+        let all = vec![wrong("a"), found(&["b"]).remove(0), wrong("c")];
+        let Err(message) = resolve(&Config::default(), all) else { panic!("two are wrong") };
+        let lines: Vec<&str> = message.lines().collect();
+        assert_eq!(lines.len(), 2, "{message}");
+        assert!(
+            lines[0].starts_with("provider `a`: ") && lines[1].starts_with("provider `c`: "),
+            "{message}"
+        );
     }
 
     #[tokio::test]

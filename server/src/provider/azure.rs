@@ -90,6 +90,10 @@ fn place(base: &Uri, version: Option<&str>) -> Result<(Uri, Layout, &'static Ven
         let layout = Layout { query: query(version.unwrap_or(INFERENCE_VERSION)), ..Layout::default() };
         return Ok((base.clone(), layout, &INFERENCE));
     }
+    if root.contains("/openai/deployments/") {
+        let resource = root.split("/openai/").next().unwrap_or_default();
+        return Err(format!("`base_url` must be the resource, `{resource}`; targets name the deployment"));
+    }
     let root = root.strip_suffix("/v1").unwrap_or(root);
     let root = root.strip_suffix("/openai").unwrap_or(root);
     let base = root.parse().map_err(|error| format!("`base_url` is no URL: {error}"))?;
@@ -188,6 +192,13 @@ mod tests {
         for odd in ["2025", "v2", "2025-04-01&x=y", "2025-04-01-preview/.."] {
             assert!(place(&HOST.parse().unwrap(), Some(odd)).is_err(), "{odd}");
         }
+    }
+
+    #[test]
+    fn a_deployments_address_is_refused_with_the_one_to_write() {
+        let odd = "https://r.openai.azure.com/openai/deployments/d/chat/completions".parse().unwrap();
+        let Err(message) = place(&odd, None) else { panic!("it is a deployment's") };
+        assert!(message.contains("`https://r.openai.azure.com`"), "{message}");
     }
 
     #[test]

@@ -17,6 +17,9 @@ use super::{
 };
 
 const GLOBAL: &str = "global";
+/// What an operator is told who has named no project.
+pub const NO_PROJECT: &str =
+    "`project` is missing, and the credentials name none: set it to the Google Cloud project";
 
 /// Makes the credential of a provider: its `credentials`, else what `GOOGLE_APPLICATION_CREDENTIALS` names, else what
 /// `gcloud` left, else the metadata server of the machine. Sends nothing.

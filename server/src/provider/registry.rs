@@ -173,7 +173,7 @@ pub fn connect(settings: &Settings, vendors_own: &str) -> Result<(Uri, Http), St
 /// Reads a base URL: absolute, http or https, without credentials, query or trailing slashes.
 fn parse_base_url(text: &str) -> Result<Uri, String> {
     if text.is_empty() {
-        return Err("`base_url` is missing".to_owned());
+        return Err("`base_url` is missing: this dialect has no address of its own".to_owned());
     }
     let uri: Uri = text
         .trim()

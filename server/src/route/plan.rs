@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    call::{Rates, Target, glob_matches},
+    call::{Endpoint, Rates, Target, glob_matches},
     error::{Error, Reason},
     provider::Named,
 };
@@ -87,6 +87,14 @@ impl Routes {
         Ok(Plan { candidates, attempts: alias.attempts, first_token: alias.first_token })
     }
 
+    /// Returns the plan of a target by its own name, for calls that are written for it.
+    ///
+    /// # Errors
+    /// `MODEL_NOT_FOUND` if no alias is called so, or it leads elsewhere.
+    pub fn plan_of(&self, target: &str) -> Result<Plan, Error> {
+        self.plan(target).map_err(|_| no_target(target))?.pinned(target)
+    }
+
     fn find<'m>(&self, model: &'m str) -> Option<(&Alias, &'m str)> {
         if let Some(alias) = self.exact.get(model) {
             return Some((alias, model));
@@ -123,17 +131,29 @@ impl Routes {
 }
 
 impl Plan {
-    /// Keeps the target of that name alone, for calls that are written for it.
+    /// Keeps the target of that name alone.
+    fn pinned(mut self, target: &str) -> Result<Self, Error> {
+        self.candidates.retain(|candidate| &*candidate.target.name == target);
+        if self.candidates.is_empty() { Err(no_target(target)) } else { Ok(self) }
+    }
+
+    /// Keeps the targets that have the endpoint, so that one without it is not in the way of the next.
     ///
     /// # Errors
-    /// `MODEL_NOT_FOUND` if the alias leads elsewhere.
-    pub fn pinned(mut self, target: &str) -> Result<Self, Error> {
-        self.candidates.retain(|candidate| &*candidate.target.name == target);
+    /// `UNSUPPORTED_PARAMETER` if none has it.
+    pub fn having(mut self, endpoint: Endpoint) -> Result<Self, Error> {
+        let names: Vec<String> =
+            self.candidates.iter().map(|candidate| format!("`{}`", candidate.target.name)).collect();
+        self.candidates.retain(|Candidate { target, provider }| {
+            provider.adapter.place(endpoint, &target.model).is_some()
+        });
         if self.candidates.is_empty() {
             let message = format!(
-                "`{target}` is no target of its own here: an alias like `provider/*` must lead to the provider's models as they are"
+                "no target of this model has an endpoint for `{}` ({}): ask for a model of a provider that has one",
+                endpoint.operation(),
+                names.join(", "),
             );
-            return Err(Error::new(Reason::ModelNotFound, message).with("model", target));
+            return Err(Error::new(Reason::UnsupportedParameter, message).at_field("model".to_owned()));
         }
         Ok(self)
     }
@@ -156,6 +176,15 @@ impl AliasTarget {
     }
 }
 
+fn no_target(target: &str) -> Error {
+    let shown: String = target.chars().take(100).collect();
+    let provider = shown.split('/').next().unwrap_or_default();
+    let message = format!(
+        "`{shown}` is no target of its own here: a provider `{provider}` and an alias `{provider}/*` that leads to its models as they are must be configured"
+    );
+    Error::new(Reason::ModelNotFound, message).with("model", shown)
+}
+
 /// Returns what the first `*` of a pattern stands for in a text that it matches.
 fn star_part<'m>(pattern: &str, text: &'m str) -> &'m str {
     let Some((before, after)) = pattern.split_once('*') else { return text };
@@ -169,7 +198,7 @@ mod tests {
     use tollgate_api::v1;
 
     use super::*;
-    use crate::provider::{Answer, Error as ProviderError, Outgoing, Provider};
+    use crate::provider::{Answer, Error as ProviderError, Outgoing, Provider, Settings, registry};
 
     struct Nobody;
 
@@ -215,6 +244,44 @@ mod tests {
     fn a_pattern_hands_on_what_its_star_matched() {
         let routes = routes(&[("openai/*", "*")]);
         assert_eq!(model_of(&routes, "openai/ft:gpt-4o:acme/x"), "ft:gpt-4o:acme/x");
+    }
+
+    #[test]
+    fn a_target_without_an_alias_of_its_own_is_told_which_one_it_needs() {
+        for entries in [[("mine", "m")], [("openai/*", "other")]] {
+            let error = routes(&entries).plan_of("openai/m").err().unwrap();
+            assert_eq!(error.reason(), Reason::ModelNotFound);
+            assert!(error.to_string().contains("an alias `openai/*`"), "{error}");
+        }
+        assert!(routes(&[("openai/*", "*")]).plan_of("openai/m").is_ok());
+    }
+
+    #[test]
+    fn a_model_without_the_endpoint_names_its_targets() {
+        let plan = routes(&[("m", "x")]).plan("m").unwrap();
+        let error = plan.having(Endpoint::Moderations).err().unwrap();
+        assert_eq!(error.reason(), Reason::UnsupportedParameter);
+        assert!(error.to_string().contains("`openai/x`"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_target_without_the_endpoint_is_passed_over() {
+        let settings = |dialect: &str| Settings {
+            name: dialect.to_owned(),
+            dialect: dialect.to_owned(),
+            base_url: Some("http://127.0.0.1:9".to_owned()),
+            ..Settings::default()
+        };
+        let target = |dialect: &str| AliasTarget {
+            provider: registry::build(&settings(dialect)).unwrap(),
+            model: "x".to_owned(),
+        };
+        let targets = vec![target("anthropic"), target("openai")];
+        let alias = Alias { targets, rates: None, attempts: 3, first_token: None };
+        let plan = Routes::new([("m".to_owned(), alias)]).plan("m").unwrap();
+        let plan = plan.having(Endpoint::Moderations).unwrap();
+        let names: Vec<&str> = plan.candidates.iter().map(|candidate| &*candidate.target.name).collect();
+        assert_eq!(names, ["openai/x"]);
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn build_vertex(settings: &Settings) -> Result<Arc<dyn Provider>, String> {
     let region = google::region(settings)?;
     let (base, http) = registry::connect(settings, &google::vertex_host(&region))?;
     let root = root(&base)?;
-    let project = google::project(settings)?.ok_or("`project` is missing")?;
+    let project = google::project(settings)?.ok_or(google::NO_PROJECT)?;
     let credential = match &settings.api_key {
         Some(token) => Credential::bearer(Some(token))?,
         None => google::credential(settings)?,

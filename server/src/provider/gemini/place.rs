@@ -118,7 +118,7 @@ pub fn build_vertex(settings: &Settings) -> Result<Arc<dyn Provider>, String> {
         Some(project) => format!("/projects/{project}/locations/{region}"),
         // Express mode: the key tells the project.
         None if settings.api_key.is_some() => String::new(),
-        None => return Err("`project` is missing".to_owned()),
+        None => return Err(google::NO_PROJECT.to_owned()),
     };
     let place = Place::new(Api::Vertex, &base, VERTEX_VERSION, &parent)?;
     Ok(Arc::new(Gemini::new(Upstream::new(http, credential, super::FORWARDED), place)))
