@@ -60,8 +60,8 @@ const CHAT: &[Told] = &[
     ("seed", "input.sampling.seed", &["openai-responses", "anthropic", "bedrock"]),
     ("service tier", "input.service_tier", &["anthropic", "cohere", "mistral"]),
     ("sound", "input.messages[0].parts[0].media", &["anthropic", "cohere"]),
-    ("spoken answer", "input.output_modalities", &["openai-responses", "anthropic", "bedrock"]),
-    ("spoken answer", "input.audio", &["cohere", "mistral"]),
+    ("spoken answer", "input.output_modalities", &["openai-responses", "bedrock"]),
+    ("spoken answer", "input.audio", &["anthropic", "cohere", "mistral"]),
     (
         "spoken answer sent back",
         "input.messages[1].parts[0]",
