@@ -103,7 +103,18 @@ fn first_real(settings: &[Settings]) -> Option<String> {
     real.find(|settings| settings.name == "openai").or(first).map(|settings| settings.name.clone())
 }
 
-/// Adds `<provider>/*` for each provider, and `*` for the first.
+/// Names of models that tell whose they are, and the provider that has them first hand.
+const FAMILIES: [(&str, &str); 7] = [
+    ("claude-*", "anthropic"),
+    ("command-*", "cohere"),
+    ("deepseek-*", "deepseek"),
+    ("gemini-*", "gemini"),
+    ("gpt-*", "openai"),
+    ("grok-*", "xai"),
+    ("mistral-*", "mistral"),
+];
+
+/// Adds `<provider>/*` for each provider, `*` for the first, and what would go to the wrong one by that.
 fn pass_through(
     aliases: &mut BTreeMap<String, Alias>,
     providers: &BTreeMap<String, Named>,
@@ -114,6 +125,11 @@ fn pass_through(
     }
     if let Some(provider) = first.and_then(|name| providers.get(name)) {
         aliases.insert("*".to_owned(), plain(provider, "*"));
+    }
+    for (family, owner) in FAMILIES.iter().filter(|(_, owner)| first != Some(owner)) {
+        if let Some(provider) = providers.get(*owner) {
+            aliases.insert((*family).to_owned(), plain(provider, family));
+        }
     }
 }
 
@@ -207,6 +223,18 @@ mod tests {
         assert_eq!(names(&routes), ["*", "echo", "echo-*", "groq/*", "openai/*"]);
         assert_eq!(target(&routes, "gpt-4o"), "openai/gpt-4o");
         assert_eq!(target(&routes, "groq/llama"), "groq/llama");
+    }
+
+    #[tokio::test]
+    async fn a_familys_models_go_to_who_makes_them() {
+        let routes = routes("", &["huggingface", "openai", "anthropic"]);
+        assert_eq!(
+            names(&routes),
+            ["*", "anthropic/*", "claude-*", "echo", "echo-*", "huggingface/*", "openai/*"]
+        );
+        assert_eq!(target(&routes, "claude-sonnet-4-5"), "anthropic/claude-sonnet-4-5");
+        assert_eq!(target(&routes, "gpt-5"), "openai/gpt-5");
+        assert_eq!(target(&routes, "anthropic/claude-sonnet-4-5"), "anthropic/claude-sonnet-4-5");
     }
 
     #[tokio::test]

@@ -42,7 +42,8 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub providers: Option<BTreeMap<String, Provider>>,
     /// What callers may ask for: aliases and their targets. A name may hold one `*`; an exact name wins over a
-    /// pattern, a longer pattern over a shorter. Absent: `<provider>/*` for each provider, and `*` for the first.
+    /// pattern, a longer pattern over a shorter. Absent: `<provider>/*` for each provider, `*` for `openai` or else the
+    /// first, and names like `claude-*` for the provider whose models are called so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub models: Option<BTreeMap<String, Model>>,
     /// Keys that callers use, beside those made at run time. If there is none at all, one is made and printed at the
