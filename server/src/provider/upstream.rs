@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{
     Answer, Error, Kind, Outgoing, Place,
     credential::Credential,
+    follow::{Follow, Lane},
     http::{self, Http, Pieces},
     refusal,
 };
@@ -170,6 +171,27 @@ impl Upstream {
             items: Box::pin(stream::empty()),
         };
         (answer, shape, body)
+    }
+
+    /// Reads an answer into the contract's events: event by event, or by `whole` if it is no stream.
+    pub fn translated<L: Lane + 'static>(
+        &self,
+        response: Response<Incoming>,
+        warnings: Vec<v1::Warning>,
+        streamed: bool,
+        lane: L,
+        whole: impl FnOnce(L, &[u8]) -> Result<Vec<Item>, Error> + Send + 'static,
+    ) -> Answer
+    where
+        L::Frames: 'static,
+    {
+        let (answer, shape, body) = self.open(response, warnings);
+        let items: Items<Error> = if streamed && shape == Shape::Events {
+            Box::pin(Follow::new(body, lane))
+        } else {
+            once(async move { whole(lane, &http::read_all(body, http::MAX_ANSWER_BYTES).await?) })
+        };
+        Answer { items, ..answer }
     }
 
     /// Sends a request whose answer is read as a whole and made into items by `decode`.

@@ -74,9 +74,12 @@ pub(super) fn router(edge: &Edge) -> Router {
             router = router.route(&format!("{prefix}{path}"), only("POST", post(handler)));
         }
     }
-    let cohere = |State(edge): State<Edge>, request: Request| pass(edge, &ROWS[1], request);
+    for row in ROWS.iter().filter(|row| row.endpoint == Endpoint::Rerank) {
+        // Cohere's own path.
+        let handler = move |State(edge): State<Edge>, request: Request| pass(edge, row, request);
+        router = router.route("/v2/rerank", only("POST", post(handler)));
+    }
     router
-        .route("/v2/rerank", only("POST", post(cohere)))
         .route("/providers/{provider}/{*path}", only("POST", post(native::pass)))
         .route("/providers/{provider}/", only("POST", post(native::pass)))
         .with_state(edge.clone())

@@ -156,16 +156,8 @@ impl OpenAi {
         let decoder = response::Decoder::new(request.provider, input).of(self.vendor);
         let ask = Ask::new(request, built.body, built.headers);
         let response = self.send(CHAT, request.model, ask).await?;
-        let (answer, shape, body) = self.upstream.open(response, built.warnings);
-        let items: Items<Error> = if request.streamed && shape == Shape::Events {
-            Box::pin(Follow::new(body, decoder))
-        } else {
-            once(async move {
-                let body = http::read_all(body, MAX_ANSWER_BYTES).await?;
-                decoder.whole(&body)
-            })
-        };
-        Ok(Answer { items, ..answer })
+        let whole = |decoder: response::Decoder, body: &[u8]| decoder.whole(body);
+        Ok(self.upstream.translated(response, built.warnings, request.streamed, decoder, whole))
     }
 
     async fn embeddings(&self, request: &Outgoing<'_, v1::EmbedRequest>) -> Result<Answer, Error> {

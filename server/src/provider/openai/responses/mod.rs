@@ -131,16 +131,8 @@ impl Responses {
         let decoder = decoder::Decoder::new(request.provider, input);
         let ask = Ask::new(request, built.body, built.headers);
         let response = door.send(CREATE, request.model, ask).await?;
-        let (answer, shape, body) = door.upstream.open(response, built.warnings);
-        let items: Items<Error> = if request.streamed && shape == Shape::Events {
-            Box::pin(Follow::new(body, decoder))
-        } else {
-            once(async move {
-                let body = http::read_all(body, MAX_ANSWER_BYTES).await?;
-                decoder.whole(&body)
-            })
-        };
-        Ok(Answer { items, ..answer })
+        let whole = |decoder: decoder::Decoder, body: &[u8]| decoder.whole(body);
+        Ok(door.upstream.translated(response, built.warnings, request.streamed, decoder, whole))
     }
 
     /// Asks the vendor for the number of tokens of a prompt. None if it cannot be asked.
