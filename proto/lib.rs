@@ -7,7 +7,7 @@ pub mod tollgate {
     pub mod v1 {
         tonic::include_proto!("tollgate.v1");
     }
-    /// What operators call: keys.
+    /// What operators call: keys, and the state of the gateway.
     pub mod admin {
         /// Version 1 of the operators' API.
         pub mod v1 {

@@ -23,10 +23,11 @@ use crate::{
         self, Edge,
         listen::{Listener, Tls},
     },
+    load::Gates,
     meter::{Catalog, Meter},
     pipeline::Pipeline,
     provider::{self, Settings},
-    route::{Routes, Timeouts},
+    route::{Health, Routes, Timeouts},
     telemetry,
 };
 pub use greeting::Greeting;
@@ -230,6 +231,8 @@ fn edge(
         meter: meter.clone(),
         quota: Arc::default(),
         routes,
+        health: Arc::new(Health::new((&config.breaker).into())),
+        gates: Arc::new(Gates::new((&config.load).into())),
         timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
         total: times.total.0,
         commit_after: times.commit_after.0,

@@ -1,8 +1,10 @@
 //! What walks through the rooms: a `Call` on the way in, a `Reply` on the way out, and the items of its stream.
 
 mod caller;
+mod clock;
 mod forward;
 mod id;
+mod need;
 mod reply;
 mod request;
 mod tags;
@@ -20,10 +22,13 @@ use uuid::Uuid;
 
 pub use self::{
     caller::{Caller, Limit, Metric, ModelGlobs, Period, Scope, Scopes, glob_matches},
+    clock::now,
     forward::{Endpoint, Forward, Slot, Tail, TailError},
     id::new_id,
+    need::{Need, Needs, Priority},
     reply::{
-        Item, Items, PROVIDERS_OWN_PRICE, Reply, Seen, Settled, estimate_delta_tokens, estimate_text_tokens,
+        Item, Items, PROVIDERS_OWN_PRICE, Reply, Seen, Settled, Step, Steps, estimate_delta_tokens,
+        estimate_text_tokens,
     },
     request::{Asked, Dialect, Payload, Raw, Request},
     tags::{check_request_id, check_tags},
@@ -133,8 +138,38 @@ pub struct Call {
     pub deadline: Option<Deadline>,
     /// The caller's W3C `traceparent`, valid or absent.
     pub traceparent: Option<String>,
+    /// How important the call is when there is not room for all.
+    pub priority: Priority,
+    /// Time spent waiting for a place so far.
+    pub waited: Duration,
+    /// The routing rule that decided; empty if none.
+    pub rule: String,
     /// Every upstream call made for this call so far, the current one last.
     pub attempts: Vec<Attempt>,
+}
+
+#[cfg(test)]
+impl Call {
+    /// A streamed chat over gRPC to a model of that name, from a caller that may do what keys usually may.
+    pub(crate) fn for_test(model: &str) -> Self {
+        Self {
+            id: new_id(),
+            started: now(),
+            create_time: SystemTime::now(),
+            surface: Surface::Grpc,
+            operation: Operation::Chat,
+            caller: Arc::new(Caller::for_test()),
+            asked: Asked { model: model.to_owned(), streamed: true, ..Asked::default() },
+            options: v1::CallOptions::default(),
+            tags: BTreeMap::new(),
+            deadline: None,
+            traceparent: None,
+            priority: Priority::default(),
+            waited: Duration::ZERO,
+            rule: String::new(),
+            attempts: Vec::new(),
+        }
+    }
 }
 
 /// A vendor's model that a call may be sent to.
@@ -182,6 +217,10 @@ pub struct Attempt {
     pub upstream_request_id: String,
     /// Whether it ended before there was a connection, and so cannot have cost anything.
     pub unsent: bool,
+    /// Whether it was started beside a running one.
+    pub hedged: bool,
+    /// What the provider bills for it, where it is not the last one: that one is billed by what the call came to.
+    pub usage: Option<Box<v1::Usage>>,
 }
 
 impl Attempt {
@@ -195,6 +234,8 @@ impl Attempt {
             http_status: 0,
             upstream_request_id: String::new(),
             unsent: false,
+            hedged: false,
+            usage: None,
         }
     }
 
@@ -216,6 +257,14 @@ impl Attempt {
             http_status: i32::from(self.http_status),
             duration: self.duration.and_then(|d| d.try_into().ok()),
             upstream_request_id: self.upstream_request_id.clone(),
+            input_tokens: self.usage.as_ref().and_then(|usage| usage.input_tokens),
+            output_tokens: self.usage.as_ref().and_then(|usage| usage.output_tokens),
+            cost_nanos: self.usage.as_ref().and_then(|usage| Some(usage.cost.as_ref()?.amount_nanos)),
+            estimated: self
+                .usage
+                .as_ref()
+                .is_some_and(|usage| usage.source() == v1::usage::Source::Estimated),
+            hedged: self.hedged,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod call;
 pub mod config;
 pub mod edge;
 pub mod error;
+pub mod load;
 pub mod meter;
 pub mod pipeline;
 pub mod provider;

@@ -23,11 +23,12 @@ use tollgate_api::v1;
 
 use crate::{
     auth::{self, Auth},
-    call::{Call, Caller, Deadline, Endpoint, Operation, Reply, Request, Scope},
+    call::{Call, Caller, Deadline, Endpoint, Operation, Reply, Request, Scope, Target, now},
     error::Error,
+    load::Gates,
     meter::{Meter, Open},
     quota::{Amounts, Quota},
-    route::{Plan, Routes, Timeouts, dispatch},
+    route::{Asking, Health, Known, Models, Plan, Routes, Timeouts, Way, dispatch},
 };
 
 /// No tokenizer packs ordinary text tighter than this on average, so the bound holds.
@@ -57,6 +58,10 @@ pub struct Pipeline {
     pub quota: Arc<Quota>,
     /// Where to.
     pub routes: Routes,
+    /// How the targets are.
+    pub health: Arc<Health>,
+    /// Who may enter them.
+    pub gates: Arc<Gates>,
     /// How long the phases of an upstream call may take.
     pub timeouts: Timeouts,
     /// How long a whole call may take.
@@ -125,26 +130,26 @@ impl Pipeline {
     }
 
     async fn answer(self: Arc<Self>, mut open: Open, request: Request) -> Result<Reply, Error> {
-        let (routes, model) = (&self.routes, &open.call.asked.model);
-        let plan = match open.call.operation {
-            Operation::PassThrough(Endpoint::Native) => routes.plan_of(model),
-            Operation::PassThrough(endpoint) => routes.plan(model).and_then(|plan| plan.having(endpoint)),
-            _ => routes.plan(model),
-        };
-        let plan = match plan {
+        let plan = match self.plan(&open.call) {
             Ok(plan) => plan,
             Err(error) => return Err(open.refuse(error)),
         };
+        open.call.rule.clone_from(&plan.rule);
+        open.call.tags.extend(plan.tags.iter().cloned());
         if let Err(error) = self.reserve(&mut open, &plan, request.units()).await {
             return Err(open.refuse(error));
         }
-        let timeouts =
-            Timeouts { first_token: plan.first_token.unwrap_or(self.timeouts.first_token), ..self.timeouts };
-        let timeouts = timeouts.narrowed_by(&open.call.options);
-        let deadline = self.deadline(&open.call);
+        let way = Way {
+            plan,
+            request,
+            timeouts: self.timeouts.narrowed_by(&open.call.options),
+            deadline: self.deadline(&open.call),
+            health: self.health.clone(),
+            gates: self.gates.clone(),
+        };
         let meter = &self.meter;
         let journal = |call: &Call| meter.dispatching(call);
-        match dispatch(&plan, &mut open.call, &request, timeouts, deadline, journal).await {
+        match dispatch(Arc::new(way), &mut open.call, journal).await {
             Err(error) => Err(open.refuse(error)),
             Ok(dispatched) => Ok(Reply {
                 id: open.call.id,
@@ -156,6 +161,21 @@ impl Pipeline {
                 settled: open.outcome(),
                 items: open.follow(dispatched.items, dispatched.warnings),
             }),
+        }
+    }
+
+    /// Finds where a call may go, without sending it.
+    ///
+    /// # Errors
+    /// `MODEL_NOT_FOUND`, or why no target of the model may be tried.
+    pub fn plan(&self, call: &Call) -> Result<Plan, Error> {
+        let asking = Asking { call, models: self, health: &self.health, now: now() };
+        match call.operation {
+            Operation::PassThrough(Endpoint::Native) => self.routes.plan_of_target(&asking),
+            Operation::PassThrough(endpoint) => {
+                self.routes.plan(&asking).and_then(|plan| plan.having(endpoint))
+            }
+            _ => self.routes.plan(&asking),
         }
     }
 
@@ -235,38 +255,74 @@ impl Pipeline {
 
     /// Returns the upper bound of what a call may use at the dearest target of its plan.
     fn most(&self, call: &Call, plan: &Plan, units: &[(&'static str, i64)]) -> Amounts {
+        plan.all()
+            .map(|candidate| self.most_at(call, &candidate.target, units).0)
+            .reduce(Amounts::at_least)
+            .unwrap_or_default()
+    }
+
+    /// Returns the upper bound of what a call may use at a target, and whether its price is known.
+    fn most_at(&self, call: &Call, target: &Target, units: &[(&'static str, i64)]) -> (Amounts, bool) {
         let input_tokens = i64::try_from(call.asked.input_bytes / BYTES_PER_TOKEN_AT_LEAST)
             .unwrap_or(MOST_TOKENS)
             .saturating_add(TEMPLATE_TOKENS)
             .min(MOST_TOKENS);
         let catalog = self.meter.catalog();
-        let per_target = plan.candidates.iter().map(|candidate| {
-            let target = &candidate.target;
-            let output_tokens = match call.operation {
-                Operation::Chat | Operation::PassThrough(Endpoint::Native) => {
-                    call.asked.max_output_tokens.unwrap_or_else(|| {
-                        let facts = catalog.facts(&target.vendor, &target.model);
-                        facts.and_then(|facts| facts.max_output_tokens).unwrap_or(ASSUMED_OUTPUT_TOKENS)
-                    })
-                }
-                Operation::Embeddings | Operation::CountTokens | Operation::PassThrough(_) => 0,
-            };
-            let output_tokens = output_tokens.saturating_mul(call.asked.choice_count.max(1)).min(MOST_TOKENS);
-            let usage = v1::Usage {
-                input_tokens: Some(input_tokens),
-                output_tokens: Some(output_tokens),
-                billable_units: units.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
-                ..Default::default()
-            };
-            let cost_nanos = catalog.at_most(target, &usage).unwrap_or(0);
-            Amounts { input_tokens, output_tokens, cost_nanos }
-        });
-        per_target.reduce(Amounts::at_least).unwrap_or_default()
+        let output_tokens = match call.operation {
+            Operation::Chat | Operation::PassThrough(Endpoint::Native) => {
+                call.asked.max_output_tokens.unwrap_or_else(|| {
+                    let facts = catalog.facts(&target.vendor, &target.model);
+                    facts.and_then(|facts| facts.max_output_tokens).unwrap_or(ASSUMED_OUTPUT_TOKENS)
+                })
+            }
+            Operation::Embeddings | Operation::CountTokens | Operation::PassThrough(_) => 0,
+        };
+        let output_tokens = output_tokens.saturating_mul(call.asked.choice_count.max(1)).min(MOST_TOKENS);
+        let usage = v1::Usage {
+            input_tokens: Some(input_tokens),
+            output_tokens: Some(output_tokens),
+            billable_units: units.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+            ..Default::default()
+        };
+        let cost_nanos = catalog.at_most(target, &usage);
+        (Amounts { input_tokens, output_tokens, cost_nanos: cost_nanos.unwrap_or(0) }, cost_nanos.is_some())
     }
 
     fn deadline(&self, call: &Call) -> Deadline {
         let ours = Deadline { at: call.started + self.total, by_caller: false };
         ours.earlier(call.deadline)
+    }
+}
+
+#[cfg(test)]
+impl Pipeline {
+    /// Joins these rooms with the defaults for everything else.
+    pub(crate) fn for_test(auth: Arc<Auth>, meter: Arc<Meter>, routes: Routes) -> Self {
+        Self {
+            auth,
+            meter,
+            quota: Arc::default(),
+            routes,
+            health: Arc::new(Health::new(crate::route::health::Settings::default())),
+            gates: Arc::default(),
+            timeouts: Timeouts { first_token: Duration::from_secs(30), idle: Duration::from_secs(30) },
+            total: Duration::from_secs(60),
+            commit_after: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Models for Pipeline {
+    fn known(&self, target: &Target) -> Known {
+        let Some(facts) = self.meter.catalog().facts(&target.vendor, &target.model) else {
+            return Known::default();
+        };
+        Known { context_tokens: facts.context_tokens, can: Some(facts.needs()) }
+    }
+
+    fn at_most(&self, call: &Call, target: &Target) -> Option<i64> {
+        let (most, priced) = self.most_at(call, target, &[]);
+        priced.then_some(most.cost_nanos)
     }
 }
 

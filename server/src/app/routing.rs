@@ -1,6 +1,6 @@
 //! Which providers there are and which aliases lead to them: from the file, else from the environment.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use secrecy::SecretString;
 
@@ -9,7 +9,7 @@ use crate::{
     config::{self, Config, ECHO},
     meter::is_responses_only,
     provider::{self, Named, Settings, registry::Cloud},
-    route::{Alias, AliasTarget},
+    route::{Alias, AliasTarget, Hedge, Policy},
 };
 
 /// Builds the providers and resolves the aliases. `found` are the providers that the environment names; they count
@@ -39,7 +39,7 @@ pub fn resolve(config: &Config, found: Vec<Settings>) -> Result<Vec<(String, Ali
     }
     if let (true, Some(provider)) = (has_echo, providers.get(ECHO)) {
         for name in [ECHO, "echo-*"] {
-            aliases.entry(name.to_owned()).or_insert_with(|| plain(provider, name));
+            aliases.entry(name.to_owned()).or_insert_with(|| Alias::plain(provider.clone(), name));
         }
     }
     Ok(aliases.into_iter().collect())
@@ -121,25 +121,15 @@ fn pass_through(
     first: Option<&str>,
 ) {
     for (name, provider) in providers.iter().filter(|(name, _)| *name != ECHO) {
-        aliases.insert(format!("{name}/*"), plain(provider, "*"));
+        aliases.insert(format!("{name}/*"), Alias::plain(provider.clone(), "*"));
     }
     if let Some(provider) = first.and_then(|name| providers.get(name)) {
-        aliases.insert("*".to_owned(), plain(provider, "*"));
+        aliases.insert("*".to_owned(), Alias::plain(provider.clone(), "*"));
     }
     for (family, owner) in FAMILIES.iter().filter(|(_, owner)| first != Some(owner)) {
         if let Some(provider) = providers.get(*owner) {
-            aliases.insert((*family).to_owned(), plain(provider, family));
+            aliases.insert((*family).to_owned(), Alias::plain(provider.clone(), family));
         }
-    }
-}
-
-/// Makes an alias with one target and the defaults for everything else.
-fn plain(provider: &Named, model: &str) -> Alias {
-    Alias {
-        targets: vec![AliasTarget { provider: provider.clone(), model: model.to_owned() }],
-        rates: None,
-        attempts: attempts(&config::Retry::default()),
-        first_token: None,
     }
 }
 
@@ -148,18 +138,35 @@ fn alias(name: &str, model: &config::Model, providers: &BTreeMap<String, Named>)
         let provider = providers.get(&target.provider);
         let provider =
             provider.ok_or_else(|| format!("alias `{name}`: there is no provider `{}`", target.provider))?;
-        Ok(AliasTarget { provider: provider.clone(), model: target.model.clone() })
+        Ok(AliasTarget::plain(provider.clone(), &target.model))
     };
     Ok(Alias {
+        strategy: model.strategy,
         targets: model.targets.iter().map(target).collect::<Result<_, String>>()?,
-        rates: model.price.as_ref().map(rates),
-        attempts: attempts(&model.retry),
+        sticky: model.sticky,
+        experiment: None,
+        fallbacks: model.fallbacks.clone(),
+        on_context_length: model.fallbacks_on.context_length.clone(),
+        on_content_policy: model.fallbacks_on.content_policy.clone(),
         first_token: model.first_token.map(|span| span.0),
+        rates: model.price.as_ref().map(rates),
+        policy: Arc::new(policy(model)),
     })
 }
 
-fn attempts(retry: &config::Retry) -> usize {
-    usize::try_from(retry.attempts).unwrap_or(usize::MAX)
+fn policy(model: &config::Model) -> Policy {
+    Policy {
+        attempts: usize::try_from(model.retry.attempts).unwrap_or(usize::MAX),
+        backoff: model.retry.backoff.0,
+        max_backoff: model.retry.max_backoff.0,
+        retry_share: model.retry.budget.ratio(),
+        hedge: model
+            .hedge
+            .as_ref()
+            .map(|hedge| Hedge { after: hedge.after.0, at_most: hedge.at_most.ratio() }),
+        on_interrupt: model.on_interrupt,
+        degraded: model.degraded.as_deref().map(Into::into),
+    }
 }
 
 fn rates(price: &config::Price) -> Rates {
@@ -205,8 +212,8 @@ mod tests {
 
     fn target(routes: &Routes, model: &str) -> String {
         routes
-            .plan(model)
-            .map_or_else(|error| error.to_string(), |plan| plan.candidates[0].target.name.to_string())
+            .targets(model)
+            .map_or_else(|error| error.to_string(), |targets| targets[0].target.name.to_string())
     }
 
     #[tokio::test]
@@ -242,9 +249,8 @@ mod tests {
         let yaml = "providers: { p: { dialect: openai, base_url: 'http://127.0.0.1:9/v1' } }\nmodels: { m: { targets: [{ provider: p, model: x }], price: { input_per_million: 0.15 } } }\n";
         let declared = routes(yaml, &["openai"]);
         assert_eq!(names(&declared), ["echo", "echo-*", "m"]);
-        let plan = declared.plan("m").unwrap();
-        assert_eq!(plan.attempts, 3);
-        let rates = plan.candidates[0].target.rates.unwrap();
+        let targets = declared.targets("m").unwrap();
+        let rates = targets[0].target.rates.unwrap();
         assert_eq!((rates.input, rates.output, rates.cache_read), (150_000_000, 0, None));
         assert_eq!(names(&routes(&format!("{yaml}echo: false\n"), &[])), ["m"]);
     }

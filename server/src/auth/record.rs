@@ -6,7 +6,7 @@ use std::{
 };
 
 use rusqlite::{Row, named_params};
-use tollgate_api::admin;
+use tollgate_api::{admin, v1};
 
 use super::pepper::Hash;
 use crate::call::{Scope, Scopes};
@@ -153,6 +153,7 @@ impl Record {
             etag: self.etag(),
             created_by: self.created_by.clone(),
             declared: self.declared,
+            priority: v1::Priority::Unspecified.into(),
         }
     }
 }

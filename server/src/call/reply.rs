@@ -65,6 +65,32 @@ pub enum Item {
 /// A stream of items. Dropping it cancels the upstream call.
 pub type Items<E = Error> = Pin<Box<dyn Stream<Item = Result<Item, E>> + Send>>;
 
+/// What `route` hands to `meter`: the pieces of the answer, and what happens to the attempts once the first content is
+/// out.
+#[derive(Debug)]
+pub enum Step {
+    /// A piece of the answer.
+    Item(Item),
+    /// The running attempt failed, and another one is about to be made: `meter` writes it down before it asks for the
+    /// next step.
+    Reroute {
+        /// How the running attempt ended: a kind of provider failure.
+        outcome: &'static str,
+        /// Where the next one goes.
+        next: Arc<Target>,
+    },
+    /// The upstream of the running attempt has answered.
+    Answered {
+        /// Its HTTP status.
+        http_status: u16,
+        /// Its own id of the request; empty if it gave none.
+        upstream_request_id: String,
+    },
+}
+
+/// A stream of steps. Dropping it cancels the upstream call.
+pub type Steps = Pin<Box<dyn Stream<Item = Result<Step, Error>> + Send>>;
+
 /// What the ledger wrote for a call; there once its stream has ended.
 #[derive(Clone, Debug, Default)]
 pub struct Settled {

@@ -8,6 +8,7 @@ use tollgate_api::v1;
 
 use super::{
     Forward,
+    need::Needs,
     unread::{Member, Unread},
 };
 use crate::error::Error;
@@ -165,6 +166,8 @@ pub struct Asked {
     pub input_bytes: usize,
     /// The end user the caller named, for the record.
     pub end_user_id: String,
+    /// What it needs of a model.
+    pub needs: Needs,
 }
 
 #[cfg(test)]

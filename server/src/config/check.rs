@@ -11,7 +11,8 @@ use super::{
     Config, Surroundings,
     decode::path_of,
     problem::{Problem, with_suggestion},
-    sections::{Key, Model, Provider},
+    routing::Model,
+    sections::{Key, Provider},
     tree::{Node, Value, shown},
 };
 use crate::{

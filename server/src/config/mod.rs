@@ -8,6 +8,7 @@ mod check;
 mod decode;
 mod limits;
 mod problem;
+mod routing;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -21,11 +22,14 @@ use std::{
 
 pub use limits::{Budget, Limits, Window, to_contract};
 pub use problem::{Place, Problem, Problems};
-pub use sections::{
-    Config, Key, LimitsIn, LogFormat, Model, Price, Provider, Retry, Target, Telemetry, Timeouts, Tls,
-    Unsupported,
+pub use routing::{
+    Arm, Breaker, Experiment, FallbacksOn, Hedge, Load, Model, Need, OnInterrupt, Price, Probe, Retry,
+    Sticky, Strategy, Target, When,
 };
-pub use values::{Address, Amount, Moment, Secret, Size, Span, Usd};
+pub use sections::{
+    Config, Key, LimitsIn, LogFormat, Priority, Provider, Telemetry, Timeouts, Tls, Unsupported,
+};
+pub use values::{Address, Amount, Moment, Secret, Share, Size, Span, Usd};
 
 /// Name of the built-in provider and of its alias.
 pub const ECHO: &str = "echo";

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     limits::{Budget, Limits},
-    values::{Address, Moment, Secret, Size, Span, Usd},
+    routing::{Breaker, Load, Model, Probe},
+    values::{Address, Moment, Secret, Size, Span},
 };
 
 /// Configuration of Tollgate. Strict: an unknown key is an error. In every text, `${NAME}` is replaced from the
@@ -46,6 +47,18 @@ pub struct Config {
     /// first, and names like `claude-*` for the provider whose models are called so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub models: Option<BTreeMap<String, Model>>,
+    /// When a target that fails is left alone for a while.
+    pub breaker: Breaker,
+    /// Asks targets that failed whether they are well, with a request that costs nothing. Absent: the next call finds
+    /// out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+    /// How many calls are served at a time, and what the others do.
+    pub load: Load,
+    /// Where replicas share what they know: `redis://` or `rediss://` and an address. Absent: each knows its own.
+    /// Example `redis://127.0.0.1:6379`.
+    #[serde(skip_serializing)]
+    pub shared: Option<Secret>,
     /// Keys that callers use, beside those made at run time. If there is none at all, one is made and printed at the
     /// first start.
     pub keys: Vec<Key>,
@@ -69,6 +82,10 @@ impl Default for Config {
             cors: Vec::new(),
             providers: None,
             models: None,
+            breaker: Breaker::default(),
+            probe: None,
+            load: Load::default(),
+            shared: None,
             keys: Vec::new(),
             telemetry: Telemetry::default(),
             echo: true,
@@ -239,69 +256,6 @@ impl Provider {
     }
 }
 
-/// An alias: what callers ask for.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    /// Where calls go: the first, and when it fails before any content, the next. At least one.
-    pub targets: Vec<Target>,
-    /// Overrides `timeouts.first_token` for this alias. Example `3s`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_token: Option<Span>,
-    /// Prices that override the catalog's. Example `{ input_per_million: 0.15, output_per_million: 0.60 }`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub price: Option<Price>,
-    /// When to try again.
-    #[serde(default)]
-    pub retry: Retry,
-}
-
-/// One place where calls may go.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Target {
-    /// Name of an entry of `providers`.
-    pub provider: String,
-    /// The provider's own name of the model. A `*` in it stands for what the alias's `*` matched.
-    pub model: String,
-}
-
-/// Prices in USD per million tokens, kept exactly to the nano-USD.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Price {
-    /// Input tokens. Example `0.15`.
-    pub input_per_million: Usd,
-    /// Output tokens, reasoning included. Default `0`, as for embeddings. Example `0.60`.
-    #[serde(default = "free")]
-    pub output_per_million: Usd,
-    /// Input tokens read from the provider's cache. Default: as `input_per_million`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache_read_per_million: Option<Usd>,
-    /// Input tokens written to the provider's cache. Default: as `input_per_million`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache_write_per_million: Option<Usd>,
-}
-
-fn free() -> Usd {
-    Usd(0)
-}
-
-/// When to try again.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Retry {
-    /// Calls to providers that one call may cause, over all its targets; 1 to 10. Default `3`.
-    #[schemars(range(min = 1, max = 10))]
-    pub attempts: u32,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { attempts: 3 }
-    }
-}
-
 /// A declared key.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -331,9 +285,26 @@ pub struct Key {
     /// Money the key may spend. Example `{ usd: 20, per: day }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// How important the key's calls are when there is not room for all: `low`, `normal` or `high`. A call can only
+    /// lower it. Default `normal`.
+    #[serde(default)]
+    pub priority: Priority,
     /// When the key stops working: a date (its start in UTC) or an RFC 3339 time. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Moment>,
+}
+
+/// How important a key's calls are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// They can wait, and can be refused.
+    Low,
+    /// What most calls are.
+    #[default]
+    Normal,
+    /// Somebody is waiting for them.
+    High,
 }
 
 /// What is logged.

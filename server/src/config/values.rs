@@ -126,6 +126,39 @@ leaf!(
 );
 
 leaf!(
+    /// A share of something, in millionths.
+    #[derive(Copy)]
+    Share(u32),
+    "a share like `10%`, `2.5%` or `0.1`, not above `100%`",
+    ["string", "number"],
+    |text| {
+        let millionths = match text.strip_suffix('%') {
+            Some(percent) => exact(percent.trim_end(), 10_000)?,
+            None => exact(text, 1_000_000)?,
+        };
+        u32::try_from(millionths).ok().filter(|share| *share <= 1_000_000)
+    }
+);
+
+impl Share {
+    /// Makes a share of so many hundredths.
+    pub const fn percent(percent: u32) -> Self {
+        Self(percent * 10_000)
+    }
+
+    /// Returns the share as a number from 0 to 1.
+    pub fn ratio(self) -> f64 {
+        f64::from(self.0) / 1e6
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", f64::from(self.0) / 10_000.0)
+    }
+}
+
+leaf!(
     /// A moment.
     #[derive(Copy)]
     Moment(SystemTime),
@@ -342,6 +375,17 @@ mod tests {
         assert_eq!(Usd::parse("0.0000000001"), None);
         assert_eq!(Usd::parse("-0.15"), None);
         assert_eq!(Usd::parse("9999999999999"), None);
+    }
+
+    #[test]
+    fn a_share_is_a_percentage_or_a_part_of_one() {
+        for (text, millionths) in [("10%", 100_000), ("2.5 %", 25_000), ("0.1", 100_000), ("1", 1_000_000)] {
+            assert_eq!(Share::parse(text), Some(Share(millionths)), "{text}");
+        }
+        for bad in ["", "%", "-1%", "101%", "2", "0.00001%"] {
+            assert_eq!(Share::parse(bad), None, "{bad}");
+        }
+        assert_eq!(Share(25_000).to_string(), "2.5%");
     }
 
     #[test]

@@ -10,7 +10,9 @@ use http::HeaderMap;
 use tollgate_api::v1;
 
 use crate::{
-    call::{Asked, Call, Caller, Deadline, Operation, Surface, check_request_id, check_tags, new_id},
+    call::{
+        Asked, Call, Caller, Deadline, Operation, Priority, Surface, check_request_id, check_tags, new_id,
+    },
     error::Error,
 };
 
@@ -34,6 +36,9 @@ pub fn call(
         options: v1::CallOptions::default(),
         deadline: None,
         traceparent: traceparent(headers),
+        priority: Priority::default(),
+        waited: Duration::ZERO,
+        rule: String::new(),
         attempts: Vec::new(),
     };
     let read = read(headers, &mut call);

@@ -20,7 +20,7 @@ use crate::{
     meter::{Catalog, Meter},
     pipeline::Pipeline,
     provider::{Answer, Error as ProviderError, Kind, Named, Outgoing, Provider},
-    route::{Alias, AliasTarget, Routes, Timeouts},
+    route::{Alias, Routes},
 };
 
 /// A provider that says the words it was given; each needs a permit.
@@ -80,21 +80,11 @@ impl Provider for Words {
 pub(super) fn edge(dir: &Path, provider: impl Provider) -> Edge {
     let store = dir.join("tollgate.db");
     let named = Named::new("fake", "fake", Arc::new(provider));
-    let alias = Alias {
-        targets: vec![AliasTarget { provider: named, model: "words-1".to_owned() }],
-        rates: None,
-        attempts: 1,
-        first_token: None,
-    };
-    let pipeline = Pipeline {
-        auth: Auth::start(dir, &store, Vec::new(), None).unwrap(),
-        meter: Meter::start(dir, &store, Arc::new(Catalog::default())).unwrap(),
-        quota: Arc::default(),
-        routes: Routes::new([("words".to_owned(), alias.clone()), ("other".to_owned(), alias)]),
-        timeouts: Timeouts { first_token: Duration::from_secs(30), idle: Duration::from_secs(30) },
-        total: Duration::from_secs(60),
-        commit_after: Duration::from_secs(30),
-    };
+    let alias = Alias::plain(named, "words-1");
+    let auth = Auth::start(dir, &store, Vec::new(), None).unwrap();
+    let meter = Meter::start(dir, &store, Arc::new(Catalog::default())).unwrap();
+    let routes = Routes::new([("words".to_owned(), alias.clone()), ("other".to_owned(), alias)]);
+    let pipeline = Pipeline::for_test(auth, meter, routes);
     Edge {
         pipeline: Arc::new(pipeline),
         limits: LIMITS,

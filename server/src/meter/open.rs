@@ -14,7 +14,7 @@ use tollgate_api::v1;
 
 use super::{Meter, Progress, record, record::Ending, tally::Tally};
 use crate::{
-    call::{Call, Event, Item, Items, Settled},
+    call::{Attempt, Call, Event, Item, Items, Settled, Step, Steps, Target, now},
     error::{Error, Reason},
     telemetry,
 };
@@ -69,8 +69,15 @@ impl Open {
     }
 
     /// Follows the call's answer to its end.
-    pub fn follow(self, items: Items, warnings: Vec<v1::Warning>) -> Items {
-        Box::pin(Metered { open: self, items: Some(items), ready: VecDeque::new(), warnings, typed: false })
+    pub fn follow(self, steps: Steps, warnings: Vec<v1::Warning>) -> Items {
+        Box::pin(Metered { open: self, steps: Some(steps), ready: VecDeque::new(), warnings, typed: false })
+    }
+
+    fn answered(&mut self, http_status: u16, upstream_request_id: String) {
+        if let Some(attempt) = self.call.attempts.last_mut() {
+            attempt.http_status = http_status;
+            attempt.upstream_request_id = upstream_request_id;
+        }
     }
 
     fn is_settled(&self) -> bool {
@@ -82,7 +89,7 @@ impl Open {
         if !self.tally.count(item) {
             return;
         }
-        let now = Instant::now();
+        let now = now();
         if self.first_token.is_none() {
             self.first_token = Some(now);
         }
@@ -105,7 +112,7 @@ impl Open {
         if self.is_settled() {
             return Ok(());
         }
-        let now = Instant::now();
+        let now = now();
         let outcome = match ending {
             Ending::Complete => "ok",
             Ending::Cancelled => "cancelled",
@@ -136,8 +143,12 @@ impl Open {
             provider: target.map_or_else(String::new, |target| target.provider.to_string()),
             model: target.map_or_else(String::new, |target| target.model.to_string()),
             requested_model: self.call.asked.model.clone(),
-            attempts: self.call.attempts.iter().map(crate::call::Attempt::to_proto).collect(),
+            attempts: self.call.attempts.iter().map(Attempt::to_proto).collect(),
             cache_status: v1::CacheStatus::Bypass.into(),
+            rule: self.call.rule.clone(),
+            queue_duration: Some(self.call.waited)
+                .filter(|wait| !wait.is_zero())
+                .and_then(|wait| wait.try_into().ok()),
             first_token_duration: self
                 .first_token
                 .and_then(|at| at.saturating_duration_since(self.call.started).try_into().ok()),
@@ -161,7 +172,7 @@ impl Drop for Open {
 /// The items of a call, counted as they pass. The record is durable before the last one is handed on.
 struct Metered {
     open: Open,
-    items: Option<Items>,
+    steps: Option<Steps>,
     ready: VecDeque<Result<Item, Error>>,
     warnings: Vec<v1::Warning>,
     /// Whether events of the typed lane were seen, whose grammar wants a usage event before an error.
@@ -196,10 +207,23 @@ impl Metered {
         self.ready.push_back(Ok(item));
     }
 
+    /// Ends the running attempt and starts the next one, which is not made if it cannot be written down.
+    fn reroute(&mut self, outcome: &'static str, next: Arc<Target>) {
+        let now = now();
+        if let Some(attempt) = self.open.call.attempts.last_mut() {
+            attempt.end(outcome, now);
+        }
+        self.open.call.attempts.push(Attempt::start(next, now));
+        if let Err(error) = self.open.meter.dispatching(&self.open.call) {
+            self.open.call.attempts.pop();
+            self.fail(error);
+        }
+    }
+
     /// Settles a complete call, then lets its last item out.
     fn finish(&mut self, mut item: Item) {
         if let Err(error) = self.open.settle(&Ending::Complete) {
-            self.items = None;
+            self.steps = None;
             return self.ready.push_back(Err(error));
         }
         let route = self.open.route_info();
@@ -219,7 +243,7 @@ impl Metered {
     }
 
     fn fail(&mut self, error: Error) {
-        self.items = None;
+        self.steps = None;
         if self.open.is_settled() {
             return; // The answer was complete; what happens to the connection afterwards is no matter.
         }
@@ -228,7 +252,7 @@ impl Metered {
         if let (true, Some(usage)) = (self.typed && self.open.tally.content_events > 0, usage) {
             self.ready.push_back(Ok(Item::Event(Event::Usage(Box::new(usage)))));
         }
-        let attempts = self.open.call.attempts.iter().map(crate::call::Attempt::to_proto).collect();
+        let attempts = self.open.call.attempts.iter().map(Attempt::to_proto).collect();
         self.ready.push_back(Err(error.attempts(attempts)));
     }
 }
@@ -241,15 +265,19 @@ impl Stream for Metered {
             if let Some(item) = self.ready.pop_front() {
                 return Poll::Ready(Some(item));
             }
-            let Some(items) = self.items.as_mut() else { return Poll::Ready(None) };
+            let Some(steps) = self.steps.as_mut() else { return Poll::Ready(None) };
             // A mistake of ours in this stream must not take the connection and its other calls with it. What panicked
             // is never polled again.
-            let polled = catch_unwind(AssertUnwindSafe(|| items.poll_next_unpin(cx)));
+            let polled = catch_unwind(AssertUnwindSafe(|| steps.poll_next_unpin(cx)));
             let polled = polled.unwrap_or_else(|_| Poll::Ready(Some(Err(Error::panicked()))));
             match std::task::ready!(polled) {
-                Some(Ok(item)) => self.pass(item),
+                Some(Ok(Step::Item(item))) => self.pass(item),
+                Some(Ok(Step::Answered { http_status, upstream_request_id })) => {
+                    self.open.answered(http_status, upstream_request_id);
+                }
+                Some(Ok(Step::Reroute { outcome, next })) => self.reroute(outcome, next),
                 Some(Err(error)) => self.fail(error),
-                None if self.open.is_settled() => self.items = None,
+                None if self.open.is_settled() => self.steps = None,
                 None => {
                     // Providers must say how an answer ended; one that just stops is cut short.
                     let error = Error::new(Reason::StreamInterrupted, "the answer stopped without an end");

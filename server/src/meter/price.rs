@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tollgate_api::v1::{self, usage::Source};
 
 use self::rates::{Prices, count, units};
-use crate::call::{PROVIDERS_OWN_PRICE, Target};
+use crate::call::{Need, Needs, PROVIDERS_OWN_PRICE, Target};
 
 /// The catalog of `data/build_catalog.py`. It has no escaped strings, so that rows borrow from it.
 const EMBEDDED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../data/catalog.json"));
@@ -46,6 +46,23 @@ pub struct ModelFacts {
 }
 
 impl ModelFacts {
+    /// Returns what the model can take and do, as far as calls may need it.
+    pub fn needs(&self) -> Needs {
+        let can = |need: Need| match need {
+            Need::Vision => self.takes("image"),
+            Need::Audio => self.takes("audio") || self.output_modalities.iter().any(|word| word == "audio"),
+            Need::Documents => self.takes("document"),
+            Need::Tools | Need::JsonSchema | Need::Reasoning => {
+                self.capabilities.iter().any(|word| word == need.as_str())
+            }
+        };
+        Need::ALL.into_iter().filter(|need| can(*need)).collect()
+    }
+
+    fn takes(&self, modality: &str) -> bool {
+        self.input_modalities.iter().any(|word| word == modality)
+    }
+
     /// Returns the price of an input token in nano-USD per million, for short prompts; absent if unknown.
     pub fn input_rate(&self) -> Option<i64> {
         self.prices.input

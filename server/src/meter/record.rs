@@ -46,6 +46,10 @@ pub(super) fn begun(call: &Call) -> v1::UsageRecord {
         session_id: call.options.session_id.clone(),
         end_user_id: call.asked.end_user_id.clone(),
         cache_status: v1::CacheStatus::Bypass.into(),
+        rule: call.rule.clone(),
+        queue_duration: Some(call.waited)
+            .filter(|wait| !wait.is_zero())
+            .and_then(|wait| wait.try_into().ok()),
         attempts: call.attempts.iter().map(crate::call::Attempt::to_proto).collect(),
         usage: target.filter(|_| call.operation != Operation::CountTokens).map(|_| v1::Usage {
             input_tokens: Some(i64::from(crate::call::estimate_text_tokens(call.asked.input_bytes))),
@@ -96,7 +100,7 @@ pub(super) fn settled(
         duration: duration.try_into().ok(),
         first_token_duration: first_token
             .and_then(|at| at.saturating_duration_since(call.started).try_into().ok()),
-        gateway_duration: duration.saturating_sub(upstream).try_into().ok(),
+        gateway_duration: duration.saturating_sub(upstream).saturating_sub(call.waited).try_into().ok(),
         delivered_event_count: tally.content_events,
         upstream_response_id: tally.response_id.clone(),
         finish_reason: tally.finish_reason.map_or_else(String::new, |reason| {

@@ -151,6 +151,15 @@ pub struct Named {
     pub rejects_unsupported: bool,
 }
 
+impl std::fmt::Debug for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Named")
+            .field("name", &self.name)
+            .field("vendor", &self.vendor)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Named {
     /// Names an adapter that is lenient with parameters.
     pub fn new(name: &str, vendor: &str, adapter: Arc<dyn Provider>) -> Self {

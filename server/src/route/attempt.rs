@@ -1,19 +1,17 @@
 //! Plan to answer: one upstream call after another until one brings content, within the caller's deadline.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use http::HeaderMap;
 use tokio::time::timeout_at;
 use tollgate_api::v1;
 
-use super::{Candidate, Plan, failure, guarded::Guarded};
+use super::{Candidate, Health, Plan, failure, guarded::Guarded};
 use crate::{
-    call::{Attempt, Call, Deadline, Event, Forward, Item, Items, Request, Target},
+    call::{Attempt, Call, Deadline, Event, Forward, Item, Items, Request, Steps, Target, now},
     error::Error,
+    load::Gates,
     provider::{self, Answer, Forwarding, Kind, Outgoing},
 };
 
@@ -51,32 +49,47 @@ pub struct Dispatched {
     /// The upstream's own request id; empty if it gave none.
     pub upstream_request_id: String,
     /// The pieces, the first content event included.
-    pub items: Items,
+    pub items: Steps,
 }
 
-/// Tries the plan's targets in order until one brings content. `before_attempt` runs before each upstream call, when
-/// the attempt already stands in the call.
+/// What dispatching a call needs beside the call.
+pub struct Way {
+    /// Where it may go.
+    pub plan: Plan,
+    /// What is asked.
+    pub request: Request,
+    /// How long the phases may take; a candidate may have its own `first_token`.
+    pub timeouts: Timeouts,
+    /// When all must be over.
+    pub deadline: Deadline,
+    /// How the targets are.
+    pub health: Arc<Health>,
+    /// Who may enter them.
+    pub gates: Arc<Gates>,
+}
+
+/// Tries the plan's targets until one brings content. `before_attempt` runs before each upstream call, when the attempt
+/// already stands in the call.
 ///
 /// # Errors
 /// The last attempt's failure in the caller's words, with every attempt, or the deadline's.
 pub async fn dispatch(
-    plan: &Plan,
+    way: Arc<Way>,
     call: &mut Call,
-    request: &Request,
-    timeouts: Timeouts,
-    deadline: Deadline,
     before_attempt: impl Fn(&Call) -> Result<(), Error>,
 ) -> Result<Dispatched, Error> {
-    let tries = plan.candidates.iter().take(plan.attempts.max(1));
+    let Way { plan, request, timeouts, deadline, .. } = &*way;
+    let (timeouts, deadline) = (*timeouts, *deadline);
+    let tries = plan.candidates.iter().take(plan.policy.attempts.max(1));
     let mut left = tries.len();
     for candidate in tries {
         left -= 1;
-        let now = Instant::now();
-        if now >= deadline.at {
+        let at = now();
+        if at >= deadline.at {
             let error = super::guarded::deadline_error(deadline);
             return Err(error.attempts(call.attempts.iter().map(Attempt::to_proto).collect()));
         }
-        call.attempts.push(Attempt::start(candidate.target.clone(), now));
+        call.attempts.push(Attempt::start(candidate.target.clone(), at));
         if let Err(error) = before_attempt(call) {
             // It was not made, so nothing may tell of it.
             call.attempts.pop();
@@ -90,7 +103,7 @@ pub async fn dispatch(
             }
             Err(Failed::Upstream(failed)) => failed,
         };
-        failure::note(&mut call.attempts, &failed, Instant::now());
+        failure::note(&mut call.attempts, &failed, now());
         if left == 0
             || !request.can_be_sent()
             || failed.caller.is_some()
@@ -110,7 +123,7 @@ enum Failed {
 
 fn end_running(call: &mut Call, outcome: &'static str) {
     if let Some(attempt) = call.attempts.last_mut() {
-        attempt.end(outcome, Instant::now());
+        attempt.end(outcome, now());
     }
 }
 
@@ -122,7 +135,11 @@ async fn attempt(
     timeouts: Timeouts,
     deadline: Deadline,
 ) -> Result<Dispatched, Failed> {
-    let first_token = Instant::now() + timeouts.first_token;
+    let timeouts = Timeouts {
+        first_token: candidate.first_token.unwrap_or(timeouts.first_token).min(timeouts.first_token),
+        ..timeouts
+    };
+    let first_token = now() + timeouts.first_token;
     let until = first_token.min(deadline.at);
     let provider = &candidate.provider;
     let work = async {

@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::failure;
 use crate::{
-    call::{Deadline, Item, Items, Target},
+    call::{Deadline, Item, Items, Step, Target, now},
     error::{Error, Reason},
     provider::{self, Kind},
 };
@@ -36,19 +36,19 @@ impl Guarded {
         idle: Duration,
         deadline: Deadline,
     ) -> Self {
-        let idle_until = Instant::now() + idle;
+        let idle_until = now() + idle;
         let timer = Box::pin(sleep_until(idle_until.min(deadline.at).into()));
         Self { items: Some(items), target, streamed, idle, idle_until, deadline, timer }
     }
 
-    fn fail(&mut self, failed: provider::Error) -> Poll<Option<Result<Item, Error>>> {
+    fn fail(&mut self, failed: provider::Error) -> Poll<Option<Result<Step, Error>>> {
         self.items = None;
         Poll::Ready(Some(Err(failure::to_caller(failed, &self.target, self.streamed))))
     }
 
     /// Decides what a fired timer means: the deadline, real silence, or progress since it was set.
-    fn timer_fired(&mut self, cx: &mut Context<'_>) -> Option<Poll<Option<Result<Item, Error>>>> {
-        let now = Instant::now();
+    fn timer_fired(&mut self, cx: &mut Context<'_>) -> Option<Poll<Option<Result<Step, Error>>>> {
+        let now = now();
         if now >= self.deadline.at {
             self.items = None;
             return Some(Poll::Ready(Some(Err(deadline_error(self.deadline)))));
@@ -66,14 +66,14 @@ impl Guarded {
 }
 
 impl Stream for Guarded {
-    type Item = Result<Item, Error>;
+    type Item = Result<Step, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Some(items) = self.items.as_mut() else { return Poll::Ready(None) };
         match items.as_mut().poll_next(cx) {
             Poll::Ready(Some(Ok(item))) => {
                 // Comments and pings are no progress: a provider that only sends them is stalled.
-                let now = Instant::now();
+                let now = now();
                 if now >= self.deadline.at {
                     self.items = None;
                     return Poll::Ready(Some(Err(deadline_error(self.deadline))));
@@ -81,7 +81,7 @@ impl Stream for Guarded {
                 if !matches!(&item, Item::Raw(_, seen) if !seen.progress) {
                     self.idle_until = now + self.idle;
                 }
-                Poll::Ready(Some(Ok(item)))
+                Poll::Ready(Some(Ok(Step::Item(item))))
             }
             Poll::Ready(Some(Err(failed))) => self.fail(failed),
             Poll::Ready(None) => {

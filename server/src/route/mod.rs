@@ -1,12 +1,23 @@
 //! Where a call may go and how it gets there: alias to plan, plan to attempts.
 //!
-//! Place in the path: after every check, before `provider`. Config: `models`, `timeouts`. Metrics: none of its own;
-//! the attempts it writes into the call are counted by `meter`. Tests: here, `tests/e2e/upstream.rs`.
+//! Place in the path: after every check, before `provider`. Config: `models`, `breaker`, `probe`, `timeouts`. Metrics:
+//! `tollgate_circuit_state` and `tollgate_target_health`; the attempts it writes into the call are counted by `meter`.
+//! Tests: beside each file, `tests/e2e/routing.rs`, `tests/e2e/upstream_faults.rs`.
 
+mod alias;
 mod attempt;
 mod failure;
 mod guarded;
+pub mod health;
 mod plan;
+mod routes;
+#[cfg(test)]
+mod testing;
 
-pub use attempt::{Dispatched, Timeouts, dispatch};
-pub use plan::{Alias, AliasTarget, Candidate, Plan, Routes};
+pub use alias::{
+    Alias, AliasTarget, Experiment, Hedge, LeadsTo, OnInterrupt, Policy, Sticky, Strategy, When,
+};
+pub use attempt::{Dispatched, Timeouts, Way, dispatch};
+pub use health::Health;
+pub use plan::{Candidate, Known, Models, PassedOver, Plan};
+pub use routes::{Asking, Routes};

@@ -92,7 +92,7 @@ pub(in crate::edge) fn get(edge: &Edge, id: Option<String>, request: Request) ->
     let found = reader(edge, &parts).and_then(|caller| {
         let id = id.ok_or_else(|| Error::new(Reason::ModelNotFound, "the model's name is not UTF-8"))?;
         auth::permit_model(&caller, &id)?;
-        edge.pipeline.routes.plan(&id)?;
+        edge.pipeline.routes.targets(&id)?;
         respond(&head, &Model::of(&id))
     });
     found.unwrap_or_else(|failed| error::respond(&head, &failed))

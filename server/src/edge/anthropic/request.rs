@@ -87,6 +87,7 @@ pub(super) fn scan(body: &[u8], counting: bool) -> Result<Scanned, Error> {
             choice_count: 1,
             input_bytes: messages.bytes + beside,
             end_user_id: cut(user_id(&scan)?, MAX_END_USER),
+            needs: crate::call::Needs::default(),
         },
         model: scan.span("model").unwrap_or_default(),
     })

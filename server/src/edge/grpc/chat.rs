@@ -132,6 +132,7 @@ fn asked(input: &v1::ChatInput, streamed: bool) -> Asked {
         choice_count: input.choice_count.map_or(1, i64::from),
         input_bytes: validate::text_bytes(input),
         end_user_id: cut(input.end_user_id.clone(), MAX_END_USER),
+        needs: crate::call::Needs::default(),
     }
 }
 

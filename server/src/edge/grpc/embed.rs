@@ -50,6 +50,7 @@ fn asked(message: &v1::EmbedRequest) -> Asked {
         usage_wanted: true,
         input_bytes: validate::embed_bytes(message),
         end_user_id: cut(message.end_user_id.clone(), MAX_END_USER),
+        needs: crate::call::Needs::default(),
         ..Asked::default()
     }
 }

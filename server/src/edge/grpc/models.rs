@@ -69,7 +69,7 @@ fn get(pipeline: &Pipeline, caller: &Caller, name: &str) -> Result<v1::Model, Er
         return Err(Error::invalid("name", "name is required"));
     }
     auth::permit_model(caller, name)?;
-    pipeline.routes.plan(name)?;
+    pipeline.routes.targets(name)?;
     Ok(describe(pipeline, name))
 }
 
@@ -77,9 +77,9 @@ fn get(pipeline: &Pipeline, caller: &Caller, name: &str) -> Result<v1::Model, Er
 fn describe(pipeline: &Pipeline, name: &str) -> v1::Model {
     let catalog = pipeline.meter.catalog();
     let unknown = v1::Model { name: name.to_owned(), ..Default::default() };
-    let Ok(plan) = pipeline.routes.plan(name) else { return unknown };
+    let Ok(targets) = pipeline.routes.targets(name) else { return unknown };
     let mut known: Option<v1::Model> = None;
-    for candidate in &plan.candidates {
+    for candidate in &targets {
         let target = &candidate.target;
         let Some(facts) = catalog.facts(&target.vendor, &target.model) else { return unknown };
         let one = of_facts(name, target, facts);

@@ -108,6 +108,7 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
             choice_count: scan.get("n").map(|node| node.integer(1, 128)).transpose()?.unwrap_or(1),
             input_bytes: messages.bytes + beside,
             end_user_id: cut(end_user_id, MAX_END_USER),
+            needs: crate::call::Needs::default(),
         },
         model: scan.span("model").unwrap_or_default(),
         stream_options: scan.span("stream_options").filter(|_| streamed),

@@ -73,6 +73,7 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
             choice_count: tries.saturating_mul(prompts),
             input_bytes: scan.span("prompt").map_or(0, |span| span.len()),
             end_user_id: cut(text("user")?.unwrap_or_default(), MAX_END_USER),
+            needs: crate::call::Needs::default(),
         },
         model: scan.span("model").unwrap_or_default(),
         stream_options: scan.span("stream_options").filter(|_| streamed),

@@ -57,6 +57,7 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
             model: text("model")?.unwrap_or_default(),
             input_bytes: input.bytes,
             end_user_id: cut(text("user")?.unwrap_or_default(), MAX_END_USER),
+            needs: crate::call::Needs::default(),
             ..Asked::default()
         },
         base64: text("encoding_format")?.as_deref() == Some("base64"),

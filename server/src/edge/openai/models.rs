@@ -70,7 +70,7 @@ pub(super) async fn get(
     let Ok(Path(id)) = id else {
         return error::respond(&head, &Error::new(Reason::ModelNotFound, "the model's name is not UTF-8"));
     };
-    let found = auth::permit_model(&caller, &id).and_then(|()| edge.pipeline.routes.plan(&id));
+    let found = auth::permit_model(&caller, &id).and_then(|()| edge.pipeline.routes.targets(&id));
     match found {
         Ok(_) => respond(&head, &Model::of(&id)),
         Err(failed) => error::respond(&head, &failed),

@@ -28,7 +28,7 @@ use crate::{
     meter::{Catalog, Meter},
     pipeline::Pipeline,
     provider::{Answer, Error as Failure, Kind, Named, Outgoing, Provider, echo::Echo},
-    route::{Alias, AliasTarget, Routes, Timeouts},
+    route::{Alias, Routes},
 };
 
 mod surfaces;
@@ -112,28 +112,16 @@ fn house() -> House {
     ];
     let player = Arc::new(Player::default());
     let provider = Named::new("p", "openai", player.clone());
-    let alias = |model: &str| Alias {
-        targets: vec![AliasTarget { provider: provider.clone(), model: model.to_owned() }],
-        rates: None,
-        attempts: 1,
-        first_token: None,
-    };
+    let alias = |model: &str| Alias::plain(provider.clone(), model);
     let echo = Named::new("echo", "echo", Arc::new(Echo));
-    let echo = AliasTarget { provider: echo, model: "echo".to_owned() };
     let aliases = [
         ("play".to_owned(), alias("m-1")),
         ("vendor/*".to_owned(), alias("*")),
-        ("echo".to_owned(), Alias { targets: vec![echo], ..alias("") }),
+        ("echo".to_owned(), Alias::plain(echo, "echo")),
     ];
-    let pipeline = Pipeline {
-        quota: Arc::default(),
-        auth: Auth::start(dir.path(), &store, keys, None).unwrap(),
-        meter: Meter::start(dir.path(), &store, Arc::new(Catalog::default())).unwrap(),
-        routes: Routes::new(aliases),
-        timeouts: Timeouts { first_token: Duration::from_secs(5), idle: Duration::from_secs(5) },
-        total: Duration::from_secs(10),
-        commit_after: Duration::from_secs(5),
-    };
+    let auth = Auth::start(dir.path(), &store, keys, None).unwrap();
+    let meter = Meter::start(dir.path(), &store, Arc::new(Catalog::default())).unwrap();
+    let pipeline = Pipeline::for_test(auth, meter, Routes::new(aliases));
     let edge = Edge {
         pipeline: Arc::new(pipeline),
         limits: Limits { header: 16_384, body: 4096, message: 4096 },

@@ -59,6 +59,7 @@ pub(super) async fn read(
         model,
         input_bytes: body.len(),
         end_user_id: cut(text(&scan, "user")?, MAX_END_USER),
+        needs: crate::call::Needs::default(),
         ..Asked::default()
     };
     let units = units(row.endpoint, &scan)?;

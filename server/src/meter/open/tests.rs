@@ -1,14 +1,12 @@
 //! Tests of the promise that every call ends in exactly one record, whatever becomes of it.
 
-use std::time::SystemTime;
-
 use futures_util::stream;
 use tempfile::{TempDir, tempdir};
 use uuid::Uuid;
 
 use super::*;
 use crate::{
-    call::{Asked, Attempt, Operation, Seen, Surface},
+    call::{Asked, Attempt, Seen},
     meter::testing::{caller, id, meter, rows, target},
 };
 
@@ -45,17 +43,10 @@ impl Room {
 fn call(id: Uuid) -> Call {
     Call {
         id,
-        started: Instant::now(),
-        create_time: SystemTime::now(),
-        surface: Surface::Grpc,
-        operation: Operation::Chat,
         caller: Arc::new(caller("key-a", "search", &[])),
-        asked: Asked { model: "chat-fast".to_owned(), streamed: true, input_bytes: 40, ..Asked::default() },
-        options: v1::CallOptions::default(),
+        asked: Asked { input_bytes: 40, ..Call::for_test("chat-fast").asked },
         tags: [("env".to_owned(), "prod".to_owned())].into(),
-        deadline: None,
-        traceparent: None,
-        attempts: Vec::new(),
+        ..Call::for_test("chat-fast")
     }
 }
 
@@ -72,9 +63,9 @@ fn usage(input: i64, output: i64) -> Result<Item, Error> {
     }))))
 }
 
-fn items(items: Vec<Result<Item, Error>>) -> Items {
+fn items(items: Vec<Result<Item, Error>>) -> Steps {
     let start = Ok(Item::Event(Event::Start(v1::StreamStart::default().into())));
-    Box::pin(stream::iter(std::iter::once(start).chain(items)))
+    Box::pin(stream::iter(std::iter::once(start).chain(items).map(|item| item.map(Step::Item))))
 }
 
 #[tokio::test]
@@ -154,7 +145,7 @@ async fn a_panic_leaves_a_record_too() {
 #[tokio::test]
 async fn a_panic_in_a_stream_is_an_internal_error_of_that_call_alone() {
     let room = Room::new();
-    let broken = stream::iter([1]).map(|_| -> Result<Item, Error> { panic!("a mistake of ours") });
+    let broken = stream::iter([1]).map(|_| -> Result<Step, Error> { panic!("a mistake of ours") });
     let answer = room.dispatched(1).follow(Box::pin(broken), Vec::new());
     let mut handed_on: Vec<_> = answer.collect().await;
     assert_eq!(handed_on.len(), 1);
@@ -174,7 +165,8 @@ async fn an_answer_whose_record_cannot_be_written_ends_in_an_error_on_every_lane
         let room = Room::new();
         let open = room.dispatched(1);
         room.meter.journal.break_for_test();
-        let handed_on: Vec<_> = open.follow(Box::pin(stream::iter([Ok(end)])), Vec::new()).collect().await;
+        let handed_on: Vec<_> =
+            open.follow(Box::pin(stream::iter([Ok(Step::Item(end))])), Vec::new()).collect().await;
         assert_eq!(handed_on.len(), 1);
         assert_eq!(handed_on[0].as_ref().unwrap_err().reason(), Reason::StoreUnavailable);
         let row = room.row();

@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::SystemTime,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -10,9 +10,10 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::*;
 use crate::{
-    call::{Asked, Caller, Operation, Payload, Seen, Surface},
+    call::Seen,
     error::Reason,
-    provider::{Named, Provider},
+    provider::Provider,
+    route::{Policy, testing},
 };
 
 /// Answers with pings and nothing else, and counts how often it was asked.
@@ -40,45 +41,15 @@ impl Provider for Pinging {
     }
 }
 
-fn call() -> Call {
-    Call {
-        id: uuid::Uuid::now_v7(),
-        started: Instant::now(),
-        create_time: SystemTime::now(),
-        surface: Surface::Grpc,
-        operation: Operation::Chat,
-        caller: Arc::new(Caller::for_test()),
-        asked: Asked { streamed: true, ..Asked::default() },
-        options: v1::CallOptions::default(),
-        tags: std::collections::BTreeMap::new(),
-        deadline: None,
-        traceparent: None,
-        attempts: Vec::new(),
-    }
-}
-
 /// Dispatches to the pinging provider; tells the error, the attempts of the call, and how often it was asked.
 async fn run(deadline: Instant, journal: Result<(), Error>) -> (Error, Vec<Attempt>, usize) {
     let pinging = Arc::new(Pinging::default());
-    let target = Target {
-        name: "p/m".into(),
-        provider: "p".into(),
-        model: "m".into(),
-        vendor: "p".into(),
-        rates: None,
-    };
-    let provider = Named::new("p", "p", pinging.clone());
-    let plan = Plan {
-        candidates: vec![Candidate { target: Arc::new(target), provider }],
-        attempts: 3,
-        first_token: None,
-    };
-    let mut call = call();
-    let request = Request::Chat(Payload::typed(v1::ChatInput::default()));
-    let hour = Duration::from_secs(3600);
-    let timeouts = Timeouts { first_token: hour, idle: hour };
+    let policy = Policy { attempts: 1, ..Policy::default() };
+    let plan = testing::plan(vec![testing::candidate("p", pinging.clone())], policy);
     let deadline = Deadline { at: deadline, by_caller: true };
-    let done = dispatch(&plan, &mut call, &request, timeouts, deadline, |_| journal.clone()).await;
+    let way = Way { deadline, ..testing::way(plan) };
+    let mut call = Call::for_test("m");
+    let done = dispatch(Arc::new(way), &mut call, |_| journal.clone()).await;
     (done.err().unwrap(), call.attempts, pinging.0.load(Ordering::Relaxed))
 }
 

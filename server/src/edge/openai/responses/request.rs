@@ -111,6 +111,7 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
             choice_count: 1,
             input_bytes: prompt.map(|span| span.len()).sum(),
             end_user_id: cut(end_user, MAX_END_USER),
+            needs: crate::call::Needs::default(),
         },
         repeated: Repeated::of(&scan),
         model: scan.span("model").unwrap_or_default(),
