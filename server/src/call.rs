@@ -31,7 +31,7 @@ pub use self::{
         estimate_text_tokens,
     },
     request::{Asked, Dialect, Payload, Raw, Request},
-    tags::{check_request_id, check_tags},
+    tags::{MAX_TAGS, check_request_id, check_tags},
     unread::Unread,
 };
 
