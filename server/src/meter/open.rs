@@ -65,7 +65,7 @@ impl Open {
 
     /// Settles the call as refused or failed, and hands the error on.
     pub fn refuse(mut self, error: Error) -> Error {
-        self.settle(&Ending::Failed(&error)).err().unwrap_or(error)
+        self.settle(&Ending::Failed(&error)).err().unwrap_or(error).by_rule(&self.call.rule)
     }
 
     /// Follows the call's answer to its end.
