@@ -9,6 +9,7 @@ mod attempt;
 mod failure;
 mod guarded;
 pub mod health;
+pub mod lot;
 mod plan;
 mod routes;
 #[cfg(test)]
