@@ -153,7 +153,7 @@ impl Pipeline {
             Err(error) => Err(open.refuse(error)),
             Ok(dispatched) => Ok(Reply {
                 id: open.call.id,
-                target: Some(dispatched.target),
+                target: dispatched.target,
                 attempt_count: open.call.attempts.len(),
                 warnings: dispatched.warnings.clone(),
                 headers: dispatched.headers,

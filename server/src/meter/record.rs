@@ -69,7 +69,9 @@ pub(super) fn settled(
     catalog: &Catalog,
     now: Instant,
 ) -> v1::UsageRecord {
-    let target = call.attempts.last().map(|attempt| &*attempt.target);
+    // The gateway's own answer, after all attempts failed, is nobody's.
+    let nobodys = matches!(ending, Ending::Complete) && call.served_by().is_none();
+    let target = call.attempts.last().map(|attempt| &*attempt.target).filter(|_| !nobodys);
     let costs = call.operation != Operation::CountTokens;
     let dispatched = costs && (tally.content_events > 0 || call.attempts.iter().any(may_be_billed));
     let mut usage = tally.usage(&call.asked, dispatched, matches!(ending, Ending::Complete));
@@ -79,10 +81,14 @@ pub(super) fn settled(
     };
     let duration = now.saturating_duration_since(call.started);
     let upstream: Duration = call.attempts.iter().filter_map(|attempt| attempt.duration).sum();
+    let mut begun = begun(call);
+    if nobodys {
+        (begun.target, begun.provider, begun.model) = Default::default();
+    }
     v1::UsageRecord {
         // The end, not the start: a bucket of the past never changes any more.
         create_time: Some(timestamp(SystemTime::now())),
-        model: if tally.model.is_empty() { begun(call).model } else { tally.model.clone() },
+        model: if tally.model.is_empty() { begun.model } else { tally.model.clone() },
         status: crate::edge::status::grpc_code_name(match ending {
             Ending::Complete => None,
             Ending::Cancelled => Some(crate::error::Reason::Cancelled),
@@ -106,7 +112,7 @@ pub(super) fn settled(
         finish_reason: tally.finish_reason.map_or_else(String::new, |reason| {
             reason.as_str_name().trim_start_matches("FINISH_REASON_").to_ascii_lowercase()
         }),
-        ..begun(call)
+        ..begun
     }
 }
 

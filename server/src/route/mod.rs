@@ -6,18 +6,27 @@
 
 mod alias;
 mod attempt;
+mod backoff;
+mod degraded;
+mod dispatch;
+mod enter;
 mod failure;
 mod guarded;
 pub mod health;
+mod heard;
+mod hedge;
 mod plan;
 mod routes;
+mod running;
+mod schedule;
 #[cfg(test)]
 mod testing;
 
 pub use alias::{
     Alias, AliasTarget, Experiment, Hedge, LeadsTo, OnInterrupt, Policy, Sticky, Strategy, When,
 };
-pub use attempt::{Dispatched, Timeouts, Way, dispatch};
+pub use attempt::{Dispatched, Timeouts};
+pub use dispatch::{Way, dispatch};
 pub use health::Health;
 pub use plan::{Candidate, Known, Models, PassedOver, Plan};
 pub use routes::{Asking, Routes};
