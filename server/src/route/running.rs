@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tollgate_api::v1;
+use tollgate_api::v1::{self, usage::Source};
 
 use super::{failure, heard::Heard};
 use crate::{
-    call::{Attempt, Call, Operation, Target, estimate_text_tokens, now},
+    call::{Attempt, Call, Target, now},
     error::Error,
     provider,
 };
@@ -62,7 +62,7 @@ impl<'c, J> Running<'c, J> {
     pub(super) fn failed(&mut self, place: usize, failure: &provider::Error, now: Instant) {
         let Some(heard) = self.finish(place) else { return };
         failure::note(&mut self.call.attempts[place], failure, now);
-        bill(self.call, place, &heard);
+        note_heard(&mut self.call.attempts[place], &heard);
     }
 
     /// The attempt serves the call: it runs on, and all others are given up. It stands last from now on.
@@ -78,7 +78,7 @@ impl<'c, J> Running<'c, J> {
     pub(super) fn give_up(&mut self, now: Instant) {
         for (place, heard) in std::mem::take(&mut self.under_way) {
             self.call.attempts[place].end("cancelled", now);
-            bill(self.call, place, &heard);
+            note_heard(&mut self.call.attempts[place], &heard);
         }
     }
 
@@ -111,26 +111,16 @@ fn note_head(attempt: &mut Attempt, heard: &Heard) {
     attempt.upstream_request_id.clone_from(upstream_request_id);
 }
 
-/// Writes down what the provider bills for an attempt that ended without content: what it told; else, if it was
-/// at work when it was given up, the prompt.
-fn bill(call: &mut Call, place: usize, heard: &Heard) {
-    let prompt = i64::from(estimate_text_tokens(call.asked.input_bytes));
-    let costs = call.operation != Operation::CountTokens;
-    let attempt = &mut call.attempts[place];
+/// Writes down what the upstream told before the attempt ended without content.
+fn note_heard(attempt: &mut Attempt, heard: &Heard) {
     if attempt.http_status == 0 {
         note_head(attempt, heard);
     }
-    let source = v1::usage::Source::Provider;
-    let was_at_work = matches!(attempt.outcome, "timeout" | "cancelled")
-        && heard.head().is_some_and(|(http_status, _)| (200..300).contains(http_status));
-    attempt.usage = match heard.take_usage() {
-        Some(told) if told.source() == v1::usage::Source::Estimated => Some(told),
-        Some(told) => Some(Box::new(v1::Usage { source: source.into(), ..*told })),
-        None if was_at_work && costs => Some(Box::new(v1::Usage {
-            input_tokens: Some(prompt),
-            source: v1::usage::Source::Estimated.into(),
-            ..Default::default()
-        })),
-        None => None,
-    };
+    attempt.usage = heard.take_usage().map(|told| {
+        let source = match told.source() {
+            Source::Estimated => Source::Estimated,
+            _ => Source::Provider,
+        };
+        Box::new(v1::Usage { source: source.into(), ..*told })
+    });
 }
