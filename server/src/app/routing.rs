@@ -218,6 +218,7 @@ fn policy(model: &config::Model) -> Policy {
             .hedge
             .as_ref()
             .map(|hedge| Hedge { after: hedge.after.0, at_most: hedge.at_most.ratio() }),
+        hedges: Arc::default(),
         on_interrupt: model.on_interrupt,
         degraded: model.degraded.as_deref().map(Into::into),
     }
