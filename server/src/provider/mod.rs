@@ -267,6 +267,8 @@ pub struct Error {
     pub request_id: String,
     /// The upstream's error body as it came, for a caller of the same dialect; absent if it may hold a secret.
     pub body: Option<Bytes>,
+    /// The upstream's own hint when to try again, whatever the kind (503 and 529 may have one too).
+    pub retry_after: Option<Duration>,
     /// No connection was made, so that the upstream cannot have done anything.
     pub unsent: bool,
     /// The request itself does not fit the contract: told to the caller as it is.
@@ -285,6 +287,10 @@ impl Error {
             field: None,
             request_id: String::new(),
             body: None,
+            retry_after: match kind {
+                Kind::RateLimited { retry_after } => retry_after,
+                _ => None,
+            },
             unsent: false,
             caller: None,
         }
