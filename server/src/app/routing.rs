@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use crate::{
     call::{Need, Rates},
-    config::{self, Config, ECHO},
+    config::{self, Config, ECHO, ECHO_ALIASES},
     meter::is_responses_only,
     provider::{self, Named, Settings, registry::Cloud},
     route::{Alias, AliasTarget, Experiment, Hedge, LeadsTo, Policy},
@@ -38,7 +38,7 @@ pub fn resolve(config: &Config, found: Vec<Settings>) -> Result<Vec<(String, Ali
         None => pass_through(&mut aliases, &providers, first.as_deref()),
     }
     if let (true, Some(provider)) = (has_echo, providers.get(ECHO)) {
-        for name in [ECHO, "echo-*"] {
+        for name in ECHO_ALIASES {
             aliases.entry(name.to_owned()).or_insert_with(|| plain(provider, name));
         }
     }
