@@ -87,6 +87,10 @@ fn settings(name: &str, provider: &config::Provider) -> Settings {
         credential: String::new(),
         connect_timeout: config::Timeouts::default().connect.0,
         rejects_unsupported: provider.unsupported == config::Unsupported::Reject,
+        protocol: match provider.protocol {
+            config::Protocol::Http1 => provider::http::Protocol::Http1,
+            config::Protocol::Http2 => provider::http::Protocol::Http2,
+        },
         cloud: Cloud {
             api: provider.api.clone(),
             api_version: provider.api_version.clone(),
