@@ -15,6 +15,7 @@ mod failure;
 mod guarded;
 pub mod health;
 mod hints;
+pub mod lot;
 mod plan;
 mod planner;
 mod reason;
