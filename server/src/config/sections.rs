@@ -19,7 +19,7 @@ pub struct Config {
     /// Address for everything callers use: REST, SSE and gRPC. `--listen` and `TOLLGATE_LISTEN` win over it. Default
     /// `127.0.0.1:8080`, reachable from this machine only; `0.0.0.0:8080` opens it to the network.
     pub listen: Address,
-    /// Address for operators: `/metrics`, `/livez`, `/readyz`, `/config`. It asks for no key: keep it private.
+    /// Address for operators: `/metrics`, `/livez`, `/readyz`, `/status`, `/config`. It asks for no key: keep it private.
     /// `--ops-listen` and `TOLLGATE_OPS_LISTEN` win over it. Default `127.0.0.1:9464`.
     pub ops_listen: Address,
     /// Key that may call `tollgate.admin.v1` and see everyone's usage, beside keys with the scope `admin`. Empty or
