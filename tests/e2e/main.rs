@@ -3,6 +3,7 @@
 
 mod cancel;
 mod failures;
+mod framing;
 mod keys;
 mod ledger;
 mod limits;
