@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing step is the test's failure")]
 
 mod cancel;
+mod client_faults;
 mod failures;
 mod framing;
 mod keys;

@@ -30,13 +30,15 @@ pub struct Ask {
     pub streamed: bool,
     /// Goes away after so many pieces of text.
     pub leaves_after: Option<usize>,
+    /// Goes away once it has this text.
+    pub leaves_with: Option<String>,
     pub timeout: Option<Duration>,
 }
 
 impl Ask {
     pub fn new(surface: Surface, model: &str, case: impl ToString) -> Self {
         let (model, case) = (model.to_owned(), case.to_string());
-        Self { surface, model, case, streamed: true, leaves_after: None, timeout: None }
+        Self { surface, model, case, streamed: true, leaves_after: None, leaves_with: None, timeout: None }
     }
 
     /// Not streamed.
@@ -46,6 +48,10 @@ impl Ask {
 
     pub fn leaving_after(self, pieces: usize) -> Self {
         Self { leaves_after: Some(pieces), ..self }
+    }
+
+    pub fn leaving_with(self, text: String) -> Self {
+        Self { leaves_with: Some(text), ..self }
     }
 
     pub fn within(self, timeout: Duration) -> Self {
@@ -104,6 +110,11 @@ impl Saw {
         Self { ask, text, pieces: 0, end, sent: now, first: None, ended: now, retry_after: None }
     }
 
+    /// A caller that has just gone away with nothing.
+    pub fn left(ask: &Ask) -> Self {
+        Self { end: End::Left, ..Self::new(ask) }
+    }
+
     fn piece(&mut self, text: &str) {
         if !text.is_empty() {
             self.first.get_or_insert_with(Instant::now);
@@ -122,6 +133,7 @@ impl Saw {
 
     fn leaves(&self) -> bool {
         self.ask.leaves_after.is_some_and(|most| self.pieces >= most)
+            || self.ask.leaves_with.as_ref().is_some_and(|text| self.text == *text)
     }
 
     /// Tokens of the fake provider in the text; the gateway may put several into one piece.
