@@ -12,6 +12,7 @@ mod start;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod upstream_faults;
 
 use support::{ADMIN_KEY, Gateway, http::Caller, upstream::Upstream};
 

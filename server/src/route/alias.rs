@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// One entry of `models`, resolved against `providers`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Alias {
     /// How a target is chosen.
     pub strategy: Strategy,
@@ -102,8 +102,8 @@ pub struct AliasTarget {
 pub enum LeadsTo {
     /// To a provider's model; `*` in it stands for what the alias's `*` matched.
     Model {
-        /// The provider.
-        provider: Named,
+        /// The provider, once for each of its credentials.
+        credentials: Vec<Named>,
         /// The vendor's model id, or a pattern with one `*`.
         model: String,
     },
@@ -123,26 +123,20 @@ pub struct Experiment {
 impl Alias {
     /// Makes an alias with one target and the defaults for everything else.
     pub fn plain(provider: Named, model: &str) -> Self {
-        Self {
-            strategy: Strategy::Ordered,
-            targets: vec![AliasTarget::plain(provider, model)],
-            sticky: None,
-            experiment: None,
-            fallbacks: Vec::new(),
-            on_context_length: Vec::new(),
-            on_content_policy: Vec::new(),
-            first_token: None,
-            rates: None,
-            policy: Arc::default(),
-        }
+        Self { targets: vec![AliasTarget::plain(provider, model)], ..Self::default() }
     }
 }
 
 impl AliasTarget {
     /// Makes a target that takes every call.
     pub fn plain(provider: Named, model: &str) -> Self {
+        Self::new(LeadsTo::Model { credentials: vec![provider], model: model.to_owned() })
+    }
+
+    /// Makes a target that takes every call and leads there.
+    pub fn new(leads_to: LeadsTo) -> Self {
         Self {
-            leads_to: LeadsTo::Model { provider, model: model.to_owned() },
+            leads_to,
             weight: 1,
             when: None,
             region: String::new(),

@@ -1,17 +1,21 @@
 //! Plan to answer: one upstream call after another until one brings content, within the caller's deadline.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{StreamExt as _, stream};
 use http::HeaderMap;
 use tokio::time::timeout_at;
 use tollgate_api::v1;
+use uuid::Uuid;
 
-use super::{Candidate, Health, Plan, failure, guarded::Guarded};
+use super::{Candidate, Health, Plan, failure, guarded::Guarded, health::Ticket};
 use crate::{
     call::{Attempt, Call, Deadline, Event, Forward, Item, Items, Request, Steps, Target, now},
-    error::Error,
-    load::Gates,
+    error::{Error, Reason},
+    load::{Gates, Place},
     provider::{self, Answer, Forwarding, Kind, Outgoing},
 };
 
@@ -78,7 +82,7 @@ pub async fn dispatch(
     call: &mut Call,
     before_attempt: impl Fn(&Call) -> Result<(), Error>,
 ) -> Result<Dispatched, Error> {
-    let Way { plan, request, timeouts, deadline, .. } = &*way;
+    let Way { plan, request, timeouts, deadline, health, gates } = &*way;
     let (timeouts, deadline) = (*timeouts, *deadline);
     let tries = plan.candidates.iter().take(plan.policy.attempts.max(1));
     let mut left = tries.len();
@@ -89,13 +93,24 @@ pub async fn dispatch(
             let error = super::guarded::deadline_error(deadline);
             return Err(error.attempts(call.attempts.iter().map(Attempt::to_proto).collect()));
         }
+        let ticket = match health.of(&candidate.target).admit(left == 0, at) {
+            Ok(ticket) => ticket,
+            Err(_) if left > 0 => continue,
+            Err(_) => {
+                return Err(Error::new(Reason::NoTargetAvailable, "no target is well enough to be tried"));
+            }
+        };
+        let gate = gates.of(&candidate.target.name, candidate.concurrent);
+        let place =
+            gate.try_enter().ok_or_else(|| Error::new(Reason::GatewayOverloaded, "the target is full"))?;
+        let held = Held { ticket, place };
         call.attempts.push(Attempt::start(candidate.target.clone(), at));
         if let Err(error) = before_attempt(call) {
             // It was not made, so nothing may tell of it.
             call.attempts.pop();
             return Err(error.attempts(call.attempts.iter().map(Attempt::to_proto).collect()));
         }
-        let failed = match attempt(candidate, call, request, timeouts, deadline).await {
+        let failed = match attempt(candidate, held, call, request, timeouts, deadline).await {
             Ok(dispatched) => return Ok(dispatched),
             Err(Failed::Deadline(error)) => {
                 end_running(call, "cancelled");
@@ -116,6 +131,60 @@ pub async fn dispatch(
     Err(Error::internal("a plan without targets"))
 }
 
+/// What an attempt holds at its target while it runs. Dropped without a word it counts neither for nor against the
+/// target: the caller went away.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Its say in the target's health.
+    pub(super) ticket: Ticket,
+    /// Its place behind the target's gate.
+    pub(super) place: Place,
+}
+
+impl Held {
+    /// The answer is complete, with so many output tokens.
+    pub(super) fn complete(mut self, output_tokens: i64, now: Instant) {
+        self.ticket.complete(output_tokens, now);
+        self.place.served();
+    }
+
+    /// The attempt failed.
+    pub(super) fn failed(mut self, failure: &provider::Error, now: Instant) {
+        self.ticket.failed(failure.kind, now);
+        if matches!(failure.kind, Kind::RateLimited { .. }) {
+            self.place.throttled();
+        }
+    }
+}
+
+/// What an attempt needs to know of its call. A copy, so that attempts run while the call is written to.
+#[derive(Clone, Debug)]
+pub(super) struct Brief {
+    /// Our id of the call.
+    pub(super) call_id: Uuid,
+    /// Whether tokens are wanted as they come.
+    pub(super) streamed: bool,
+    /// Whether the caller asked to see usage in the stream.
+    pub(super) usage_wanted: bool,
+    /// What the caller wants done with parameters that a provider does not know.
+    pub(super) unsupported: v1::UnsupportedParameters,
+    /// The caller's `traceparent`.
+    pub(super) traceparent: Option<String>,
+}
+
+impl Brief {
+    /// Takes from a call what its attempts need.
+    pub(super) fn of(call: &Call) -> Self {
+        Self {
+            call_id: call.id,
+            streamed: call.asked.streamed,
+            usage_wanted: call.asked.usage_wanted,
+            unsupported: call.options.unsupported_parameters(),
+            traceparent: call.traceparent.clone(),
+        }
+    }
+}
+
 enum Failed {
     Upstream(provider::Error),
     Deadline(Error),
@@ -130,6 +199,7 @@ fn end_running(call: &mut Call, outcome: &'static str) {
 /// Makes one upstream call and holds its items back until the first that is content.
 async fn attempt(
     candidate: &Candidate,
+    held: Held,
     call: &mut Call,
     request: &Request,
     timeouts: Timeouts,
@@ -142,12 +212,13 @@ async fn attempt(
     let first_token = now() + timeouts.first_token;
     let until = first_token.min(deadline.at);
     let provider = &candidate.provider;
+    let brief = Brief::of(call);
     let work = async {
-        let mut answer = send(candidate, call, request).await?;
-        let held = hold_until_content(&mut answer.items).await?;
-        Ok::<_, provider::Error>((answer, held))
+        let mut answer = send(candidate, &brief, request).await?;
+        let first = hold_until_content(&mut answer.items).await?;
+        Ok::<_, provider::Error>((answer, first))
     };
-    let (answer, held) = match timeout_at(until.into(), work).await {
+    let (answer, first) = match timeout_at(until.into(), work).await {
         Ok(done) => done.map_err(Failed::Upstream)?,
         Err(_) if until == deadline.at => {
             return Err(Failed::Deadline(super::guarded::deadline_error(deadline)));
@@ -167,7 +238,7 @@ async fn attempt(
         attempt.upstream_request_id.clone_from(&answer.upstream_request_id);
     }
     tracing::debug!(call = %call.id, provider = %provider.name, model = %candidate.target.model, "upstream answers");
-    let items = stream::iter(held.into_iter().map(Ok)).chain(answer.items);
+    let items = stream::iter(first.into_iter().map(Ok)).chain(answer.items);
     Ok(Dispatched {
         target: candidate.target.clone(),
         warnings: answer.warnings,
@@ -179,59 +250,60 @@ async fn attempt(
             call.asked.streamed,
             timeouts.idle,
             deadline,
+            held,
         )),
     })
 }
 
-async fn send(candidate: &Candidate, call: &Call, request: &Request) -> Result<Answer, provider::Error> {
+async fn send(candidate: &Candidate, brief: &Brief, request: &Request) -> Result<Answer, provider::Error> {
     let provider = &candidate.provider;
     match request {
         Request::Chat(payload) => {
             let adapter = &provider.adapter;
-            adapter.chat(outgoing(candidate, call, payload)).await
+            adapter.chat(outgoing(candidate, brief, payload)).await
         }
         Request::Embed(payload) => {
             let adapter = &provider.adapter;
-            adapter.embed(outgoing(candidate, call, payload)).await
+            adapter.embed(outgoing(candidate, brief, payload)).await
         }
         Request::CountTokens(payload) => {
             let adapter = &provider.adapter;
-            adapter.count_tokens(outgoing(candidate, call, payload)).await
+            adapter.count_tokens(outgoing(candidate, brief, payload)).await
         }
         Request::Forward(forward) => {
             let adapter = &provider.adapter;
-            adapter.forward(forwarding(candidate, call, forward)).await
+            adapter.forward(forwarding(candidate, brief, forward)).await
         }
     }
 }
 
 fn outgoing<'a, T>(
     candidate: &'a Candidate,
-    call: &'a Call,
+    brief: &'a Brief,
     payload: &'a crate::call::Payload<T>,
 ) -> Outgoing<'a, T> {
     Outgoing {
-        call_id: call.id,
+        call_id: brief.call_id,
         provider: &candidate.provider.name,
         model: &candidate.target.model,
         payload,
-        streamed: call.asked.streamed,
-        usage_wanted: call.asked.usage_wanted,
-        strict: match call.options.unsupported_parameters() {
+        streamed: brief.streamed,
+        usage_wanted: brief.usage_wanted,
+        strict: match brief.unsupported {
             v1::UnsupportedParameters::Reject => true,
             v1::UnsupportedParameters::Drop => false,
             v1::UnsupportedParameters::Unspecified => candidate.provider.rejects_unsupported,
         },
-        traceparent: call.traceparent.as_deref(),
+        traceparent: brief.traceparent.as_deref(),
     }
 }
 
-fn forwarding<'a>(candidate: &'a Candidate, call: &'a Call, forward: &'a Forward) -> Forwarding<'a> {
+fn forwarding<'a>(candidate: &'a Candidate, brief: &'a Brief, forward: &'a Forward) -> Forwarding<'a> {
     Forwarding {
-        call_id: call.id,
+        call_id: brief.call_id,
         model: &candidate.target.model,
         forward,
-        traceparent: call.traceparent.as_deref(),
+        traceparent: brief.traceparent.as_deref(),
     }
 }
 

@@ -6,12 +6,22 @@
 
 mod alias;
 mod attempt;
+mod capability;
+mod condition;
+mod entry;
+mod experiment;
+pub mod explain;
 mod failure;
 mod guarded;
 pub mod health;
+mod hints;
 pub mod lot;
 mod plan;
+mod planner;
+mod reason;
 mod routes;
+mod sticky;
+mod strategy;
 #[cfg(test)]
 mod testing;
 
@@ -21,4 +31,5 @@ pub use alias::{
 pub use attempt::{Dispatched, Timeouts, Way, dispatch};
 pub use health::Health;
 pub use plan::{Candidate, Known, Models, PassedOver, Plan};
+pub use reason::{Placed, Why};
 pub use routes::{Asking, Routes};

@@ -81,7 +81,7 @@ fn start() -> Result<PrometheusHandle, String> {
     let failed = |error: &dyn std::fmt::Display| format!("cannot start metrics: {error}");
     let handle = builder().and_then(PrometheusBuilder::install_recorder).map_err(|error| failed(&error))?;
     describe();
-    let commit = option_env!("TOLLGATE_COMMIT").unwrap_or("unknown");
+    let commit = super::COMMIT.unwrap_or("unknown");
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "commit" => commit).set(1.0);
     let upkeep = handle.clone();
     let work = move || {
