@@ -231,12 +231,14 @@ fn edge(
     about: About,
 ) -> Edge {
     let times = &config.timeouts;
+    let health = Arc::new(Health::new((&config.breaker).into()));
+    health.show();
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
         quota: Arc::default(),
         routes,
-        health: Arc::new(Health::new((&config.breaker).into())),
+        health,
         gates: Arc::new(Gates::new((&config.load).into())),
         timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
         total: times.total.0,

@@ -6,6 +6,7 @@
 mod calls;
 mod table;
 mod tries;
+mod targets;
 
 use std::{
     sync::{LazyLock, OnceLock},
@@ -18,6 +19,8 @@ use tollgate_api::v1;
 
 use calls::Calls;
 use tries::Tries;
+pub use targets::TargetGauges;
+use targets::Targets;
 
 /// Calls that ended, by `surface`, `operation`, `model` (the alias), `target`, `provider` and `outcome`, which is `ok`
 /// or the reason in lower case.
@@ -57,6 +60,10 @@ pub const STREAM_ABORTS: &str = "tollgate_stream_aborts_total";
 pub const AUTH_FAILURES: &str = "tollgate_auth_failures_total";
 /// Calls refused by a limit, by `limit` (`rpm`, `tpm`, `concurrency`, `budget`) and `scope` (whose limit: `key`).
 pub const LIMIT_REJECTIONS: &str = "tollgate_limit_rejections_total";
+/// Whether a target is tried, by `target`: 0 yes, 1 one call finds out, 2 no.
+pub const CIRCUIT_STATE: &str = "tollgate_circuit_state";
+/// Share of attempts that succeed of late, 0 to 1, by `target`.
+pub const TARGET_HEALTH: &str = "tollgate_target_health";
 /// Always 1, by `version` and `commit`.
 pub const BUILD_INFO: &str = "tollgate_build_info";
 
@@ -79,6 +86,7 @@ const OVERHEAD_BUCKETS: [f64; 14] =
 static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
 static CALLS: LazyLock<Calls> = LazyLock::new(Calls::default);
 static TRIES: LazyLock<Tries> = LazyLock::new(Tries::default);
+static TARGETS: LazyLock<Targets> = LazyLock::new(Targets::default);
 
 /// Starts measuring, for the whole process. Until then nothing is counted; doing it again changes nothing.
 ///
@@ -110,7 +118,13 @@ pub fn render() -> String {
     let Some(Ok(handle)) = HANDLE.get() else { return String::new() };
     let mut text = handle.render();
     CALLS.render_costs(&mut text);
+    TARGETS.render(&mut text, |target| CALLS.has_label(target));
     text
+}
+
+/// Asks this for the gauges of targets whenever somebody looks at them, in place of what was asked before.
+pub fn watch_targets(source: impl Fn() -> Vec<TargetGauges> + Send + Sync + 'static) {
+    TARGETS.watch(Box::new(source));
 }
 
 /// Counts a call in.
