@@ -23,7 +23,7 @@ use crate::{
         self, About, Edge,
         listen::{Listener, Tls},
     },
-    load::Gates,
+    load::{self, Gates, Load},
     meter::{Catalog, Meter},
     pipeline::Pipeline,
     provider::{self, Settings},
@@ -237,6 +237,7 @@ fn edge(
         quota: Arc::default(),
         routes,
         health: Arc::new(Health::new((&config.breaker).into())),
+        load: stage(&config.load),
         gates: Arc::new(Gates::new((&config.load).into())),
         timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
         total: times.total.0,
@@ -251,6 +252,15 @@ fn edge(
         cors: config.cors.clone().into(),
         about: Arc::new(about),
     }
+}
+
+/// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.
+fn stage(config: &config::Load) -> Arc<Load> {
+    let stage = Load::new(config, load::files::open_files().map(load::files::places));
+    if !config.max_lag.0.is_zero() {
+        load::watch(&stage);
+    }
+    stage
 }
 
 /// Makes the data directory, for this user only, and makes sure that it can be written.

@@ -101,7 +101,7 @@ async fn answer(
     body: Body,
     head: &mut Head,
 ) -> Result<Response, Error> {
-    let mut open = open(edge, request, head, row.endpoint)?;
+    let mut open = open(edge, request, head, row.endpoint).await?;
     let read = if row.form {
         form::read(row, &request.headers, body, edge.limits.body).await
     } else {
@@ -119,12 +119,12 @@ async fn answer(
 }
 
 /// Lets a caller in and opens the record of the call.
-fn open(edge: &Edge, request: &Parts, head: &mut Head, endpoint: Endpoint) -> Result<Open, Error> {
+async fn open(edge: &Edge, request: &Parts, head: &mut Head, endpoint: Endpoint) -> Result<Open, Error> {
     let caller = edge.pipeline.authenticate(&request.headers, request.uri.query())?;
     let (surface, operation) = (Surface::PassThrough(endpoint), Operation::PassThrough(endpoint));
     let (call, checked) = arrival::call(&request.headers, caller, surface, operation);
     head.id = call.id;
-    let open = edge.pipeline.open(call);
+    let open = edge.pipeline.admit(call).await?;
     match checked {
         Ok(()) => Ok(open),
         Err(failed) => Err(open.refuse(failed)),

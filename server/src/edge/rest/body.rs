@@ -39,7 +39,7 @@ pub(in crate::edge) async fn open(
     let caller = edge.pipeline.authenticate(&request.headers, request.uri.query())?;
     let (call, checked) = arrival::call(&request.headers, caller, surface, operation);
     head.id = call.id;
-    let open = edge.pipeline.open(call);
+    let open = edge.pipeline.admit(call).await?;
     if let Err(failed) = checked {
         return Err(open.refuse(failed));
     }
