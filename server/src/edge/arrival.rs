@@ -31,12 +31,12 @@ pub fn call(
         surface,
         operation,
         tags: caller.default_tags.clone(),
+        priority: caller.priority,
         caller,
         asked: Asked::default(),
         options: v1::CallOptions::default(),
         deadline: None,
         traceparent: traceparent(headers),
-        priority: Priority::default(),
         waited: Duration::ZERO,
         rule: String::new(),
         attempts: Vec::new(),
@@ -64,6 +64,13 @@ fn read(headers: &HeaderMap, call: &mut Call) -> Result<(), Error> {
             id.clone_into(&mut call.options.request_id);
             break;
         }
+    }
+    if let Some(word) = text(headers, "x-tollgate-priority")? {
+        let asked = Priority::from_name(word.trim()).ok_or_else(|| {
+            Error::invalid("x-tollgate-priority", "x-tollgate-priority must be low, normal or high")
+        })?;
+        // Nobody makes a call more important than its key.
+        call.priority = call.priority.min(asked);
     }
     if let Some(session) = text(headers, "x-claude-code-session-id")? {
         session.clone_into(&mut call.options.session_id);
@@ -102,6 +109,10 @@ pub fn take_options(call: &mut Call, options: Option<v1::CallOptions>) -> Result
     if options.max_cost_nanos.is_some_and(|nanos| nanos < 0) {
         return Err(Error::invalid("options.max_cost_nanos", "options.max_cost_nanos must not be negative"));
     }
+    let asked = v1::Priority::try_from(options.priority).map_err(|_| {
+        Error::invalid("options.priority", "options.priority must be one of the contract's priorities")
+    })?;
+    call.priority = call.caller.priority.min(Priority::from_proto(asked).unwrap_or(call.priority));
     merge_tags(call, "options.tags", std::mem::take(&mut options.tags).into_iter().collect())?;
     if options.request_id.is_empty() {
         options.request_id = std::mem::take(&mut call.options.request_id);
