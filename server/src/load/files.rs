@@ -25,6 +25,11 @@ pub fn places(files: usize) -> usize {
     (files / 2).saturating_sub(RESERVE).max(1)
 }
 
+/// Returns how many connections of callers fit into so many files.
+pub fn connections(files: usize) -> usize {
+    (files / 2).saturating_sub(RESERVE / 2).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,9 +37,9 @@ mod tests {
     #[test]
     fn calls_with_both_their_connections_and_the_rest_fit() {
         for files in [128, 256, 1024, 1 << 20] {
-            assert!(2 * places(files) + RESERVE < files);
+            assert!(connections(files) + places(files) + RESERVE <= files);
         }
-        assert_eq!((places(256), places(10)), (96, 1));
+        assert_eq!((places(256), connections(256), places(10)), (96, 112, 1));
     }
 
     #[test]
