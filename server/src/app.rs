@@ -18,12 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{Auth, DeclaredKey},
+    call::Priority,
     config::{self, Config, Problems, Surroundings},
     edge::{
         self, About, Edge,
         listen::{Listener, Tls},
     },
-    load::Gates,
+    load::{self, Gates, Load},
     meter::{Catalog, Meter},
     pipeline::Pipeline,
     provider::{self, Settings},
@@ -37,6 +38,9 @@ pub use routing::resolve;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long the operators' connections may go on when everything else has ended.
 const OPERATORS_GRACE: Duration = Duration::from_millis(500);
+
+/// Connections of operators at a time. They live on what callers leave.
+const MOST_OPERATORS: usize = 16;
 
 /// What a process is started with.
 pub struct Options {
@@ -137,8 +141,11 @@ impl Gateway {
         let (callers, operators) = bind(&config).await.map_err(Failure::Start)?;
         let (auth, meter) = open(&config, &data_dir)?;
         let minted = auth.mint_first().map_err(Failure::Start)?;
+        let files = load::files::open_files();
+        let callers = callers.at_most(files.map_or(usize::MAX, load::files::connections));
+        let load = stage(&config.load, files);
         let about = About { start_time: SystemTime::now(), config_hash };
-        let edge = edge(&config, routes, &auth, &meter, &draining, about);
+        let edge = edge(&config, routes, (&auth, &meter, load), &draining, about);
         let gateway = Self {
             app: edge::app(&edge).map_err(Failure::Start)?,
             edge,
@@ -193,7 +200,7 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
     let callers = callers.map_err(|message| format!("--listen: {message}"))?;
     let operators = Listener::bind(&config.ops_listen.0, None).await;
     let operators = operators.map_err(|message| format!("--ops-listen: {message}"))?;
-    Ok((callers, operators))
+    Ok((callers, operators.at_most(MOST_OPERATORS)))
 }
 
 /// Opens what is kept on disk.
@@ -217,6 +224,11 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
         models: key.models.clone(),
         tags: key.tags.clone(),
         limits: config::to_contract(&key.limits, key.budget.as_ref()),
+        priority: match key.priority {
+            config::Priority::Low => Priority::Low,
+            config::Priority::Normal => Priority::Normal,
+            config::Priority::High => Priority::High,
+        },
         expires: key.expires.map(|moment| moment.0),
     };
     config.keys.iter().map(declared).collect()
@@ -225,8 +237,7 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
 fn edge(
     config: &Config,
     routes: Routes,
-    auth: &Arc<Auth>,
-    meter: &Arc<Meter>,
+    (auth, meter, load): (&Arc<Auth>, &Arc<Meter>, Arc<Load>),
     draining: &CancellationToken,
     about: About,
 ) -> Edge {
@@ -239,6 +250,7 @@ fn edge(
         quota: Arc::default(),
         routes,
         health,
+        load,
         gates: Arc::new(Gates::new((&config.load).into())),
         timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
         total: times.total.0,
@@ -253,6 +265,15 @@ fn edge(
         cors: config.cors.clone().into(),
         about: Arc::new(about),
     }
+}
+
+/// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.
+fn stage(config: &config::Load, files: Option<usize>) -> Arc<Load> {
+    let stage = Load::new(config, files.map(load::files::places));
+    if !config.max_lag.0.is_zero() {
+        load::watch(&stage);
+    }
+    stage
 }
 
 /// Makes the data directory, for this user only, and makes sure that it can be written.

@@ -7,6 +7,7 @@ pub mod anthropic;
 pub mod arrival;
 pub mod continuity;
 mod cors;
+mod crowd;
 mod explain;
 pub mod fold;
 pub mod grpc;

@@ -124,6 +124,7 @@ pub(super) fn known_keys(headers: &HeaderMap) -> Result<Arc<Caller>, Error> {
         scopes,
         allowed_models: ModelGlobs::new(vec!["words*".to_owned()]),
         default_tags: BTreeMap::new(),
+        priority: crate::call::Priority::default(),
         limits: Arc::default(),
     }))
 }

@@ -44,6 +44,7 @@ pub struct Open {
     over: Option<Instant>,
     settled: Arc<OnceLock<Settled>>,
     on_settle: Option<OnSettle>,
+    held: Option<Box<dyn Send>>,
 }
 
 /// What another room wants to do with the outcome of a call, whatever it is.
@@ -62,6 +63,7 @@ impl Open {
             over: None,
             settled: Arc::default(),
             on_settle: None,
+            held: None,
         }
     }
 
@@ -73,6 +75,11 @@ impl Open {
     /// Has this done with the outcome, on every ending.
     pub fn on_settle(&mut self, then: impl FnOnce(&Settled) + Send + 'static) {
         self.on_settle = Some(Box::new(then));
+    }
+
+    /// Keeps this until the call is over, whatever its ending is.
+    pub fn hold(&mut self, what: impl Send + 'static) {
+        self.held = Some(Box::new(what));
     }
 
     /// Settles the call as refused or failed, and hands the error on.

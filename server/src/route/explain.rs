@@ -121,3 +121,6 @@ fn facts(target: &Target, view: &View, asking: &Asking<'_>) -> v1::RouteCandidat
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

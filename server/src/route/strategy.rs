@@ -198,3 +198,6 @@ fn best_first<T>(items: &mut [T], mut score: impl FnMut(&T) -> (f64, f64)) {
         (std::cmp::Reverse(rank(first)), std::cmp::Reverse(rank(second)))
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! if a target was found for it, and beyond a number of them all others are `_other`.
 
 mod calls;
+mod load;
 mod table;
 mod tries;
 mod targets;
@@ -18,6 +19,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tollgate_api::v1;
 
 use calls::Calls;
+pub use load::{LAG, QUEUE_DEPTH, QUEUE_WAIT, SHED, SHED_RATIO, call_shed, load, queue_waited};
 use tries::Tries;
 pub use targets::TargetGauges;
 use targets::Targets;
@@ -195,6 +197,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
     let builder = buckets(PrometheusBuilder::new(), REQUEST_DURATION, &DURATION_BUCKETS)?;
     let builder = buckets(builder, UPSTREAM_DURATION, &DURATION_BUCKETS)?;
     let builder = buckets(builder, TIME_TO_FIRST_TOKEN, &FIRST_TOKEN_BUCKETS)?;
+    let builder = buckets(builder, QUEUE_WAIT, &load::WAIT_BUCKETS)?;
     buckets(builder, GATEWAY_OVERHEAD, &OVERHEAD_BUCKETS)
 }
 
@@ -220,6 +223,7 @@ fn describe() {
     metrics::describe_counter!(STREAM_ABORTS, "Streams that ended early, by who ended them.");
     metrics::describe_counter!(AUTH_FAILURES, "Calls refused before anybody knew who called.");
     metrics::describe_counter!(LIMIT_REJECTIONS, "Calls refused by a limit, by kind and by whose it is.");
+    load::describe();
     metrics::describe_gauge!(BUILD_INFO, "Always 1; tells the version.");
 }
 

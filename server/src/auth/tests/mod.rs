@@ -40,6 +40,7 @@ fn declared(name: &str, key: &str) -> DeclaredKey {
         models: Vec::new(),
         tags: BTreeMap::new(),
         limits: Vec::new(),
+        priority: Priority::default(),
         expires: None,
     }
 }
