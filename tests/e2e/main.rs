@@ -6,6 +6,7 @@ mod failures;
 mod keys;
 mod ledger;
 mod limits;
+mod overload;
 mod parameters;
 mod passthrough;
 mod start;
