@@ -26,9 +26,10 @@ use crate::{
 
 const OTHER_KEY: &str = "tg_testothers01_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 const LOW_KEY: &str = "tg_testlowest01_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
-/// What the upstream needs for a call, and how many are served at a time.
-const WORK: Duration = Duration::from_millis(50);
-const PLACES: u32 = 8;
+/// What the upstream needs for a call, and how many are served at a time: twenty a second, so that ten times as much is
+/// no work for the machine, and what is measured are the places.
+const WORK: Duration = Duration::from_millis(200);
+const PLACES: u32 = 4;
 
 fn answers_after(work: Duration) -> Vec<Step> {
     let mut steps = vec![Step::Work(work)];
@@ -139,7 +140,7 @@ async fn ten_times_the_load_leaves_the_goodput_and_refuses_fast() {
     }
     let peak = f64::from(served) / began.elapsed().as_secs_f64();
     let began = Instant::now();
-    let mut seen = open_loop(caller.clone(), 1_600, span()).await;
+    let mut seen = open_loop(caller.clone(), 200, span()).await;
     let goodput = seen.served.len() as f64 / began.elapsed().as_secs_f64();
     let (accepted, refused) =
         (Seen::percentile(&mut seen.served, 99), Seen::percentile(&mut seen.refused, 50));
@@ -164,11 +165,11 @@ async fn ten_times_the_load_leaves_the_goodput_and_refuses_fast() {
 async fn a_tenant_with_twenty_times_its_share_harms_nobody_else() {
     let upstream = Upstream::start(|_| answers_after(WORK)).await;
     let gateway = gateway(&upstream, &format!("concurrent: {PLACES}, queue: 40, max_wait: 1s"), "");
-    let greedy = tokio::spawn(open_loop(Caller::new(gateway.addr, KEY), 800, Duration::from_secs(3)));
-    let modest = open_loop(Caller::new(gateway.addr, OTHER_KEY), 40, Duration::from_secs(3)).await;
+    let greedy = tokio::spawn(open_loop(Caller::new(gateway.addr, KEY), 200, Duration::from_secs(3)));
+    let modest = open_loop(Caller::new(gateway.addr, OTHER_KEY), 5, Duration::from_secs(3)).await;
     let greedy = greedy.await.unwrap();
     assert_eq!((modest.refused.len(), modest.other.len()), (0, 0), "{:?}", modest.other.first());
-    assert!(modest.served.len() > 80 && greedy.refused.len() > greedy.served.len());
+    assert!(modest.served.len() >= 10 && greedy.refused.len() > greedy.served.len());
 }
 
 #[tokio::test]
