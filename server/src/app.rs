@@ -270,9 +270,7 @@ fn edge(
 /// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.
 fn stage(config: &config::Load, files: Option<usize>) -> Arc<Load> {
     let stage = Load::new(config, files.map(load::files::places));
-    if !config.max_lag.0.is_zero() {
-        load::watch(&stage);
-    }
+    load::watch(&stage);
     stage
 }
 

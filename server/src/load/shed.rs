@@ -7,6 +7,8 @@ use std::{
 
 use crate::call::Priority;
 
+/// Time between two measurements.
+const EVERY: Duration = Duration::from_millis(20);
 /// Least time over which a lag must last: less is a hiccup, which passes by itself.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Least measurements in an interval: a single one, however long it took, is a hiccup too.
@@ -36,8 +38,10 @@ pub(super) struct Shed {
     began: Instant,
     measurements: u32,
     least: Duration,
-    /// The last measurement.
-    last: Duration,
+    /// The last measurement, and when it was taken.
+    last: (Duration, Instant),
+    /// When the task that measures wants to be woken.
+    due: Instant,
     /// The least lag of the last interval.
     lag: Duration,
     /// Share of calls that are let in.
@@ -70,7 +74,8 @@ impl Shed {
             began: now,
             measurements: 0,
             least: Duration::MAX,
-            last: Duration::ZERO,
+            last: (Duration::ZERO, now),
+            due: now + EVERY,
             lag: Duration::ZERO,
             share: 1.0,
             tenants: HashMap::new(),
@@ -89,12 +94,26 @@ impl Shed {
 
     /// Tells whether calls have to ask.
     pub(super) fn is_alert(&self) -> bool {
-        !self.max_lag.is_zero() && (self.share < 1.0 || self.last > self.max_lag)
+        !self.max_lag.is_zero() && (self.share < 1.0 || self.last.0 > self.max_lag)
     }
 
-    /// Takes a measurement.
-    pub(super) fn measured(&mut self, lag: Duration, now: Instant) {
-        self.last = lag;
+    /// Notes that the task that measures was woken, and returns when it wants to be woken again.
+    pub(super) fn woken(&mut self, now: Instant) -> Instant {
+        self.measured(now.saturating_duration_since(self.due), now);
+        self.due = now + EVERY;
+        self.due
+    }
+
+    /// Notes that a call came. If the task that measures is overdue, that tells as much as its being woken late.
+    pub(super) fn called(&mut self, now: Instant) {
+        let overdue = now.saturating_duration_since(self.due);
+        if overdue > self.max_lag && now.saturating_duration_since(self.last.1) >= EVERY {
+            self.measured(overdue, now);
+        }
+    }
+
+    fn measured(&mut self, lag: Duration, now: Instant) {
+        self.last = (lag, now);
         self.least = self.least.min(lag);
         self.measurements += 1;
         let interval = now.saturating_duration_since(self.began);

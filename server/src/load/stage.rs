@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -12,7 +12,10 @@ use super::{
     gate::{Busy, Claim, Gate, Place, Settings, Waiting},
     shed::{self, Shed},
 };
-use crate::{call::Priority, config, telemetry};
+use crate::{
+    call::{Priority, now},
+    config, telemetry,
+};
 
 /// How the stage stands in the metrics, among the targets.
 const NAME: &str = "_gateway";
@@ -26,6 +29,10 @@ pub struct Load {
     shed: Mutex<Shed>,
     /// Whether `shed` has anything to say, so that calls look into it only then.
     alert: AtomicBool,
+    max_lag: Duration,
+    began: Instant,
+    /// When the task that measures is later than it may be, in microseconds since `began`. Never, if there is none.
+    overdue_micros: AtomicU64,
 }
 
 /// How the stage is.
@@ -60,9 +67,9 @@ impl Wait {
     /// # Errors
     /// `Busy` if none came in time, or a more modest tenant came instead.
     pub async fn place(self) -> Result<Place, Busy> {
-        let began = crate::call::now();
+        let began = now();
         let place = self.0.place().await;
-        telemetry::metrics::queue_waited(NAME, began.elapsed());
+        telemetry::metrics::queue_waited(NAME, now().saturating_duration_since(began));
         place
     }
 }
@@ -71,10 +78,14 @@ impl Load {
     /// Makes the stage, with so many places if the configuration does not say how many.
     pub fn new(load: &config::Load, places: Option<usize>) -> Arc<Self> {
         let configured = load.concurrent.map(|places| usize::try_from(places).unwrap_or(usize::MAX));
+        let now = now();
         Arc::new(Self {
             gate: Gate::new(Settings::from(load), configured.or(places)),
-            shed: Mutex::new(Shed::new(load.max_lag.0, crate::call::now())),
+            shed: Mutex::new(Shed::new(load.max_lag.0, now)),
             alert: AtomicBool::new(false),
+            max_lag: load.max_lag.0,
+            began: now,
+            overdue_micros: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -110,16 +121,32 @@ impl Load {
         }
     }
 
-    /// Takes a measurement of how late the gateway's own work begins.
-    pub(super) fn measured(&self, lag: Duration, now: Instant) {
+    /// Notes that the task that measures was woken, and returns when it wants to be woken again.
+    pub(super) fn woken(&self, now: Instant) -> Instant {
         let mut shed = self.shed();
-        shed.measured(lag, now);
+        let due = shed.woken(now);
         self.alert.store(shed.is_alert(), Relaxed);
+        if !self.max_lag.is_zero() {
+            self.overdue_micros.store(self.micros(due + self.max_lag), Relaxed);
+        }
         telemetry::metrics::load(NAME, self.gate.waiting(), shed.ratio(), shed.lag());
+        due
     }
 
     fn sheds(&self, tenant: &str, priority: Priority) -> bool {
-        self.alert.load(Relaxed) && self.shed().asks(tenant, priority) == shed::Answer::No
+        let now = now();
+        let overdue = self.micros(now) > self.overdue_micros.load(Relaxed);
+        if !overdue && !self.alert.load(Relaxed) {
+            return false;
+        }
+        let mut shed = self.shed();
+        shed.called(now);
+        self.alert.store(shed.is_alert(), Relaxed);
+        shed.is_alert() && shed.asks(tenant, priority) == shed::Answer::No
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX)
     }
 
     fn shed(&self) -> MutexGuard<'_, Shed> {

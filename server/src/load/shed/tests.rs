@@ -1,20 +1,29 @@
 //! The controller against simulated gateways.
 
+use std::collections::VecDeque;
+
 use super::*;
 
 const MAX: Duration = Duration::from_millis(50);
-const TICK: Duration = Duration::from_millis(20);
-
-/// A gateway that does so many calls a second, one after the other, and refuses for a fiftieth of the work of one. What
-/// it has not done yet is its lag.
+/// A gateway that does one thing after the other: what came earlier first, the task that measures in its turn. Serving a
+/// call takes its time, refusing one a fiftieth of that.
 struct Plant {
     shed: Shed,
-    now: Instant,
-    backlog: Duration,
-    work: Duration,
-    next_measurement: Instant,
-    due: Option<Instant>,
+    began: Instant,
+    /// What has been done of the time there was, in nanoseconds.
+    busy_until: u64,
+    now: u64,
+    work: u64,
+    queue: VecDeque<Thing>,
+    tick_at: u64,
 }
+
+enum Thing {
+    Call { tenant: &'static str, priority: Priority, at: usize },
+    Tick,
+}
+
+type Calls = [(&'static str, Priority, u32)];
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
@@ -22,44 +31,60 @@ struct Seen {
     admitted: u32,
 }
 
+const MILLISECOND: u64 = 1_000_000;
+
 impl Plant {
-    fn new(capacity: u32) -> Self {
-        let now = Instant::now();
+    fn new(capacity: u64) -> Self {
+        let began = Instant::now();
         Self {
-            shed: Shed::new(MAX, now),
-            now,
-            backlog: Duration::ZERO,
-            work: Duration::from_secs(1) / capacity,
-            next_measurement: now + TICK,
-            due: None,
+            shed: Shed::new(MAX, began),
+            began,
+            busy_until: 0,
+            now: 0,
+            work: 1_000 * MILLISECOND / capacity,
+            queue: VecDeque::new(),
+            tick_at: u64::try_from(EVERY.as_nanos()).unwrap(),
         }
     }
 
     /// Lets a millisecond pass in which these call.
-    fn step(&mut self, calls: &[(&str, Priority, u32)], seen: &mut [Seen]) {
-        let step = Duration::from_millis(1);
-        for ((tenant, priority, count), seen) in calls.iter().zip(seen) {
+    fn step(&mut self, calls: &Calls, seen: &mut [Seen]) {
+        for (at, (tenant, priority, count)) in calls.iter().enumerate() {
             for _ in 0..*count {
-                seen.offered += 1;
-                let yes = !self.shed.is_alert() || self.shed.asks(tenant, *priority) == Answer::Yes;
-                seen.admitted += u32::from(yes);
-                self.backlog += if yes { self.work } else { self.work / 50 };
+                self.queue.push_back(Thing::Call { tenant, priority: *priority, at });
             }
         }
-        self.now += step;
-        self.backlog = self.backlog.saturating_sub(step);
-        // The task that measures is woken in its turn, after what was there before it.
-        if self.due.is_none() && self.now >= self.next_measurement {
-            self.due = Some(self.now + self.backlog);
+        self.now += MILLISECOND;
+        if self.now >= self.tick_at {
+            self.tick_at = u64::MAX;
+            self.queue.push_back(Thing::Tick);
         }
-        if self.due.is_some_and(|due| self.now >= due) {
-            self.due = None;
-            self.shed.measured(self.now - self.next_measurement, self.now);
-            self.next_measurement = self.now + TICK;
+        self.busy_until = self.busy_until.max(self.now - MILLISECOND);
+        while self.busy_until < self.now {
+            let Some(thing) = self.queue.pop_front() else { return };
+            let now = self.began + Duration::from_nanos(self.busy_until);
+            match thing {
+                Thing::Tick => {
+                    let due = self.shed.woken(now);
+                    self.tick_at = u64::try_from((due - self.began).as_nanos()).unwrap();
+                }
+                Thing::Call { tenant, priority, at } => {
+                    self.shed.called(now);
+                    let yes = !self.shed.is_alert() || self.shed.asks(tenant, priority) == Answer::Yes;
+                    seen[at].offered += 1;
+                    seen[at].admitted += u32::from(yes);
+                    self.busy_until += if yes { self.work } else { self.work / 50 };
+                }
+            }
         }
     }
 
-    fn run(&mut self, ms: u32, calls: &[(&str, Priority, u32)]) -> Vec<Seen> {
+    /// How long what comes now has to wait, in calls.
+    fn backlog(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn run(&mut self, ms: u32, calls: &Calls) -> Vec<Seen> {
         let mut seen = vec![Seen::default(); calls.len()];
         (0..ms).for_each(|_| self.step(calls, &mut seen));
         seen
@@ -80,8 +105,8 @@ fn a_hiccup_refuses_nobody_however_long_it_was() {
         let mut shed = Shed::new(MAX, now);
         let mut at = now;
         for lag in [0, 0, pause, 0, 0, 0, 0, 0, 0, 0, 0, 0].map(Duration::from_millis) {
-            at += TICK + lag;
-            shed.measured(lag, at);
+            at += EVERY + lag;
+            shed.woken(at);
             assert_eq!(shed.ratio(), 0.0);
         }
         assert!(!shed.is_alert());
@@ -93,7 +118,7 @@ fn no_limit_never_refuses() {
     let now = Instant::now();
     let mut shed = Shed::new(Duration::ZERO, now);
     for tick in 1..100 {
-        shed.measured(Duration::from_secs(1), now + tick * Duration::from_secs(1));
+        shed.woken(now + tick * Duration::from_secs(1));
         assert!(!shed.is_alert());
     }
 }
@@ -105,18 +130,18 @@ fn ten_times_the_load_is_refused_within_a_second_and_the_rest_is_served() {
     plant.run(1_000, &calls);
     assert!(plant.shed.ratio() > 0.5, "{}", plant.shed.ratio());
     plant.run(4_000, &calls);
-    let mut most = Duration::ZERO;
+    let mut most = 0;
     let mut done = Seen::default();
     for _ in 0..200 {
         for seen in plant.run(100, &calls) {
             done.admitted += seen.admitted;
             done.offered += seen.offered;
         }
-        most = most.max(plant.backlog);
+        most = most.max(plant.backlog());
     }
     // Refusing nine of ten takes 180 of 1,000 ms, so 820 a second is all that can be done.
     assert!(done.admitted >= 20 * 820 * 9 / 10, "{done:?}");
-    assert!(most < Duration::from_millis(500), "{most:?}");
+    assert!(most < 3_000, "{most} calls are less than 300 ms of them");
     let quiet = plant.run(10_000, &[("a", Priority::Normal, 0), ("b", Priority::Normal, 0)]);
     assert_eq!((quiet.len(), plant.shed.ratio()), (2, 0.0));
 }
@@ -146,7 +171,7 @@ fn whoever_asks_for_little_or_matters_more_is_served() {
     }
     let [greedy, modest, batch, person] = done;
     assert_eq!(person.admitted, person.offered);
-    assert!(modest.admitted * 100 >= modest.offered * 98, "{modest:?}");
+    assert!(modest.admitted * 100 >= modest.offered * 95, "{modest:?}");
     assert!(batch.admitted * 100 <= batch.offered * 5, "{batch:?}");
     assert!(greedy.admitted > 0 && greedy.admitted * 10 < greedy.offered * 3, "{greedy:?}");
 }
@@ -154,7 +179,7 @@ fn whoever_asks_for_little_or_matters_more_is_served() {
 #[test]
 fn what_is_given_is_level_and_no_more_than_there_is() {
     for (counts, total, expected) in [
-        (&[1.0, 5.0, 10.0][..], 12.0, 5.5),
+        (&[1.0, 5.0, 10.0][..], 12.0, 6.0),
         (&[1.0, 5.0, 10.0], 3.0, 1.0),
         (&[4.0, 4.0], 20.0, f64::INFINITY),
         (&[4.0], 0.0, 0.0),
