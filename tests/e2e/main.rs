@@ -3,6 +3,7 @@
 
 mod cancel;
 mod failures;
+mod http2;
 mod keys;
 mod ledger;
 mod limits;

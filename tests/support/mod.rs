@@ -4,6 +4,7 @@
 
 pub mod gateway;
 pub mod http;
+pub mod http2;
 pub mod upstream;
 
 pub use gateway::{ADMIN_KEY, Gateway, KEY};
