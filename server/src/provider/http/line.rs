@@ -27,8 +27,9 @@ use super::Protocol;
 
 /// A pause after which the peer may be gone.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
-/// How long the peer's kernel may take to acknowledge the first bytes after a pause.
-const LIMIT: Duration = Duration::from_millis(800);
+/// How long the peer's kernel may leave the first bytes after a pause unacknowledged. Ours counts from when it sends
+/// them again for the first time, a round trip and 200 ms after the write: a single lost packet does no harm.
+const LIMIT: Duration = Duration::from_millis(600);
 /// When the kernel would have ended the connection if the limit had been passed, timers' inaccuracy included.
 const LIFTED: Duration = Duration::from_millis(1300);
 /// More than this may be stopped by a peer that is alive and slow to read: its window has usually 64 KiB.

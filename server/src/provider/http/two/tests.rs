@@ -20,7 +20,7 @@ const TOKEN: Bytes =
     Bytes::from_static(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"token\"}}]}\n\n");
 
 fn client() -> Http {
-    Http::speaking(Protocol::Http2, Duration::from_secs(5), false).unwrap()
+    Http::speaking(Protocol::Http2, Duration::from_secs(60), false).unwrap()
 }
 
 async fn ask(http: &Http, addr: std::net::SocketAddr) -> Result<Incoming, Error> {
