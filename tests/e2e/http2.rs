@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::select_all;
 use http_body_util::BodyExt as _;
 
 use crate::{
@@ -44,8 +45,11 @@ async fn at_the_same_time(most_streams: u32, count: usize) -> usize {
     let upstream = Http2Upstream::start(most_streams, |_| awaited()).await;
     let gateway = gateway(&upstream);
     let caller = Caller::new(gateway.addr, KEY);
-    let calls: Vec<_> = (0..count).map(|_| tokio::spawn(ask(caller.clone()))).collect();
-    upstream.running(count).await;
+    let mut calls: Vec<_> = (0..count).map(|_| tokio::spawn(ask(caller.clone()))).collect();
+    tokio::select! {
+        () = upstream.running(count) => {}
+        (early, ..) = select_all(&mut calls) => panic!("ended too soon: {}", early.unwrap().text()),
+    }
     upstream.release();
     for call in calls {
         let answer = call.await.unwrap();
