@@ -29,9 +29,10 @@ fn at_once() -> Vec<Step> {
     vec![send(delta("one")), send(finish(3, 1))]
 }
 
+/// With time for hundreds of connections at once on a machine that has other things to do.
 fn gateway(upstream: &Http2Upstream) -> Gateway {
     Gateway::start(&format!(
-        "providers:\n{}models:\n  m: {{ targets: [{{ provider: up, model: m-1 }}] }}\n",
+        "timeouts: {{ connect: 60s }}\nproviders:\n{}models:\n  m: {{ targets: [{{ provider: up, model: m-1 }}] }}\n",
         upstream.provider("up")
     ))
 }
