@@ -5,6 +5,7 @@ mod cancel;
 mod client_faults;
 mod failures;
 mod framing;
+mod http2;
 mod keys;
 mod ledger;
 mod limits;
