@@ -12,11 +12,11 @@ use crate::{
         Gateway,
         books::{Ending, OnCancel, Score},
         callers::{Ask, End, Saw, Surface, call, call_all},
-        faces::{FACES, Told, text},
+        faces::{Told, text},
         ledgers::{compare, count},
         meter::Meter,
     },
-    upstream_faults::{SURFACES, everywhere},
+    upstream_faults::everywhere,
 };
 
 /// The promise is 100 ms in 99 of 100. These calls run beside each other and beside other tests: the middle one holds

@@ -8,6 +8,7 @@ mod framing;
 mod keys;
 mod ledger;
 mod limits;
+mod mixed;
 mod parameters;
 mod passthrough;
 mod start;
