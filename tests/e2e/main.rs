@@ -3,6 +3,7 @@
 
 mod cancel;
 mod client_faults;
+mod failover;
 mod failures;
 mod framing;
 mod keys;
