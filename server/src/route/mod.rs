@@ -21,6 +21,7 @@ pub mod health;
 mod heard;
 mod hedge;
 mod hints;
+pub mod lot;
 mod plan;
 mod planner;
 mod reason;
@@ -29,6 +30,8 @@ mod running;
 mod schedule;
 mod sticky;
 mod strategy;
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 mod testing;
 
