@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use crate::{
     call::{Need, Rates},
-    config::{self, Config, ECHO},
+    config::{self, Config, ECHO, ECHO_ALIASES},
     meter::is_responses_only,
     provider::{self, Named, Settings, registry::Cloud},
     route::{Alias, AliasTarget, Experiment, Hedge, LeadsTo, Policy},
@@ -38,7 +38,7 @@ pub fn resolve(config: &Config, found: Vec<Settings>) -> Result<Vec<(String, Ali
         None => pass_through(&mut aliases, &providers, first.as_deref()),
     }
     if let (true, Some(provider)) = (has_echo, providers.get(ECHO)) {
-        for name in [ECHO, "echo-*"] {
+        for name in ECHO_ALIASES {
             aliases.entry(name.to_owned()).or_insert_with(|| plain(provider, name));
         }
     }
@@ -87,6 +87,10 @@ fn settings(name: &str, provider: &config::Provider) -> Settings {
         credential: String::new(),
         connect_timeout: config::Timeouts::default().connect.0,
         rejects_unsupported: provider.unsupported == config::Unsupported::Reject,
+        protocol: match provider.protocol {
+            config::Protocol::Http1 => provider::http::Protocol::Http1,
+            config::Protocol::Http2 => provider::http::Protocol::Http2,
+        },
         cloud: Cloud {
             api: provider.api.clone(),
             api_version: provider.api_version.clone(),

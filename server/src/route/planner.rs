@@ -32,8 +32,8 @@ struct Planner<'r, 'a> {
 /// Makes the plan of a call to an alias; `star` is what the alias's `*` matched.
 ///
 /// # Errors
-/// `SCOPE_DENIED`, `MODEL_NOT_FOUND` or `MODEL_NOT_ALLOWED` for hints; `NO_TARGET_AVAILABLE` if conditions and hints
-/// leave no target.
+/// `SCOPE_DENIED`, `MODEL_NOT_FOUND` or `MODEL_NOT_ALLOWED` for hints. That conditions and hints leave no target is none:
+/// such a plan has no candidates, and says why.
 pub(super) fn plan<'r>(
     routes: &'r Routes,
     entry: &'r Entry,
@@ -59,9 +59,6 @@ pub(super) fn plan<'r>(
     let mut drafts = own;
     drafts.extend(fallbacks);
     first_of_each(&mut drafts);
-    if drafts.is_empty() {
-        return Err(none_left(&call.asked.model, &planner.passed_over));
-    }
     planner.keep_able(&mut drafts, &mut on_context_length);
     planner.drop_unable(&mut on_content_policy);
     Ok(Plan {
@@ -287,7 +284,7 @@ fn with_stars<'n>(names: &'n [String], star: &'n str) -> impl Iterator<Item = St
 const MOST_LISTED: usize = 8;
 
 /// Says why no target is left.
-fn none_left(model: &str, passed_over: &[PassedOver]) -> Error {
+pub(super) fn none_left(model: &str, passed_over: &[PassedOver]) -> Error {
     let model: String = model.chars().take(100).collect();
     let mut hints: Vec<&str> = Vec::new();
     for passed in passed_over {

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    Services, Told, access,
+    Services, Told, access, needs,
     status::{to_call_status, to_status},
     stream::{Messages, Shape},
     validate,
@@ -143,6 +143,6 @@ fn asked(input: &v1::ChatInput, streamed: bool) -> Asked {
         choice_count: input.choice_count.map_or(1, i64::from),
         input_bytes: validate::text_bytes(input),
         end_user_id: cut(input.end_user_id.clone(), MAX_END_USER),
-        needs: crate::call::Needs::default(),
+        needs: needs::of(input),
     }
 }

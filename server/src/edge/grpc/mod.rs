@@ -7,6 +7,7 @@ mod embed;
 mod health;
 mod keys;
 mod models;
+mod needs;
 mod path;
 pub mod status;
 mod stream;
