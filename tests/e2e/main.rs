@@ -3,6 +3,7 @@
 
 mod cancel;
 mod client_faults;
+mod failover;
 mod failures;
 mod framing;
 mod http2;
@@ -10,6 +11,7 @@ mod keys;
 mod ledger;
 mod limits;
 mod overload;
+mod mixed;
 mod parameters;
 mod passthrough;
 mod routing;

@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tollgate_api::admin::target_status::State;
+
 use crate::{
+    failover::state,
     records,
     support::{
         Gateway,
+        blackhole::Blackhole,
         books::{Ending, Score},
-        callers::{Ask, End, Surface, call_all},
+        callers::{Ask, End, Saw, Surface, call, call_all},
+        dice::seed,
         faces::{FACES, text},
-        ledgers::compare,
+        ledgers::{compare, count},
         meter::Meter,
+        proxy::{Fate, Fault, Proxy},
     },
 };
 
@@ -52,4 +59,137 @@ async fn u04_a_stall_within_a_stream_is_cut_after_the_idle_time_and_its_tokens_a
         assert_eq!(record["attempts"][0]["outcome"], "timeout", "{record}");
     }
     assert_eq!(compare(&saw, &meter.books(), &records), [""; 0]);
+}
+
+/// Every call was served by the second target, after the first failed in this way without a token.
+async fn assert_failed_over(gateway: &Gateway, well: &Meter, saw: &[Saw], outcome: &str) {
+    for saw in saw {
+        assert_eq!((&saw.end, &saw.text), (&End::Ok, &text(3)), "{saw:?}");
+    }
+    let records = records(gateway).await;
+    for record in &records {
+        let attempts = record["attempts"].as_array().unwrap();
+        let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt["outcome"].as_str().unwrap()).collect();
+        // Once the first is known to be down it is passed over.
+        assert!(outcomes == [outcome, "ok"] || outcomes == ["ok"], "{record}");
+        // What the first had told of its prompt before it fell silent is billed, and then stands beside the attempts.
+        let last = &attempts[attempts.len() - 1];
+        let usage = if last["output_tokens"].is_null() { &record["usage"] } else { last };
+        assert_eq!(
+            (count(usage, "input_tokens"), count(usage, "output_tokens")),
+            (Some(11), Some(3)),
+            "{record}"
+        );
+    }
+    assert!(records.iter().any(|record| record["attempts"][0]["outcome"] == outcome), "{records:?}");
+    assert_eq!(compare(saw, &well.books(), &records), [""; 0]);
+}
+
+#[tokio::test]
+async fn u01_a_refused_connection_costs_nobody_an_answer() {
+    let well = Meter::start(|_| Score::default()).await;
+    let down = Proxy::start(well.addr, 0).await;
+    down.die();
+    let gateway = Gateway::of_faces(&[down.addr, well.addr], "");
+    let saw = call_all(&gateway, &everywhere(&["one", "two"])).await;
+    assert_failed_over(&gateway, &well, &saw, "unavailable").await;
+    assert_eq!(down.accepted(), 0);
+}
+
+#[tokio::test]
+async fn u02_a_connection_that_is_never_made_is_given_up_within_the_connect_timeout() {
+    let well = Meter::start(|_| Score::default()).await;
+    let hole = Blackhole::start().await;
+    let gateway = Gateway::of_faces(&[hole.addr, well.addr], "");
+    let saw = call_all(&gateway, &everywhere(&["one"])).await;
+    let longest = saw.iter().map(Saw::took).max().unwrap();
+    assert!((Duration::from_millis(900)..Duration::from_millis(2_500)).contains(&longest), "{longest:?}");
+    assert_failed_over(&gateway, &well, &saw, "timeout").await;
+}
+
+#[tokio::test]
+async fn u03_silence_before_the_first_token_fails_over_and_without_another_target_is_a_timeout() {
+    let (seed, timeouts) = (seed(), "timeouts: { first_token: 400ms }\n");
+    let well = Meter::start(|_| Score::default()).await;
+    let silent = Meter::start(|_| Score { first: Duration::from_secs(60), ..Score::default() }).await;
+    // One that says nothing at all, and one whose head comes and no more.
+    let headed =
+        Meter::start(|_| Score { ending: Ending::Stall { after: 0, comments: true }, ..Score::default() })
+            .await;
+    let hole = Proxy::start(well.addr, seed).await;
+    hole.fate(Fate::request(0, Fault::Blackhole));
+    for first in [silent.addr, headed.addr, hole.addr] {
+        let well = Meter::start(|_| Score::default()).await;
+        let gateway = Gateway::of_faces(&[first, well.addr], timeouts);
+        let saw = call_all(&gateway, &everywhere(&["two"])).await;
+        assert_failed_over(&gateway, &well, &saw, "timeout").await;
+
+        let gateway = Gateway::of_faces(
+            &[first],
+            &format!("{timeouts}breaker: {{ failures: 1000000, failure_ratio: 100% }}\n"),
+        );
+        let saw = call_all(&gateway, &everywhere(&["alone"])).await;
+        for saw in &saw {
+            let timed_out = match saw.ask.surface {
+                Surface::Chat => saw.end == End::Refused(504, "upstream_timeout".to_owned()),
+                Surface::Messages => matches!(saw.end, End::Refused(504, _)),
+                Surface::Grpc => saw.end == End::Refused(4, "upstream_timeout".to_owned()),
+            };
+            assert!(timed_out, "{saw:?}");
+        }
+        let records = records(&gateway).await;
+        assert!(records.iter().all(|record| record["error_reason"] == "UPSTREAM_TIMEOUT"), "{records:?}");
+    }
+    for meter in [&silent, &headed] {
+        // No request is left open.
+        meter.until(|books| books.iter().all(|line| line.closed.is_some())).await;
+    }
+}
+
+#[tokio::test]
+async fn u13_a_wait_in_any_form_is_a_pause_that_is_kept_capped_and_told() {
+    let date =
+        (jiff::Timestamp::now() + Duration::from_secs(9)).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    // What the provider says, and the pause that follows, in seconds; none if the next call may go there at once.
+    let forms = [
+        ("2", Some(2.0)),
+        (&*date, Some(9.0)),
+        ("0", None),
+        ("-5", None),
+        ("1e18", Some(60.0)),
+        ("abc", Some(1.0)),
+    ];
+    let cases = [429, 503].into_iter().flat_map(|status| forms.map(|(form, pause)| (status, form, pause)));
+    join_all(cases.map(|(status, form, pause)| assert_paused(status, form, pause))).await;
+}
+
+async fn assert_paused(status: u16, form: &str, pause: Option<f64>) {
+    // What nobody can read says nothing of a provider that is down; one that limits is left alone for a second.
+    let pause = pause.filter(|_| status == 429 || form != "abc");
+    let name = format!("{status}, retry-after: {form}");
+    let header = format!("retry-after: {form}\r\n");
+    let refusal = Some((status, header));
+    let limited = Meter::start(move |_| Score { refusal: refusal.clone(), ..Score::default() }).await;
+    let well = Meter::start(|_| Score::default()).await;
+    let gateway = Gateway::of_faces(&[limited.addr, well.addr], "");
+    for (n, surface) in SURFACES.into_iter().enumerate() {
+        let saw = call(&gateway, &Ask::new(surface, "openai", format!("n{n}"))).await;
+        assert_eq!((&saw.end, &saw.text), (&End::Ok, &text(3)), "{name}");
+    }
+    let asked = limited.books().len();
+    assert!(if pause.is_some() { asked < 3 } else { asked == 3 }, "{name}: asked {asked} times");
+    // A limit is a pause, not a failure, however often it comes.
+    let state = state(&gateway, "openai-0/m-1").await;
+    assert_ne!(state, State::Open, "{name}");
+    // Without another target the caller learns the time that is left.
+    let alone = Gateway::of_faces(&[limited.addr], "");
+    let ask = Ask::new(Surface::Grpc, "openai", "alone").within(Duration::from_millis(900));
+    for _ in 0..2 {
+        let saw = call(&alone, &ask).await;
+        assert!(matches!(saw.end, End::Refused(..)), "{name}: {saw:?}");
+        if let (429, Some(pause)) = (status, pause) {
+            let told = saw.retry_after.unwrap_or_else(|| panic!("{name}: {saw:?}")).as_secs_f64();
+            assert!((pause - 3.0..=pause + 0.1).contains(&told), "{name}: {told}");
+        }
+    }
 }

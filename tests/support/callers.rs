@@ -251,7 +251,7 @@ fn read_event(saw: &mut Saw, event: &str) {
 
 async fn grpc(gateway: &Gateway, saw: &mut Saw) -> Result<(), tonic::Status> {
     let ask = saw.ask.clone();
-    let mut client = ChatServiceClient::new(gateway.channel(KEY).await);
+    let mut client = ChatServiceClient::new(gateway.shared_channel().await);
     saw.sent = Instant::now();
     let (input, options) = (Some(ask.input()), None);
     if !ask.streamed {

@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use tokio::sync::OnceCell;
 use tonic::{
     metadata::MetadataValue,
     service::{Interceptor, interceptor::InterceptedService},
@@ -20,11 +21,15 @@ pub const KEY: &str = "tg_testcaller01_0123456789abcdefghijklmnopqrstuvwxyzABCDE
 /// A key every test configuration declares, with every scope.
 pub const ADMIN_KEY: &str = "tg_testadmin001_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 
+/// A channel that sends a key.
+pub type Client = InterceptedService<Channel, BearerKey>;
+
 /// A running gateway. Dropping it kills the process it started.
 pub struct Gateway {
     child: Child,
     data: tempfile::TempDir,
     config: PathBuf,
+    shared: OnceCell<Client>,
     /// Where callers go.
     pub addr: SocketAddr,
     /// Where operators go.
@@ -57,7 +62,7 @@ impl Gateway {
         );
         std::fs::write(&config, format!("{keys}{yaml}")).unwrap();
         let (child, addr, ops, greeting) = launch(command, &config, data.path());
-        Self { child, data, config, addr, ops, greeting }
+        Self { child, data, config, shared: OnceCell::new(), addr, ops, greeting }
     }
 
     /// Starts the binary with an alias for each dialect, by its name, whose targets are these addresses, in this order,
@@ -87,6 +92,7 @@ impl Gateway {
 
     /// Starts the binary again on the same data directory.
     pub fn restart(&mut self) {
+        self.shared = OnceCell::new();
         (self.child, self.addr, self.ops, self.greeting) =
             launch(Command::new(env!("CARGO_BIN_EXE_tollgate")), &self.config, self.data.path());
     }
@@ -107,9 +113,15 @@ impl Gateway {
     }
 
     /// A channel that sends this key with every call.
-    pub async fn channel(&self, key: &str) -> InterceptedService<Channel, BearerKey> {
+    pub async fn channel(&self, key: &str) -> Client {
         let channel = Channel::from_shared(format!("http://{}", self.addr)).unwrap().connect().await.unwrap();
         InterceptedService::new(channel, BearerKey(format!("Bearer {key}").parse().unwrap()))
+    }
+
+    /// The one channel of all calls that have no reason for one of their own: they share its connection, as the calls
+    /// of a service do.
+    pub async fn shared_channel(&self) -> Client {
+        self.shared.get_or_init(|| self.channel(KEY)).await.clone()
     }
 }
 

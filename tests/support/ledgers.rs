@@ -56,8 +56,12 @@ fn one(saw: &Saw, lines: &[&Line], record: &Value) -> Vec<String> {
     rule(!matches!(saw.end, End::Refused(..) | End::Interrupted(_)) || !ok, "an OK record of a failure");
     rule(!matches!(saw.end, End::Broken(_)), "the answer just stopped");
     rule(!saw.text.contains('\u{fffd}'), "a replacement character");
-    let usage = &record["usage"];
-    let told = usage["source"] == "SOURCE_PROVIDER";
+    // With more than one attempt that is billed, each has its own counts; the last one is whose answer the caller saw.
+    let last = &record["attempts"][attempts.saturating_sub(1)];
+    let apart = last["output_tokens"].is_string();
+    let usage = if apart { last } else { &record["usage"] };
+    let told = if apart { last["estimated"] == false } else { usage["source"] == "SOURCE_PROVIDER" };
+    let flagged = apart || usage["source"] == "SOURCE_ESTIMATED" || told;
     let output = count(usage, "output_tokens").unwrap_or(0);
     let input = count(usage, "input_tokens").unwrap_or(0);
     let Some(line) = lines.iter().rev().find(|line| !line.refused && line.generated > 0) else {
@@ -73,7 +77,7 @@ fn one(saw: &Saw, lines: &[&Line], record: &Value) -> Vec<String> {
         rule((input, output) == (billed.input, billed.output), "I2: told tokens differ from those billed");
     } else {
         let got = i64::try_from(saw.tokens()).unwrap();
-        rule(usage["source"] == "SOURCE_ESTIMATED", "I2: neither told nor estimated");
+        rule(flagged, "I2: neither told nor estimated");
         let delivered = if saw.ask.streamed { got } else { 0 };
         rule(output >= delivered, "I2: fewer tokens than the caller has");
         rule(output <= line.generated, "I2: more tokens than were generated");

@@ -11,7 +11,7 @@ use tokio::{
     io::{AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -62,7 +62,9 @@ impl Meter {
 
     /// Waits until the books are so.
     pub async fn until(&self, so: impl FnMut(&Vec<Line>) -> bool) -> Vec<Line> {
-        self.books.subscribe().wait_for(so).await.unwrap().clone()
+        let mut books = self.books.subscribe();
+        let so = timeout(Duration::from_secs(60), books.wait_for(so)).await;
+        so.expect("within a minute").unwrap().clone()
     }
 
     /// Waits until the gateway has hung up on this case, and says when.

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a failing step is the test's failure")]
 
+pub mod blackhole;
 pub mod books;
 pub mod callers;
 pub mod dice;

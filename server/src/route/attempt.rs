@@ -80,11 +80,19 @@ impl Held {
         self.place.served();
     }
 
-    /// The attempt failed.
+    /// The attempt failed. What is the caller's own, and was never sent, says nothing of the target.
     pub(super) fn failed(mut self, failure: &provider::Error, now: Instant) {
+        let was_refused_here = failure.caller.is_some()
+            || failure.kind == Kind::Unsupported
+            || failure.kind == Kind::Invalid && failure.http_status == 0;
+        if was_refused_here {
+            return;
+        }
         self.ticket.failed(failure.kind, now);
-        if matches!(failure.kind, Kind::RateLimited { .. }) {
-            self.place.throttled();
+        match (failure.kind, failure.retry_after) {
+            (Kind::RateLimited { .. }, _) => self.place.throttled(),
+            (_, Some(asked)) => self.ticket.pause(asked, now),
+            (_, None) => {}
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use uuid::Uuid;
-
 /// A wait that a target asks for is drawn out by at most this share, so that not all come back at once.
 const JITTER: f64 = 0.1;
 
@@ -37,18 +35,6 @@ impl Backoff {
     }
 }
 
-/// Draws a number from 0 to 1 for the nth pause of a call. The lot is the call's own id, which nobody can foresee and
-/// a test can set.
-pub(super) fn draw(call: Uuid, nth: usize) -> f64 {
-    let (high, low) = call.as_u64_pair();
-    let mut bits = high ^ low.rotate_left(32) ^ (nth as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    // The end of SplitMix64: every bit of the id counts.
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^= bits >> 31;
-    f64::from(u32::try_from(bits >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,17 +55,5 @@ mod tests {
         assert_eq!(BACKOFF.at_least(wait, 0.0), Some(wait));
         assert_eq!(BACKOFF.at_least(wait, 1.0), Some(BACKOFF.most));
         assert_eq!(BACKOFF.at_least(Duration::from_secs(2), 0.0), None);
-    }
-
-    #[test]
-    fn draws_fill_the_range_and_depend_on_the_call_and_the_pause() {
-        let draws: Vec<f64> =
-            (0..1_000_u128).map(|id| draw(Uuid::from_u128(id * 7), usize::from(id % 2 == 0))).collect();
-        let mean = draws.iter().sum::<f64>() / 1e3;
-        assert!((0.45..0.55).contains(&mean), "{mean}");
-        assert!(draws.iter().all(|draw| (0.0..=1.0).contains(draw)));
-        assert!(draws.iter().any(|draw| *draw < 0.05) && draws.iter().any(|draw| *draw > 0.95));
-        let id = Uuid::from_u128(9);
-        assert!(draw(id, 1).to_bits() != draw(id, 2).to_bits());
     }
 }

@@ -7,13 +7,14 @@ use tokio::time::timeout;
 use super::{
     Candidate, Health, Hedge, Plan,
     attempt::{Brief, Dispatched, Failed, Held, Outcome, Timeouts, Upcall},
-    backoff, degraded,
+    degraded,
     enter::Entry,
     failure,
     guarded::deadline_error,
     health::Refused,
     heard::Heard,
     hedge::{Attempting, Came, race},
+    lot::Lot,
     running::Running,
     schedule::{Lesson, Schedule, Step},
 };
@@ -60,6 +61,7 @@ pub async fn dispatch(
         brief: &brief,
         candidates: way.plan.all().collect(),
         schedule: Schedule::new(&way.plan, way.deadline),
+        lot: lot_of(&brief),
         running: Running::new(call, before_attempt),
         last: None,
         refusals: Vec::new(),
@@ -85,6 +87,7 @@ pub(super) struct Dispatch<'a, 'c, J> {
     /// Every target of the plan, as the schedule counts them.
     pub(super) candidates: Vec<&'a Candidate>,
     pub(super) schedule: Schedule,
+    lot: Lot,
     pub(super) running: Running<'c, J>,
     /// The last failure and where it was.
     last: Option<(usize, provider::Error)>,
@@ -102,7 +105,7 @@ impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
         loop {
             let (candidates, at) = (&self.candidates, now());
             let view = |index: usize| health.of(&candidates[index].target).view(at);
-            let draw = backoff::draw(self.brief.call_id, self.schedule.made());
+            let draw = self.lot.share();
             let entry = match self.schedule.next(view, draw, at) {
                 Step::Try(index) => self.enter(index, Entry::default()).await,
                 Step::Wait(index) => self.enter(index, Entry { may_wait: true, ..Entry::default() }).await,
@@ -199,12 +202,16 @@ impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
         if !self.running.any() {
             self.running.put_last(place);
         }
+        self.way.health.compare(self.way.plan.candidates.iter().map(|candidate| &*candidate.target), at);
         self.last = Some((index, failure));
         Ok(None)
     }
 
     /// Counts an attempt that is not simply the first at the first target.
     fn count(&self, index: usize) {
+        if self.last.is_some() && !self.schedule.is_charged(index) {
+            self.way.health.failed_over(now());
+        }
         let model = &self.running.call.asked.model;
         let reason = self.last.as_ref().map(|(_, failure)| failure.kind.as_str());
         match reason {
@@ -248,6 +255,12 @@ impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
         let kept_away = views.filter_map(|view| view.retry_at).min();
         [kept_away, self.schedule.soonest()].into_iter().flatten().min()
     }
+}
+
+/// The lot of a call is its own id, which nobody can foretell and a test can set.
+fn lot_of(brief: &Brief) -> Lot {
+    let (high, low) = brief.call_id.as_u64_pair();
+    Lot::seeded(high ^ low)
 }
 
 /// Makes one upstream call of a way.

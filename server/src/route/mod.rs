@@ -31,6 +31,8 @@ mod schedule;
 mod sticky;
 mod strategy;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod testing;
 
 pub use alias::{

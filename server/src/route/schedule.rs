@@ -288,3 +288,6 @@ impl Schedule {
 fn first_of(plan: &Plan, candidate: &Candidate) -> Option<usize> {
     plan.all().position(|other| other.target.name == candidate.target.name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::{BoxFuture, pending};
 use tollgate_api::v1;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 use crate::{
     call::{Call, Deadline, Payload, Request, Target, now},
     error::Error,
-    provider::{Named, Provider},
+    provider::{self, Answer, Named, Outgoing, Provider},
 };
 
 /// Long enough to mean never.
@@ -78,4 +79,23 @@ impl Models for Unknown {
 pub(super) fn plan_for(routes: &Routes, model: &str) -> Result<Plan, Error> {
     let health = Health::new(Settings::default());
     routes.plan(&Asking { call: &Call::for_test(model), models: &Unknown, health: &health, now: now() })
+}
+
+/// Is never asked.
+pub(super) struct Silent;
+
+impl Provider for Silent {
+    fn chat<'a>(
+        &'a self,
+        _: Outgoing<'a, v1::ChatInput>,
+    ) -> BoxFuture<'a, Result<Answer, provider::Error>> {
+        Box::pin(pending())
+    }
+
+    fn embed<'a>(
+        &'a self,
+        _: Outgoing<'a, v1::EmbedRequest>,
+    ) -> BoxFuture<'a, Result<Answer, provider::Error>> {
+        Box::pin(pending())
+    }
 }
