@@ -255,7 +255,11 @@ async fn attempt(
     })
 }
 
-async fn send(candidate: &Candidate, brief: &Brief, request: &Request) -> Result<Answer, provider::Error> {
+pub(super) async fn send(
+    candidate: &Candidate,
+    brief: &Brief,
+    request: &Request,
+) -> Result<Answer, provider::Error> {
     let provider = &candidate.provider;
     match request {
         Request::Chat(payload) => {
@@ -314,7 +318,9 @@ const ITEM: usize = 256;
 
 /// Reads up to and including the first item that a caller may see as an answer. Failures up to here can still be
 /// a real status, and another target may be tried unseen.
-async fn hold_until_content(items: &mut Items<provider::Error>) -> Result<Vec<Item>, provider::Error> {
+pub(super) async fn hold_until_content(
+    items: &mut Items<provider::Error>,
+) -> Result<Vec<Item>, provider::Error> {
     let mut held = Vec::with_capacity(2);
     let mut bytes = 0_usize;
     while let Some(item) = items.next().await {

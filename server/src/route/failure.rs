@@ -81,6 +81,11 @@ fn reason_of(kind: Kind) -> Reason {
     }
 }
 
+/// Tells whether an answer that was broken off by a failure of that name may go on at another target.
+pub(super) fn may_go_on(kind: &str) -> bool {
+    matches!(kind, "rate_limited" | "timeout" | "unavailable" | "denied" | "bad_response")
+}
+
 /// Tells whether another target may do better than the one that failed so.
 pub(super) fn may_fall_back(kind: Kind) -> bool {
     match kind {

@@ -10,6 +10,7 @@ mod failure;
 mod guarded;
 pub mod health;
 mod plan;
+mod resume;
 mod routes;
 #[cfg(test)]
 mod testing;
@@ -20,4 +21,5 @@ pub use alias::{
 pub use attempt::{Dispatched, Timeouts, Way, dispatch};
 pub use health::Health;
 pub use plan::{Candidate, Known, Models, PassedOver, Plan};
+pub use resume::{ready, resume};
 pub use routes::{Asking, Routes};
