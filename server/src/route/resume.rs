@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::{StreamExt as _, stream};
 use tokio::time::timeout_at;
-use tollgate_api::v1::{ChatInput, ChoiceEnd, FinishReason, Notice, StreamEnd, notice};
+use tollgate_api::v1::{ChatInput, ChoiceEnd, FinishReason, Notice, notice};
 
 use self::{delivered::Delivered, prompt::Rest, splice::Splice};
 use super::{
@@ -224,7 +224,7 @@ impl Resume {
         Splice::after(&self.delivered, "").close(&mut events);
         let reason = FinishReason::Length.into();
         events.push(Event::ChoiceEnd(Box::new(ChoiceEnd { finish_reason: reason, ..ChoiceEnd::default() })));
-        events.push(Event::End(Box::new(StreamEnd::default())));
+        events.push(Event::End(Box::default()));
         self.hand_on(events);
     }
 }

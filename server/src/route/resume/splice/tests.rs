@@ -1,6 +1,6 @@
 //! Tests of one answer made of two.
 
-use tollgate_api::v1::{ChoiceEnd, StreamEnd, Thought, ThoughtDelta, ToolCall};
+use tollgate_api::v1::{ChoiceEnd, Thought, ThoughtDelta, ToolCall};
 
 use super::*;
 
@@ -62,7 +62,7 @@ fn thoughts_of_the_second_answer_are_not_told_and_shift_nothing() {
 fn what_is_open_is_ended_before_another_part_or_the_choice() {
     let call = |part| start(part, part::Kind::ToolCall(ToolCall::default()));
     assert_eq!(spliced(&[text(0, "a")], "", vec![call(0), end(0)]), [end(0), call(1), end(1)]);
-    let ends = || vec![Event::ChoiceEnd(Box::default()), Event::End(Box::new(StreamEnd::default()))];
+    let ends = || vec![Event::ChoiceEnd(Box::default()), Event::End(Box::default())];
     let out = spliced(&[text(0, "a")], "", ends());
     assert_eq!(out, [vec![end(0)], ends()].concat());
     let out = spliced(&[text(0, "a"), end(0)], "", vec![text(0, "b"), end(0)]);
