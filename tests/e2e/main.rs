@@ -8,10 +8,12 @@ mod ledger;
 mod limits;
 mod parameters;
 mod passthrough;
+mod resume;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod upstream_faults;
 
 use support::{ADMIN_KEY, Gateway, http::Caller, upstream::Upstream};
 

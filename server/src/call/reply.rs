@@ -133,6 +133,8 @@ pub struct Reply {
     pub target: Option<Arc<Target>>,
     /// How many upstream calls were made so far.
     pub attempt_count: usize,
+    /// The routing rule that decided; empty if none.
+    pub rule: String,
     /// What was dropped or changed in translation.
     pub warnings: Vec<v1::Warning>,
     /// Upstream headers that callers' SDKs read (`openai-processing-ms`, …), safe to forward.

@@ -6,6 +6,7 @@
 
 mod check;
 mod decode;
+mod fingerprint;
 mod limits;
 mod problem;
 mod routing;

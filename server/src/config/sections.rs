@@ -171,6 +171,10 @@ pub struct Provider {
     /// Its credential. Empty or absent: none is sent. Example `${OPENAI_API_KEY}` or `file:/run/secrets/openai`.
     #[serde(default, skip_serializing)]
     pub api_key: Option<Secret>,
+    /// Several credentials by name, in place of `api_key`: calls go to the least busy one, and when one is refused or
+    /// limited, to another. Empty ones are left out. Example `{ a: "${KEY_A}", b: "${KEY_B}" }`.
+    #[serde(default, skip_serializing)]
+    pub api_keys: BTreeMap<String, Secret>,
     /// What happens to a parameter that the provider does not have: `drop` leaves it out with a warning, `reject`
     /// refuses the call and names it. A call may say otherwise. Default `drop`.
     #[serde(default)]

@@ -90,6 +90,14 @@ impl Meter {
         &self.catalog
     }
 
+    /// Checks that the store can be written and read.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE` if not, or not in time.
+    pub async fn check_store(&self) -> Result<(), Error> {
+        self.ledger.up_to_date().await?.check().await
+    }
+
     /// Waits until everything settled so far is in SQLite, for a clean exit.
     pub async fn flush(&self) {
         self.ledger.flush().await;

@@ -77,7 +77,7 @@ impl Open {
 
     /// Settles the call as refused or failed, and hands the error on.
     pub fn refuse(mut self, error: Error) -> Error {
-        self.settle(&Ending::Failed(&error)).err().unwrap_or(error)
+        self.settle(&Ending::Failed(&error)).err().unwrap_or(error).by_rule(&self.call.rule)
     }
 
     /// Follows the call's answer to its end.
@@ -191,7 +191,7 @@ impl Open {
     }
 
     fn route_info(&self) -> v1::RouteInfo {
-        let target = self.call.attempts.last().map(|attempt| &attempt.target);
+        let target = self.tally.served_by(&self.call).map(|attempt| &attempt.target);
         v1::RouteInfo {
             target: target.map_or_else(String::new, |target| target.name.to_string()),
             provider: target.map_or_else(String::new, |target| target.provider.to_string()),

@@ -150,6 +150,8 @@ pub struct Named {
     pub name: Arc<str>,
     /// The catalog's name of the vendor (`openai`, `echo`, …), for prices and facts.
     pub vendor: Arc<str>,
+    /// Which of the provider's credentials this one uses; empty if it has but one.
+    pub credential: Arc<str>,
     /// The adapter.
     pub adapter: Arc<dyn Provider>,
     /// Whether a parameter that the vendor does not know refuses a call that says nothing about it.
@@ -161,6 +163,7 @@ impl std::fmt::Debug for Named {
         f.debug_struct("Named")
             .field("name", &self.name)
             .field("vendor", &self.vendor)
+            .field("credential", &self.credential)
             .finish_non_exhaustive()
     }
 }
@@ -168,7 +171,8 @@ impl std::fmt::Debug for Named {
 impl Named {
     /// Names an adapter that is lenient with parameters.
     pub fn new(name: &str, vendor: &str, adapter: Arc<dyn Provider>) -> Self {
-        Self { name: name.into(), vendor: vendor.into(), adapter, rejects_unsupported: false }
+        let credential = Arc::from("");
+        Self { name: name.into(), vendor: vendor.into(), credential, adapter, rejects_unsupported: false }
     }
 }
 
@@ -235,7 +239,7 @@ pub enum Kind {
 
 impl Kind {
     /// Returns the name that attempts, records and metrics use.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::RateLimited { .. } => "rate_limited",
             Self::ContextLength => "context_length",

@@ -21,6 +21,8 @@ pub struct Settings {
     pub base_url: Option<String>,
     /// The credential, sent to `base_url` only; absent for servers that need none.
     pub api_key: Option<SecretString>,
+    /// The name of the credential, where the provider has several; else empty.
+    pub credential: String,
     /// How long making a connection (name, TCP, TLS) may take.
     pub connect_timeout: Duration,
     /// Whether a parameter that the vendor does not know refuses a call that says nothing about it.
@@ -157,7 +159,8 @@ pub fn build(settings: &Settings) -> Result<Named, String> {
     };
     let adapter = adapter.map_err(wrong)?;
     let named = Named::new(&settings.name, vendor, adapter);
-    Ok(Named { rejects_unsupported: settings.rejects_unsupported, ..named })
+    let credential = settings.credential.as_str().into();
+    Ok(Named { credential, rejects_unsupported: settings.rejects_unsupported, ..named })
 }
 
 /// Makes the connections to a provider's base URL, or to the vendor's own if it has none.

@@ -6,20 +6,40 @@
 
 mod alias;
 mod attempt;
+mod backoff;
+mod capability;
+mod condition;
+mod degraded;
+mod dispatch;
+mod enter;
+mod entry;
+mod experiment;
+pub mod explain;
 mod failure;
 mod guarded;
 pub mod health;
+mod heard;
+mod hedge;
+mod hints;
 mod plan;
+mod planner;
+mod reason;
 mod resume;
 mod routes;
+mod running;
+mod schedule;
+mod sticky;
+mod strategy;
 #[cfg(test)]
 mod testing;
 
 pub use alias::{
     Alias, AliasTarget, Experiment, Hedge, LeadsTo, OnInterrupt, Policy, Sticky, Strategy, When,
 };
-pub use attempt::{Dispatched, Timeouts, Way, dispatch};
+pub use attempt::{Dispatched, Timeouts};
+pub use dispatch::{Way, dispatch};
 pub use health::Health;
 pub use plan::{Candidate, Known, Models, PassedOver, Plan};
+pub use reason::{Placed, Why};
 pub use resume::{ready, resume};
 pub use routes::{Asking, Routes};

@@ -8,20 +8,19 @@ mod splice;
 use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::{StreamExt as _, stream};
-use tokio::time::timeout_at;
-use tollgate_api::v1::{ChatInput, ChoiceEnd, FinishReason, Notice, notice};
+use tollgate_api::v1::{self, ChatInput, ChoiceEnd, FinishReason, Notice, notice};
 
 use self::{delivered::Delivered, prompt::Rest, splice::Splice};
 use super::{
     Candidate, OnInterrupt, Policy, Way,
-    attempt::{Brief, Held, hold_until_content, send},
+    attempt::{Brief, Failed, Held, Outcome, Upcall},
     failure,
-    guarded::{Guarded, deadline_error},
+    heard::Heard,
 };
 use crate::{
     call::{Asked, Call, Dialect, Event, Item, Payload, Request, Step, Steps, Target, now},
     error::{Error, Reason},
-    provider::{self, Answer, Kind},
+    provider::Kind,
 };
 
 /// Readies a request whose answer may have to go on elsewhere: it is sent as what it says, not as the bytes it came in,
@@ -171,18 +170,41 @@ impl Resume {
     }
 
     /// Makes the next attempt, up to its first content.
-    async fn go_on(&mut self, index: usize, mut held: Held) {
+    async fn go_on(&mut self, index: usize, held: Held) {
         let way = self.way.clone();
         let (candidate, Some(input)) = (&way.plan.candidates[index], asked(&way)) else { return };
         let target = &candidate.target;
         let continues = candidate.provider.adapter.continues(&target.model);
         let Rest { input, left_out } = prompt::rest(input, &self.delivered, continues);
         let request = Request::Chat(Payload::typed(input));
-        let started = now();
-        let mut head = None;
-        let asking = ask(&way, candidate, &self.brief, &request, &mut head);
-        let answered = asking.await;
-        let head = head.or_else(|| match &answered {
+        let (timeouts, deadline) = (way.timeouts, way.deadline);
+        let upcall = Upcall { candidate, request: &request, brief: &self.brief, timeouts, deadline };
+        let heard = Heard::default();
+        let outcome = upcall.run(held, &heard).await;
+        self.tell_heard(&heard, &outcome);
+        match outcome {
+            Ok(dispatched) => {
+                self.splice = Some(Splice::after(&self.delivered, &left_out));
+                self.steps = Some(dispatched.items);
+                let from = self.serving.replace(target.clone());
+                self.hand_on([rerouted(from.as_deref(), target)]);
+            }
+            Err(Failed::Deadline(error)) => self.ready.push_back(Err(error)),
+            Err(Failed::Upstream(failed)) => {
+                let outcome = failed.kind.as_str();
+                let error = match &failed.caller {
+                    // It is our way of asking that does not fit, and the caller is to know what became of its answer.
+                    Some(_) => Error::new(Reason::StreamInterrupted, "the answer cannot go on elsewhere"),
+                    None => failure::to_caller(failed, target, true),
+                };
+                self.reroute(outcome, error);
+            }
+        }
+    }
+
+    /// Has written down what the upstream said, before whatever follows from it.
+    fn tell_heard(&mut self, heard: &Heard, outcome: &Outcome) {
+        let head = heard.head().cloned().or_else(|| match outcome {
             Err(Failed::Upstream(failed)) if failed.http_status != 0 => {
                 Some((failed.http_status, failed.request_id.clone()))
             }
@@ -191,29 +213,9 @@ impl Resume {
         self.ready.extend(head.map(|(http_status, upstream_request_id)| {
             Ok(Step::Answered { http_status, upstream_request_id })
         }));
-        match answered {
-            Ok((answer, first)) => {
-                let at = now();
-                held.ticket.first_content(at.saturating_duration_since(started), at);
-                let items = Box::pin(stream::iter(first.into_iter().map(Ok)).chain(answer.items));
-                let (idle, deadline) = (way.timeouts.idle, way.deadline);
-                let guarded = Guarded::new(items, target.clone(), true, idle, deadline, held);
-                self.splice = Some(Splice::after(&self.delivered, &left_out));
-                self.steps = Some(Box::pin(guarded));
-                let from = self.serving.replace(target.clone());
-                self.hand_on([rerouted(from.as_deref(), target)]);
-            }
-            Err(Failed::Deadline) => self.ready.push_back(Err(deadline_error(way.deadline))),
-            Err(Failed::Upstream(failed)) => {
-                let outcome = failed.kind.as_str();
-                held.failed(&failed, now());
-                let error = match &failed.caller {
-                    // It is our way of asking that does not fit, and the caller is to know what became of its answer.
-                    Some(_) => Error::new(Reason::StreamInterrupted, "the answer cannot go on elsewhere"),
-                    None => failure::to_caller(failed, target, true),
-                };
-                self.reroute(outcome, error);
-            }
+        if outcome.is_err() {
+            let usage = heard.take_usage().map(|told| Box::new(v1::Usage { r#final: false, ..*told }));
+            self.ready.extend(usage.map(|usage| Ok(Step::Item(Item::Event(Event::Usage(usage))))));
         }
     }
 
@@ -226,37 +228,6 @@ impl Resume {
         events.push(Event::ChoiceEnd(Box::new(ChoiceEnd { finish_reason: reason, ..ChoiceEnd::default() })));
         events.push(Event::End(Box::default()));
         self.hand_on(events);
-    }
-}
-
-enum Failed {
-    Upstream(provider::Error),
-    Deadline,
-}
-
-/// Makes one upstream call up to its first content. `head` is filled when the upstream has answered, whatever comes then.
-async fn ask(
-    way: &Way,
-    candidate: &Candidate,
-    brief: &Brief,
-    request: &Request,
-    head: &mut Option<(u16, String)>,
-) -> Result<(Answer, Vec<Item>), Failed> {
-    let first_token = candidate.first_token.unwrap_or(way.timeouts.first_token).min(way.timeouts.first_token);
-    let until = (now() + first_token).min(way.deadline.at);
-    let work = async {
-        let mut answer = send(candidate, brief, request).await?;
-        *head = Some((answer.http_status, answer.upstream_request_id.clone()));
-        let first = hold_until_content(&mut answer.items).await?;
-        Ok((answer, first))
-    };
-    match timeout_at(until.into(), work).await {
-        Ok(done) => done.map_err(Failed::Upstream),
-        Err(_) if until == way.deadline.at => Err(Failed::Deadline),
-        Err(_) => {
-            let message = format!("no content within first_token = {first_token:?}");
-            Err(Failed::Upstream(provider::Error::new(Kind::Timeout, message)))
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use tollgate_api::v1::{self, Message, Part, Role, TextDelta, part};
 
 use super::*;
 use crate::{
-    provider::{Outgoing, Provider},
+    provider::{self, Answer, Outgoing, Provider},
     route::{Plan, dispatch, testing},
 };
 
