@@ -194,3 +194,25 @@ async fn by_default_the_interruption_is_told_with_what_was_used() {
     assert_eq!((&record["delivered_event_count"], &record["status"]), (&"3".into(), &"UNAVAILABLE".into()));
     assert_eq!(record["usage"]["output_tokens"], "3");
 }
+
+#[tokio::test]
+async fn a_rest_caller_is_told_what_an_interrupted_answer_came_to() {
+    for (path, max) in [("/v1/chat/completions", ""), ("/v1/messages", r#""max_tokens":100,"#)] {
+        let (first, second) = upstreams().await;
+        let gateway = gateway(&first, &second, "fail");
+        first.release();
+        let body = format!(
+            r#"{{"model":"m",{max}"stream":true,"messages":[{{"role":"user","content":"hello there"}}]}}"#
+        );
+        let answer = Caller::new(gateway.addr, KEY).post(path, body).await;
+        let all = answer.text();
+        let last = all.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap();
+        let error = serde_json::from_str::<serde_json::Value>(last).unwrap()["error"].clone();
+        let told = &error["x_tollgate"];
+        assert_eq!((&told["delivered_event_count"], &told["output_tokens"]), (&3.into(), &3.into()), "{all}");
+        let usage = record(&gateway, answer.header("x-request-id")).await["usage"].clone();
+        assert_eq!(told["input_tokens"].to_string(), usage["input_tokens"].as_str().unwrap());
+        assert_eq!(told["cost_nanos"].to_string(), usage["cost"]["amount_nanos"].as_str().unwrap());
+        assert_eq!(told["estimated"], true);
+    }
+}
