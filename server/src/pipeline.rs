@@ -29,7 +29,7 @@ use crate::{
     load::{Busy, Claim, Entry, Gates, Load},
     meter::{Meter, Open},
     quota::{Amounts, Quota},
-    route::{Asking, Health, Known, Models, Plan, Routes, Timeouts, Way, dispatch},
+    route::{Asking, Health, Known, Models, Plan, Routes, Timeouts, Way, dispatch, ready, resume},
 };
 
 /// No tokenizer packs ordinary text tighter than this on average, so the bound holds.
@@ -167,7 +167,7 @@ impl Pipeline {
         auth::permit_model(&call.caller, &call.asked.model)
     }
 
-    async fn answer(self: Arc<Self>, mut open: Open, request: Request) -> Result<Reply, Error> {
+    async fn answer(self: Arc<Self>, mut open: Open, mut request: Request) -> Result<Reply, Error> {
         let plan = match self.plan(&open.call) {
             Ok(plan) => plan,
             Err(error) => return Err(open.refuse(error)),
@@ -177,17 +177,19 @@ impl Pipeline {
         if let Err(error) = self.reserve(&mut open, &plan, request.units()).await {
             return Err(open.refuse(error));
         }
-        let way = Way {
+        // One grammar and one id over several targets need events where bytes would have passed as they are.
+        ready(&mut request, &plan.policy, &open.call.asked);
+        let way = Arc::new(Way {
             plan,
             request,
             timeouts: self.timeouts.narrowed_by(&open.call.options),
             deadline: self.deadline(&open.call),
             health: self.health.clone(),
             gates: self.gates.clone(),
-        };
+        });
         let meter = &self.meter;
         let journal = |call: &Call| meter.dispatching(call);
-        match dispatch(Arc::new(way), &mut open.call, journal).await {
+        match dispatch(way.clone(), &mut open.call, journal).await {
             Err(error) => Err(open.refuse(error)),
             Ok(dispatched) => Ok(Reply {
                 id: open.call.id,
@@ -198,7 +200,10 @@ impl Pipeline {
                 headers: dispatched.headers,
                 upstream_request_id: dispatched.upstream_request_id,
                 settled: open.outcome(),
-                items: open.follow(dispatched.items, dispatched.warnings),
+                items: {
+                    let steps = resume(way, &open.call, dispatched.items);
+                    open.follow(steps, dispatched.warnings)
+                },
             }),
         }
     }

@@ -15,6 +15,7 @@ mod mixed;
 mod parameters;
 mod passthrough;
 mod routing;
+mod resume;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]

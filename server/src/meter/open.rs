@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     call::{Attempt, Call, Event, Item, Items, Settled, Step, Steps, Target, now},
-    error::{Error, Reason},
+    error::{CameTo, Error, Reason},
     telemetry,
 };
 
@@ -198,7 +198,7 @@ impl Open {
     }
 
     fn route_info(&self) -> v1::RouteInfo {
-        let target = self.call.served_by().map(|attempt| &attempt.target);
+        let target = self.tally.served_by(&self.call).map(|attempt| &attempt.target);
         v1::RouteInfo {
             target: target.map_or_else(String::new, |target| target.name.to_string()),
             provider: target.map_or_else(String::new, |target| target.provider.to_string()),
@@ -301,10 +301,20 @@ impl Metered {
         if self.open.is_settled() {
             return; // The answer was complete; what happens to the connection afterwards is no matter.
         }
-        let error = self.open.settle(&Ending::Failed(&error)).err().unwrap_or(error);
+        let mut error = self.open.settle(&Ending::Failed(&error)).err().unwrap_or(error);
+        let delivered_event_count = self.open.delivered().content_events;
         let usage = self.open.settled.get().map(|settled| settled.usage.clone());
-        if let (true, Some(usage)) = (self.typed && self.open.delivered().content_events > 0, usage) {
-            self.ready.push_back(Ok(Item::Event(Event::Usage(Box::new(usage)))));
+        if let Some(usage) = usage.filter(|_| delivered_event_count > 0) {
+            error = error.after(CameTo {
+                delivered_event_count,
+                input_tokens: usage.input_tokens,
+                output_tokens: usage.output_tokens,
+                cost_nanos: usage.cost.as_ref().map(|cost| cost.amount_nanos),
+                estimated: usage.source() == v1::usage::Source::Estimated,
+            });
+            if self.typed {
+                self.ready.push_back(Ok(Item::Event(Event::Usage(Box::new(usage)))));
+            }
         }
         let attempts = self.open.call.attempts.iter().map(Attempt::to_proto).collect();
         self.ready.push_back(Err(error.attempts(attempts)));

@@ -77,6 +77,11 @@ pub trait Provider: Send + Sync + 'static {
         Box::pin(async move { estimate::count_tokens(request.payload.view()?, request.model) })
     }
 
+    /// Tells whether a model is known to go on with a last message of the assistant, so that the two are one answer.
+    fn continues(&self, _model: &str) -> bool {
+        false
+    }
+
     /// Names where an endpoint that passes through is reached, if the vendor has it.
     fn place(&self, _endpoint: Endpoint, _model: &str) -> Option<Place<'_>> {
         None
