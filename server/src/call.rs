@@ -148,6 +148,13 @@ pub struct Call {
     pub attempts: Vec<Attempt>,
 }
 
+impl Call {
+    /// Returns the attempt that serves the call: the last one, unless it has failed and nobody does.
+    pub fn served_by(&self) -> Option<&Attempt> {
+        self.attempts.last().filter(|attempt| matches!(attempt.outcome, "" | "ok"))
+    }
+}
+
 #[cfg(test)]
 impl Call {
     /// A streamed chat over gRPC to a model of that name, from a caller that may do what keys usually may.

@@ -162,7 +162,7 @@ impl Pipeline {
             Err(error) => Err(open.refuse(error)),
             Ok(dispatched) => Ok(Reply {
                 id: open.call.id,
-                target: Some(dispatched.target),
+                target: dispatched.target,
                 attempt_count: open.call.attempts.len(),
                 rule: open.call.rule.clone(),
                 warnings: dispatched.warnings.clone(),

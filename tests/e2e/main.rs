@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a failing step is the test's failure")]
 
 mod cancel;
+mod client_faults;
 mod failures;
+mod framing;
 mod keys;
 mod ledger;
 mod limits;

@@ -16,20 +16,6 @@ use crate::{
 
 pub(crate) const SURFACES: [Surface; 3] = [Surface::Chat, Surface::Messages, Surface::Grpc];
 
-/// A gateway with an alias for each dialect, all of which go to this address.
-pub(crate) fn all_faces(addr: std::net::SocketAddr, more: &str) -> Gateway {
-    let (mut providers, mut models) = (String::new(), String::new());
-    for face in FACES {
-        let name = face.name();
-        let version = if name == "openai" { "/v1" } else { "" };
-        providers += &format!(
-            "  {name}: {{ dialect: {name}, base_url: \"http://{addr}{version}\", api_key: sk-upstream }}\n"
-        );
-        models += &format!("  {name}: {{ targets: [{{ provider: {name}, model: m-1 }}] }}\n");
-    }
-    Gateway::start(&format!("{more}providers:\n{providers}models:\n{models}"))
-}
-
 /// Each of these cases, in each dialect, on each surface.
 pub(crate) fn everywhere(cases: &[&str]) -> Vec<Ask> {
     let asks = FACES.into_iter().flat_map(|face| {
@@ -50,7 +36,7 @@ async fn u04_a_stall_within_a_stream_is_cut_after_the_idle_time_and_its_tokens_a
         Score { tokens: 9, ending: Ending::Stall { after: 4, comments }, ..Score::default() }
     })
     .await;
-    let gateway = all_faces(meter.addr, "timeouts: { idle: 400ms }\n");
+    let gateway = Gateway::of_faces(&[meter.addr], "timeouts: { idle: 400ms }\n");
     let asks = everywhere(&["silence", "comments"]);
     let saw = call_all(&gateway, &asks).await;
     for answer in &saw {

@@ -36,8 +36,8 @@ pub enum Ending {
     Stall { after: usize, comments: bool },
     /// After so many tokens the body ends in order, without the dialect's own end.
     Short { after: usize },
-    /// After so many tokens an error event comes, with its name in a line of its own or not.
-    Failure { after: usize, named: bool },
+    /// After so many tokens, or first of all, an error event comes, with its name in a line of its own or not.
+    Failure { after: Option<usize>, named: bool },
     /// After the last token, before anything that tells the end or the usage, until it is released or hung up on.
     BeforeUsage,
 }

@@ -30,13 +30,15 @@ pub struct Ask {
     pub streamed: bool,
     /// Goes away after so many pieces of text.
     pub leaves_after: Option<usize>,
+    /// Goes away once it has this text.
+    pub leaves_with: Option<String>,
     pub timeout: Option<Duration>,
 }
 
 impl Ask {
     pub fn new(surface: Surface, model: &str, case: impl ToString) -> Self {
         let (model, case) = (model.to_owned(), case.to_string());
-        Self { surface, model, case, streamed: true, leaves_after: None, timeout: None }
+        Self { surface, model, case, streamed: true, leaves_after: None, leaves_with: None, timeout: None }
     }
 
     /// Not streamed.
@@ -46,6 +48,10 @@ impl Ask {
 
     pub fn leaving_after(self, pieces: usize) -> Self {
         Self { leaves_after: Some(pieces), ..self }
+    }
+
+    pub fn leaving_with(self, text: String) -> Self {
+        Self { leaves_with: Some(text), ..self }
     }
 
     pub fn within(self, timeout: Duration) -> Self {
@@ -104,6 +110,11 @@ impl Saw {
         Self { ask, text, pieces: 0, end, sent: now, first: None, ended: now, retry_after: None }
     }
 
+    /// A caller that has just gone away with nothing.
+    pub fn left(ask: &Ask) -> Self {
+        Self { end: End::Left, ..Self::new(ask) }
+    }
+
     fn piece(&mut self, text: &str) {
         if !text.is_empty() {
             self.first.get_or_insert_with(Instant::now);
@@ -122,6 +133,12 @@ impl Saw {
 
     fn leaves(&self) -> bool {
         self.ask.leaves_after.is_some_and(|most| self.pieces >= most)
+            || self.ask.leaves_with.as_ref().is_some_and(|text| self.text == *text)
+    }
+
+    /// Tokens of the fake provider in the text; the gateway may put several into one piece.
+    pub fn tokens(&self) -> usize {
+        self.text.matches(' ').count()
     }
 
     pub fn took(&self) -> Duration {
@@ -170,9 +187,9 @@ async fn rest(gateway: &Gateway, saw: &mut Saw) {
         let Ok(data) = frame.into_data() else { continue };
         unread.extend_from_slice(&data);
         while ask.streamed && status == 200 {
-            let Some(end) = unread.windows(2).position(|two| two == b"\n\n") else { break };
-            let event: Vec<_> = unread.drain(..end + 2).collect();
-            read_event(saw, &String::from_utf8(event).unwrap());
+            let Some(end) = end_of_event(&unread) else { break };
+            let event: Vec<_> = unread.drain(..end).collect();
+            read_event(saw, &String::from_utf8(event).expect("an event is whole UTF-8"));
             if saw.leaves() {
                 return saw.end = End::Left;
             }
@@ -180,6 +197,9 @@ async fn rest(gateway: &Gateway, saw: &mut Saw) {
     }
     if status != 200 || !ask.streamed {
         read_whole(saw, status.as_u16(), &unread);
+    } else if matches!(saw.end, End::Broken(_)) {
+        // After a CR the event is whole, whether the LF of the pair still came or not.
+        read_event(saw, &String::from_utf8_lossy(&unread));
     }
 }
 
@@ -200,12 +220,25 @@ fn reason(json: &Value) -> String {
     code.unwrap_or_default().to_owned()
 }
 
+/// Where the first event ends, with any of the three line ends.
+fn end_of_event(bytes: &[u8]) -> Option<usize> {
+    let after = |blank: &[u8]| Some(bytes.windows(blank.len()).position(|at| at == blank)? + blank.len());
+    [after(b"\n\n"), after(b"\r\n\r\n"), after(b"\r\r")].into_iter().flatten().min()
+}
+
 fn read_event(saw: &mut Saw, event: &str) {
-    let Some(data) = event.lines().find_map(|line| line.strip_prefix("data: ")) else { return };
+    let lines = event.trim_start_matches('\u{feff}').split(['\r', '\n']);
+    let data: Vec<_> = lines.filter_map(|line| line.strip_prefix("data: ")).collect();
+    let data = data.join("\n");
+    if data.is_empty() {
+        return;
+    }
     if data == "[DONE]" {
         return saw.end = End::Ok;
     }
-    let json: Value = serde_json::from_str(data).unwrap();
+    let Ok(json) = serde_json::from_str::<Value>(&data) else {
+        return saw.end = End::Broken(format!("half an event: {data}"));
+    };
     if json["error"].is_object() {
         return saw.failed(200, &reason(&json));
     }

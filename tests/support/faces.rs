@@ -118,6 +118,13 @@ impl Face {
         }
     }
 
+    /// A whole stream of so many tokens, event by event.
+    pub fn events(self, tokens: usize) -> Vec<String> {
+        let count = Count { input: 11, output: i64::try_from(tokens).unwrap() };
+        let deltas = (0..tokens).map(|n| self.delta(&token(n), None));
+        self.opening(count.input).into_iter().chain(deltas).chain(self.closing(Some(count))).collect()
+    }
+
     /// A failure told inside a stream.
     pub fn failure(self, with_name: bool) -> String {
         let error = match self {

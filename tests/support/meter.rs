@@ -183,6 +183,9 @@ impl Out<'_> {
     }
 
     async fn stream(&mut self, face: Face, score: &Score) -> Option<()> {
+        if let Ending::Failure { after: None, named } = score.ending {
+            return self.fail(face, named).await;
+        }
         let input = self.count(score, 0).input;
         for event in face.opening(input) {
             self.event(&event).await?;
@@ -191,10 +194,7 @@ impl Out<'_> {
             match score.ending {
                 Ending::Stall { after, comments } if after == n => return self.stall(comments).await,
                 Ending::Short { after } if after == n => return self.write("0\r\n\r\n").await,
-                Ending::Failure { after, named } if after == n => {
-                    self.event(&face.failure(named)).await?;
-                    return self.write("0\r\n\r\n").await;
-                }
+                Ending::Failure { after, named } if after == Some(n) => return self.fail(face, named).await,
                 _ if n == score.tokens => break,
                 _ => self.pause(score.gap).await?,
             }
@@ -215,6 +215,11 @@ impl Out<'_> {
             self.event(&event).await?;
         }
         self.book(|line| (line.told, line.whole) = (told, true));
+        self.write("0\r\n\r\n").await
+    }
+
+    async fn fail(&mut self, face: Face, named: bool) -> Option<()> {
+        self.event(&face.failure(named)).await?;
         self.write("0\r\n\r\n").await
     }
 

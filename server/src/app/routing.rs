@@ -87,6 +87,10 @@ fn settings(name: &str, provider: &config::Provider) -> Settings {
         credential: String::new(),
         connect_timeout: config::Timeouts::default().connect.0,
         rejects_unsupported: provider.unsupported == config::Unsupported::Reject,
+        protocol: match provider.protocol {
+            config::Protocol::Http1 => provider::http::Protocol::Http1,
+            config::Protocol::Http2 => provider::http::Protocol::Http2,
+        },
         cloud: Cloud {
             api: provider.api.clone(),
             api_version: provider.api_version.clone(),
@@ -218,6 +222,7 @@ fn policy(model: &config::Model) -> Policy {
             .hedge
             .as_ref()
             .map(|hedge| Hedge { after: hedge.after.0, at_most: hedge.at_most.ratio() }),
+        hedges: Arc::default(),
         on_interrupt: model.on_interrupt,
         degraded: model.degraded.as_deref().map(Into::into),
     }

@@ -25,7 +25,7 @@ pub use routing::{
     Sticky, Strategy, Target, When,
 };
 pub use sections::{
-    Config, Key, LimitsIn, LogFormat, Priority, Provider, Telemetry, Timeouts, Tls, Unsupported,
+    Config, Key, LimitsIn, LogFormat, Priority, Protocol, Provider, Telemetry, Timeouts, Tls, Unsupported,
 };
 pub use values::{Address, Amount, Moment, Secret, Share, Size, Span, Usd};
 

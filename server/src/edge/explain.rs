@@ -7,9 +7,10 @@ use tollgate_api::v1;
 
 use super::{Edge, arrival, grpc};
 use crate::{
-    call::{Caller, Operation, Surface},
-    error::{Error, Reason},
+    call::{Caller, Operation, Surface, now},
+    error::Error,
     pipeline::Pipeline,
+    route::{self, Asking},
 };
 
 /// Explains the route of a chat with the same headers, message and caller.
@@ -26,6 +27,8 @@ pub(super) fn explain(
     read?;
     grpc::prepare(&mut call, request.input, request.options)?;
     Pipeline::permit(&call)?;
-    edge.pipeline.plan(&call)?;
-    Err(Error::new(Reason::Unimplemented, "this server does not explain routes yet"))
+    let pipeline = &*edge.pipeline;
+    let asking = Asking { call: &call, models: pipeline, health: &pipeline.health, now: now() };
+    let plan = pipeline.routes.consider(&asking)?;
+    Ok(route::explain::explain(&plan, &asking))
 }

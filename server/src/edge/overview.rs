@@ -11,10 +11,10 @@ use tollgate_api::admin::{self, target_status::State as Shown};
 
 use super::Edge;
 use crate::{
-    call::{Target, now},
+    call::{Target, glob_matches, now},
     pipeline::Pipeline,
     route::{
-        Routes,
+        Candidate, Routes,
         health::{State, View},
     },
     telemetry,
@@ -63,41 +63,74 @@ pub(super) async fn overview(edge: &Edge) -> admin::GetStatusResponse {
 }
 
 /// A target that the configuration leads to.
+#[derive(Debug)]
 struct Led {
-    target: Arc<Target>,
+    provider: String,
+    model: String,
     concurrent: Option<usize>,
     models: BTreeSet<String>,
 }
 
+impl Led {
+    fn new(target: &Target, model: &str) -> Self {
+        Self {
+            provider: target.provider.to_string(),
+            model: model.to_owned(),
+            concurrent: None,
+            models: BTreeSet::new(),
+        }
+    }
+
+    fn lead(&mut self, model: &str, concurrent: Option<usize>) {
+        self.models.insert(model.to_owned());
+        self.concurrent = self.concurrent.or(concurrent);
+    }
+}
+
 fn targets(pipeline: &Pipeline, moment: Moment) -> Vec<admin::TargetStatus> {
-    let mut all = Vec::new();
-    for (name, led) in led_to(&pipeline.routes) {
-        let view = pipeline.health.of(&led.target).view(moment.now);
+    let views: BTreeMap<Arc<str>, View> = pipeline.health.targets(moment.now).into_iter().collect();
+    let told = |(name, led): (Arc<str>, Led)| {
+        let view = views.get(&name).copied().unwrap_or_default();
         let gate = pipeline.gates.of(&name, led.concurrent);
-        all.push(admin::TargetStatus {
+        admin::TargetStatus {
             target: name.to_string(),
-            provider: led.target.provider.to_string(),
-            model: led.target.model.to_string(),
+            provider: led.provider,
+            model: led.model,
             running_limit: count(gate.limit().unwrap_or(0)),
             waiting_count: count(gate.waiting()),
             models: led.models.into_iter().collect(),
             ..status(&view, moment)
-        });
-    }
-    all
+        }
+    };
+    led_to(&pipeline.routes, views.keys()).into_iter().map(told).collect()
 }
 
-fn led_to(routes: &Routes) -> BTreeMap<Arc<str>, Led> {
-    let mut led: BTreeMap<Arc<str>, Led> = BTreeMap::new();
+/// Returns the targets that aliases lead to. Of those that the patterns stand for, it has the ones that were called.
+fn led_to<'a>(routes: &Routes, called: impl Iterator<Item = &'a Arc<str>>) -> BTreeMap<Arc<str>, Led> {
+    let mut all: BTreeMap<Arc<str>, Led> = BTreeMap::new();
+    let mut patterns = Vec::new();
     for model in routes.names() {
-        for candidate in routes.targets(model).into_iter().flatten() {
-            let (target, concurrent) = (candidate.target, candidate.concurrent);
-            let one = led.entry(target.name.clone());
-            let one = one.or_insert_with(|| Led { target, concurrent, models: BTreeSet::new() });
-            one.models.insert(model.to_owned());
+        for Candidate { target, concurrent, .. } in routes.targets(model).into_iter().flatten() {
+            if target.name.contains('*') {
+                patterns.push((model, target, concurrent));
+                continue;
+            }
+            let led = all.entry(target.name.clone()).or_insert_with(|| Led::new(&target, &target.model));
+            led.lead(model, concurrent);
         }
     }
-    led
+    for name in called {
+        for (model, pattern, concurrent) in &patterns {
+            if !glob_matches(pattern.name.as_bytes(), name.as_bytes()) {
+                continue;
+            }
+            // The name of the provider, and of its credential, is before the first slash.
+            let model_id = name.split_once('/').map_or("", |(_, model)| model);
+            let led = all.entry(name.clone()).or_insert_with(|| Led::new(pattern, model_id));
+            led.lead(model, *concurrent);
+        }
+    }
+    all
 }
 
 /// Shows what is known of a target's health; its names are still to be filled in.

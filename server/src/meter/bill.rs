@@ -7,9 +7,13 @@ use crate::call::{Asked, Attempt, Call, Operation, Target, estimate_text_tokens}
 
 /// Returns what the attempts before the last one are billed for, and writes it into them.
 pub(super) fn earlier(attempts: &mut [Attempt], asked: &Asked, catalog: &Catalog) -> Sum {
+    attempts.split_last_mut().map(|(_, earlier)| in_vain(earlier, asked, catalog)).unwrap_or_default()
+}
+
+/// Returns what attempts that do not serve the call are billed for, and writes it into them.
+fn in_vain(attempts: &mut [Attempt], asked: &Asked, catalog: &Catalog) -> Sum {
     let mut sum = Sum::default();
-    let Some((_, earlier)) = attempts.split_last_mut() else { return sum };
-    for attempt in earlier {
+    for attempt in attempts {
         if attempt.usage.is_none() && has_read_the_prompt(attempt) {
             attempt.usage = Some(Box::new(prompt(asked, 0)));
         }
@@ -26,6 +30,13 @@ pub(super) fn settle(call: &mut Call, tally: &Tally, complete: bool, catalog: &C
     if call.operation == Operation::CountTokens {
         return Sum::default();
     }
+    if complete && call.served_by().is_none() {
+        // The gateway's own answer uses nothing, but the attempts before it may have.
+        let mut sum = in_vain(&mut call.attempts, &call.asked, catalog);
+        let nothing = || v1::Usage { input_tokens: Some(0), output_tokens: Some(0), ..Default::default() };
+        sum.usage.get_or_insert_with(nothing).r#final = true;
+        return alone_if_one(sum, &mut call.attempts);
+    }
     let mut sum = earlier(&mut call.attempts, &call.asked, catalog);
     let mut last = part(call.attempts.last(), tally, &call.asked, complete);
     if let Some(part) = &mut last {
@@ -36,8 +47,13 @@ pub(super) fn settle(call: &mut Call, tally: &Tally, complete: bool, catalog: &C
     if let Some(attempt) = call.attempts.last_mut() {
         attempt.usage = last.map(Box::new);
     }
+    alone_if_one(sum, &mut call.attempts)
+}
+
+/// Takes the parts out of the attempts if there are not several.
+fn alone_if_one(sum: Sum, attempts: &mut [Attempt]) -> Sum {
     if sum.parts < 2 {
-        call.attempts.iter_mut().for_each(|attempt| attempt.usage = None);
+        attempts.iter_mut().for_each(|attempt| attempt.usage = None);
     }
     sum
 }
@@ -76,6 +92,13 @@ pub(super) fn prompt_tokens(asked: &Asked, carried_tokens: i64) -> i64 {
 }
 
 fn part(last: Option<&Attempt>, tally: &Tally, asked: &Asked, complete: bool) -> Option<v1::Usage> {
+    // It told its usage before any content, and then there was none.
+    if let Some(told) = last.and_then(|attempt| attempt.usage.as_deref())
+        && tally.content_events == 0
+        && tally.usage.is_none()
+    {
+        return Some(v1::Usage { r#final: true, ..told.clone() });
+    }
     let dispatched = tally.content_events > 0 || last.is_some_and(may_be_billed);
     tally.usage(asked, dispatched, complete)
 }

@@ -191,7 +191,7 @@ impl Open {
     }
 
     fn route_info(&self) -> v1::RouteInfo {
-        let target = self.call.attempts.last().map(|attempt| &attempt.target);
+        let target = self.call.served_by().map(|attempt| &attempt.target);
         v1::RouteInfo {
             target: target.map_or_else(String::new, |target| target.name.to_string()),
             provider: target.map_or_else(String::new, |target| target.provider.to_string()),

@@ -76,7 +76,11 @@ pub(super) struct Over<'a> {
 /// Builds the record of a call that is over; `tally` is that of its last attempt.
 pub(super) fn settled(call: &Call, tally: &Tally, over: Over<'_>) -> v1::UsageRecord {
     let Over { ending, at, first_token, delivered, bill } = over;
-    let begun = begun(call, 0);
+    let mut begun = begun(call, 0);
+    if matches!(ending, Ending::Complete) && call.served_by().is_none() {
+        // The gateway's own answer, after all attempts failed, is nobody's.
+        (begun.target, begun.provider, begun.model) = Default::default();
+    }
     v1::UsageRecord {
         // The end, not the start: a bucket of the past never changes any more.
         create_time: Some(timestamp(SystemTime::now())),

@@ -96,12 +96,10 @@ impl Tally {
     pub(super) fn usage(&self, asked: &Asked, dispatched: bool, complete: bool) -> Option<v1::Usage> {
         let complete = complete && !self.cut;
         let mut usage = match &self.usage {
-            // A running count of a stream that broke off says less than what was delivered after it; one that came
-            // after the last content is the provider's last word, whatever we would estimate.
+            // A running count of a stream that broke off is not what the provider will bill: it may have generated more
+            // than arrived. One that came after the last content is its last word, whatever we would estimate.
             Some(told)
-                if complete
-                    || self.told_at == Some(self.content_events) && self.finish_reason.is_some()
-                    || told.output_tokens.unwrap_or(0) >= self.output_tokens =>
+                if complete || self.told_at == Some(self.content_events) && self.finish_reason.is_some() =>
             {
                 let mut told = told.clone();
                 if told.source() != Source::Estimated {
@@ -116,7 +114,8 @@ impl Tally {
                 estimate.cost = None;
                 estimate.set_source(Source::Estimated);
                 estimate.input_tokens.get_or_insert_with(|| bill::prompt_tokens(asked, self.carried_tokens));
-                estimate.output_tokens = Some(self.output_tokens);
+                let told = estimate.output_tokens.unwrap_or(0);
+                estimate.output_tokens = Some(told.max(self.output_tokens));
                 estimate
             }
         };
@@ -209,6 +208,15 @@ mod tests {
         assert_eq!(usage.output_tokens, Some(3));
         assert_eq!(usage.input_tokens, Some(7), "the input the provider told still holds");
         assert_eq!(usage.source(), Source::Estimated);
+    }
+
+    #[test]
+    fn a_running_count_above_ours_holds_on_a_cut_stream_and_is_flagged() {
+        let mut tally = Tally::default();
+        tally.count(&text("a"));
+        tally.count(&told(40));
+        let usage = tally.usage(&asked(), true, false).unwrap();
+        assert_eq!((usage.output_tokens, usage.source()), (Some(40), Source::Estimated));
     }
 
     #[test]

@@ -234,7 +234,7 @@ pub enum Kind {
 
 impl Kind {
     /// Returns the name that attempts, records and metrics use.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::RateLimited { .. } => "rate_limited",
             Self::ContextLength => "context_length",

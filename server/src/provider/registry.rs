@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use ::http::Uri;
 use secrecy::SecretString;
 
-use super::{Named, Provider, anthropic, azure, bedrock, cohere, echo::Echo, gemini, http::Http, vendors};
+use super::{
+    Named, Provider, anthropic, azure, bedrock, cohere, echo::Echo, gemini, http, http::Http, vendors,
+};
 
 /// The dialect of the built-in provider.
 pub const ECHO: &str = "echo";
@@ -27,6 +29,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Whether a parameter that the vendor does not know refuses a call that says nothing about it.
     pub rejects_unsupported: bool,
+    /// The version of HTTP it is spoken to by.
+    pub protocol: http::Protocol,
     /// What only some dialects need.
     pub cloud: Cloud,
     /// Tells of a vendor's model whether the Responses API is the only one it answers by; absent: of none.
@@ -170,7 +174,7 @@ pub fn build(settings: &Settings) -> Result<Named, String> {
 pub fn connect(settings: &Settings, vendors_own: &str) -> Result<(Uri, Http), String> {
     let base = parse_base_url(settings.base_url.as_deref().unwrap_or(vendors_own))?;
     let https = base.scheme_str() == Some("https");
-    Ok((base, Http::new(settings.connect_timeout, https)?))
+    Ok((base, Http::speaking(settings.protocol, settings.connect_timeout, https)?))
 }
 
 /// Reads a base URL: absolute, http or https, without credentials, query or trailing slashes.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use super::hedge;
 pub use crate::config::{OnInterrupt, Sticky, Strategy, When};
 use crate::{
     call::{Needs, Rates},
@@ -46,6 +47,8 @@ pub struct Policy {
     pub retry_share: f64,
     /// When a second target is asked beside the first.
     pub hedge: Option<Hedge>,
+    /// How many more calls may be asked twice.
+    pub hedges: Arc<hedge::Budget>,
     /// What happens when a provider breaks off within an answer.
     pub on_interrupt: OnInterrupt,
     /// Text to answer with when nothing else can.
@@ -61,6 +64,7 @@ impl Default for Policy {
             max_backoff: retry.max_backoff.0,
             retry_share: retry.budget.ratio(),
             hedge: None,
+            hedges: Arc::default(),
             on_interrupt: OnInterrupt::Fail,
             degraded: None,
         }

@@ -6,9 +6,10 @@ use super::{
     entry::{Entry, Line},
     experiment,
     hints::Hints,
+    lot::Lot,
     plan::{Candidate, PassedOver},
     reason::Why,
-    sticky::{self, Luck},
+    sticky,
     strategy::{Draft, Group, Order, order_credentials, unwell_last},
 };
 use crate::error::{Error, Reason};
@@ -23,7 +24,7 @@ struct Planner<'r, 'a> {
     routes: &'r Routes,
     asking: &'r Asking<'a>,
     hints: Hints<'r>,
-    luck: Luck,
+    lot: Lot,
     passed_over: Vec<PassedOver>,
     /// Whether the alias at hand is another than the one that was asked for.
     fallback: bool,
@@ -32,8 +33,8 @@ struct Planner<'r, 'a> {
 /// Makes the plan of a call to an alias; `star` is what the alias's `*` matched.
 ///
 /// # Errors
-/// `SCOPE_DENIED`, `MODEL_NOT_FOUND` or `MODEL_NOT_ALLOWED` for hints; `NO_TARGET_AVAILABLE` if conditions and hints
-/// leave no target.
+/// `SCOPE_DENIED`, `MODEL_NOT_FOUND` or `MODEL_NOT_ALLOWED` for hints. That conditions and hints leave no target is none:
+/// such a plan has no candidates, and says why.
 pub(super) fn plan<'r>(
     routes: &'r Routes,
     entry: &'r Entry,
@@ -45,12 +46,12 @@ pub(super) fn plan<'r>(
         routes,
         asking,
         hints: Hints::of(call)?,
-        luck: Luck::of(call.id.as_u128()),
+        lot: sticky::lot_of(call),
         passed_over: Vec::new(),
         fallback: false,
     };
     let key = sticky::key_of(entry.alias.sticky, call);
-    let arm = experiment::draw(entry, key, &mut planner.luck);
+    let arm = experiment::draw(entry, key, &planner.lot);
     let lines = arm.as_ref().map_or(entry.lines.as_slice(), |arm| arm.lines);
     let own = planner.arrange(entry, lines, star, 0);
     let fallbacks = planner.fallbacks(entry, star)?;
@@ -59,9 +60,6 @@ pub(super) fn plan<'r>(
     let mut drafts = own;
     drafts.extend(fallbacks);
     first_of_each(&mut drafts);
-    if drafts.is_empty() {
-        return Err(none_left(&call.asked.model, &planner.passed_over));
-    }
     planner.keep_able(&mut drafts, &mut on_context_length);
     planner.drop_unable(&mut on_content_policy);
     Ok(Plan {
@@ -96,7 +94,7 @@ impl<'r> Planner<'r, '_> {
             }
         }
         let measure = self.hints.measure(entry.alias.strategy);
-        Order { measure, key, luck: &mut self.luck, asking: self.asking }.sort(&mut groups);
+        Order { measure, key, lot: &self.lot, asking: self.asking }.sort(&mut groups);
         if groups.len() == 1 {
             return groups.pop().map(|group| group.members).unwrap_or_default();
         }
@@ -120,7 +118,7 @@ impl<'r> Planner<'r, '_> {
                 Some(hint) => self.pass_over(vec![candidate], &Why::Hinted(hint)),
             }
         }
-        order_credentials(&mut drafts, key, &mut self.luck, self.asking);
+        order_credentials(&mut drafts, key, &self.lot, self.asking);
         drafts
     }
 
@@ -141,7 +139,7 @@ impl<'r> Planner<'r, '_> {
     /// experiment, but is split as its calls are.
     fn arm_of(&mut self, entry: &'r Entry, star: &str, depth: usize) -> Vec<Draft<'r>> {
         let key = sticky::key_of(entry.alias.sticky, self.asking.call);
-        let arm = experiment::draw(entry, key, &mut self.luck);
+        let arm = experiment::draw(entry, key, &self.lot);
         self.arrange(entry, arm.map_or(&entry.lines, |arm| arm.lines), star, depth)
     }
 
@@ -287,7 +285,7 @@ fn with_stars<'n>(names: &'n [String], star: &'n str) -> impl Iterator<Item = St
 const MOST_LISTED: usize = 8;
 
 /// Says why no target is left.
-fn none_left(model: &str, passed_over: &[PassedOver]) -> Error {
+pub(super) fn none_left(model: &str, passed_over: &[PassedOver]) -> Error {
     let model: String = model.chars().take(100).collect();
     let mut hints: Vec<&str> = Vec::new();
     for passed in passed_over {

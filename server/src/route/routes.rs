@@ -72,6 +72,15 @@ impl Routes {
     /// `MODEL_NOT_FOUND` with the nearest alias, `NO_TARGET_AVAILABLE` if conditions and hints leave no target; what else
     /// is wrong with the hints.
     pub fn plan(&self, asking: &Asking<'_>) -> Result<Plan, Error> {
+        some_left(asking, self.consider(asking)?)
+    }
+
+    /// Makes the plan of a call, with no candidates if conditions and hints leave none: whoever asks why is told all the
+    /// same.
+    ///
+    /// # Errors
+    /// As `plan`, `NO_TARGET_AVAILABLE` aside.
+    pub fn consider(&self, asking: &Asking<'_>) -> Result<Plan, Error> {
         let model = &asking.call.asked.model;
         let (entry, star) = self.find(model).ok_or_else(|| self.not_found(model))?;
         planner::plan(self, entry, star, asking)
@@ -84,7 +93,7 @@ impl Routes {
     pub fn plan_of_target(&self, asking: &Asking<'_>) -> Result<Plan, Error> {
         let name = &asking.call.asked.model;
         let (entry, star) = self.find(name).ok_or_else(|| no_target(name))?;
-        let mut plan = planner::plan(self, entry, star, asking)?;
+        let mut plan = some_left(asking, planner::plan(self, entry, star, asking)?)?;
         plan.candidates.retain(|Candidate { target, .. }| {
             let model = name.strip_prefix(&*target.provider).and_then(|rest| rest.strip_prefix('/'));
             model == Some(&*target.model)
@@ -155,6 +164,13 @@ impl Routes {
         };
         error.with("model", shown)
     }
+}
+
+fn some_left(asking: &Asking<'_>, plan: Plan) -> Result<Plan, Error> {
+    if plan.candidates.is_empty() {
+        return Err(planner::none_left(&asking.call.asked.model, &plan.passed_over));
+    }
+    Ok(plan)
 }
 
 fn no_target(target: &str) -> Error {
