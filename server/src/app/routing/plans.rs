@@ -81,6 +81,9 @@ fn may_use(models: &[&str]) -> impl FnOnce(&mut Call) {
     move |call| call.caller = Arc::new(Caller { allowed_models, ..Caller::for_test() })
 }
 
+/// Makes a call what a condition asks for.
+type Change = fn(&mut Call);
+
 const BOTH: &str = "targets: [{ provider: a, model: x }, { provider: b, model: x }]";
 
 #[tokio::test]
@@ -119,7 +122,7 @@ async fn canaries_get_their_share_and_sticky_calls_stay() {
 
 #[tokio::test]
 async fn conditions_leave_out_what_does_not_meet_them() {
-    let conditions: &[(&str, fn(&mut Call))] = &[
+    let conditions: &[(&str, Change)] = &[
         ("tags: { env: \"pr*\" }", |call| _ = call.tags.insert("env".into(), "prod".into())),
         ("teams: [search]", |call| {
             call.caller = Arc::new(Caller { team_id: "search".to_owned(), ..Caller::for_test() });

@@ -24,7 +24,7 @@ impl Models for Prices {
 }
 
 /// Orders targets of these names, weights and views.
-fn ordered(targets: &[(&str, u32, View)], measure: Measure, key: Option<&str>, seed: u128) -> Vec<String> {
+fn ordered(targets: &[(&str, u32, View)], measure: Measure, key: Option<&str>, seed: u64) -> Vec<String> {
     let health = Health::new(health::Settings::default());
     let call = Call::for_test("m");
     let asking = Asking { call: &call, models: &Prices, health: &health, now: now() };
@@ -44,8 +44,7 @@ fn ordered(targets: &[(&str, u32, View)], measure: Measure, key: Option<&str>, s
         }],
     };
     let mut groups: Vec<Group<'_>> = lines.iter().zip(targets).map(group).collect();
-    let mut luck = Luck::of(seed);
-    Order { measure, key, luck: &mut luck, asking: &asking }.sort(&mut groups);
+    Order { measure, key, lot: &Lot::seeded(seed), asking: &asking }.sort(&mut groups);
     groups.iter().map(|group| group.best().candidate.target.provider.to_string()).collect()
 }
 
@@ -58,7 +57,7 @@ fn fast(name: &str, millis: u64) -> (&str, u32, View) {
 }
 
 /// Calls of which a share is taken.
-const CALLS: u128 = 4_000;
+const CALLS: u64 = 4_000;
 
 /// Counts how often a target is first over many calls.
 fn firsts(targets: &[(&str, u32, View)], measure: Measure, name: &str) -> usize {
@@ -209,7 +208,7 @@ proptest! {
         targets in prop::collection::vec((0..200_u32, views()), 1..8),
         measure in measures(),
         key in prop::option::of("[a-z]{1,8}"),
-        seed in any::<u128>(),
+        seed in any::<u64>(),
     ) {
         let names: Vec<String> = (0..targets.len()).map(|number| format!("t{number}")).collect();
         let named: Vec<(&str, u32, View)> = names
