@@ -29,10 +29,10 @@ mod resume;
 mod routes;
 mod running;
 mod schedule;
-mod sticky;
-mod strategy;
 #[cfg(test)]
 mod sim;
+mod sticky;
+mod strategy;
 #[cfg(test)]
 mod testing;
 
