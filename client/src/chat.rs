@@ -1,9 +1,10 @@
 //! Chat and embeddings: the calls that reach a model.
 
 use tollgate_api::v1::{
-    CallOptions, ChatInput, CompleteRequest, CompleteResponse, EmbedRequest, EmbedResponse, Message, Part,
-    Role, StreamCompleteRequest, StreamOptions, chat_service_client::ChatServiceClient,
-    embed_service_client::EmbedServiceClient, part::Kind,
+    CallOptions, ChatInput, CompleteRequest, CompleteResponse, EmbedRequest, EmbedResponse,
+    ExplainRouteRequest, ExplainRouteResponse, Message, Part, Role, RouteHints, StreamCompleteRequest,
+    StreamOptions, chat_service_client::ChatServiceClient, embed_service_client::EmbedServiceClient,
+    part::Kind,
 };
 
 use crate::{
@@ -50,6 +51,15 @@ impl ChatCall {
         self.options.get_or_insert_default().tags.insert(name.into(), value.into());
         self
     }
+
+    /// Narrows the choice of a target; `None` leaves it to the configuration.
+    #[must_use]
+    pub fn hints(mut self, hints: impl Into<Option<RouteHints>>) -> Self {
+        if let Some(hints) = hints.into() {
+            self.options.get_or_insert_default().route = Some(hints);
+        }
+        self
+    }
 }
 
 impl From<ChatInput> for ChatCall {
@@ -92,6 +102,21 @@ impl Client {
             })
             .await?;
         Ok(ChatStream::new(response, deadline))
+    }
+
+    /// Tells where a call would go and why, without sending it: nothing is recorded or charged.
+    pub async fn explain_route(&self, call: impl Into<ChatCall>) -> Result<ExplainRouteResponse> {
+        let ChatCall { input, options, .. } = call.into();
+        let request = ExplainRouteRequest { input: Some(input), options };
+        let response = self
+            .send(Repeat::Safe, request, |channel, request| async move {
+                ChatServiceClient::new(channel)
+                    .max_decoding_message_size(MAX_MESSAGE)
+                    .explain_route(request)
+                    .await
+            })
+            .await?;
+        Ok(response.into_inner())
     }
 
     /// Computes one vector per input.

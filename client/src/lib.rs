@@ -37,6 +37,7 @@ mod keys;
 mod models;
 mod retry;
 mod secret;
+mod status;
 mod stream;
 mod usage;
 

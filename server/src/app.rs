@@ -9,7 +9,7 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use secrecy::SecretString;
@@ -20,7 +20,7 @@ use crate::{
     auth::{Auth, DeclaredKey},
     config::{self, Config, Problems, Surroundings},
     edge::{
-        self, Edge,
+        self, About, Edge,
         listen::{Listener, Tls},
     },
     load::Gates,
@@ -126,6 +126,9 @@ impl Gateway {
             Some(_) => Vec::new(),
             None => found.iter().map(|settings| settings.name.clone()).collect(),
         };
+        let discovered = found.iter().filter(|_| config.providers.is_none());
+        let config_hash = config
+            .fingerprint(discovered.map(|settings| (settings.name.as_str(), settings.api_key.as_ref())));
         let routes = Routes::new(resolve(&config, found).map_err(Failure::Config)?);
         let mut aliases: Vec<String> = routes.names().map(str::to_owned).collect();
         aliases.sort_unstable();
@@ -134,7 +137,8 @@ impl Gateway {
         let (callers, operators) = bind(&config).await.map_err(Failure::Start)?;
         let (auth, meter) = open(&config, &data_dir)?;
         let minted = auth.mint_first().map_err(Failure::Start)?;
-        let edge = edge(&config, routes, &auth, &meter, &draining);
+        let about = About { start_time: SystemTime::now(), config_hash };
+        let edge = edge(&config, routes, &auth, &meter, &draining, about);
         let gateway = Self {
             app: edge::app(&edge).map_err(Failure::Start)?,
             edge,
@@ -224,6 +228,7 @@ fn edge(
     auth: &Arc<Auth>,
     meter: &Arc<Meter>,
     draining: &CancellationToken,
+    about: About,
 ) -> Edge {
     let times = &config.timeouts;
     let pipeline = Pipeline {
@@ -244,6 +249,7 @@ fn edge(
         keep_alive: KEEP_ALIVE,
         draining: draining.clone(),
         cors: config.cors.clone().into(),
+        about: Arc::new(about),
     }
 }
 

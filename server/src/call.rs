@@ -27,11 +27,11 @@ pub use self::{
     id::new_id,
     need::{Need, Needs, Priority},
     reply::{
-        Item, Items, PROVIDERS_OWN_PRICE, Reply, Seen, Settled, Step, Steps, estimate_delta_tokens,
-        estimate_text_tokens,
+        Item, Items, PROVIDERS_OWN_PRICE, Reply, Seen, Settled, Step, Steps, content_bytes,
+        estimate_delta_tokens, estimate_text_tokens,
     },
     request::{Asked, Dialect, Payload, Raw, Request},
-    tags::{check_request_id, check_tags},
+    tags::{MAX_TAGS, check_request_id, check_tags},
     unread::Unread,
 };
 
@@ -146,6 +146,13 @@ pub struct Call {
     pub rule: String,
     /// Every upstream call made for this call so far, the current one last.
     pub attempts: Vec<Attempt>,
+}
+
+impl Call {
+    /// Returns the attempt that serves the call: the last one, unless it has failed and nobody does.
+    pub fn served_by(&self) -> Option<&Attempt> {
+        self.attempts.last().filter(|attempt| matches!(attempt.outcome, "" | "ok"))
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub struct Facts {
     pub upstream: Option<Upstream>,
     /// Every attempt that was made.
     pub attempts: Vec<v1::Attempt>,
+    /// The routing rule that decided where they went; empty if none.
+    pub rule: String,
 }
 
 /// An upstream's refusal.
@@ -51,6 +53,7 @@ impl Error {
             metadata: Vec::new(),
             upstream: None,
             attempts: Vec::new(),
+            rule: String::new(),
         }))
     }
 
@@ -102,6 +105,13 @@ impl Error {
     #[must_use]
     pub fn attempts(mut self, attempts: Vec<v1::Attempt>) -> Self {
         self.0.attempts = attempts;
+        self
+    }
+
+    /// Names the routing rule that decided.
+    #[must_use]
+    pub fn by_rule(mut self, rule: &str) -> Self {
+        rule.clone_into(&mut self.0.rule);
         self
     }
 

@@ -31,7 +31,7 @@ struct Arguments {
     /// Address for callers (REST, SSE, gRPC) [default: 127.0.0.1:8080]
     #[arg(long, global = true, value_name = "ADDR", env = "TOLLGATE_LISTEN", value_parser = address)]
     listen: Option<Address>,
-    /// Address for operators (/metrics, /livez, /readyz, /config) [default: 127.0.0.1:9464]
+    /// Address for operators (/metrics, /livez, /readyz, /status, /config) [default: 127.0.0.1:9464]
     #[arg(long, global = true, value_name = "ADDR", env = "TOLLGATE_OPS_LISTEN", value_parser = address)]
     ops_listen: Option<Address>,
     /// Directory for keys, records and the journal.

@@ -89,16 +89,7 @@ impl Pipeline {
     /// # Errors
     /// Every refusal and failure before the commit point. Later ones come as an item.
     pub async fn run(self: &Arc<Self>, mut open: Open, request: Request) -> Result<Reply, Error> {
-        let scope = match open.call.operation {
-            Operation::Chat | Operation::CountTokens => Scope::Chat,
-            Operation::Embeddings | Operation::PassThrough(Endpoint::Rerank) => Scope::Embed,
-            // Whoever names the provider and its path goes around the aliases.
-            Operation::PassThrough(Endpoint::Native) => Scope::RoutePin,
-            Operation::PassThrough(_) => Scope::Chat,
-        };
-        let permitted = auth::permit(&open.call.caller, scope)
-            .and_then(|()| auth::permit_model(&open.call.caller, &open.call.asked.model));
-        if let Err(error) = permitted {
+        if let Err(error) = Self::permit(&open.call) {
             return Err(open.refuse(error));
         }
         let streamed = open.call.asked.streamed;
@@ -117,6 +108,7 @@ impl Pipeline {
                 id,
                 target: None,
                 attempt_count: 0,
+                rule: String::new(),
                 warnings: Vec::new(),
                 headers: HeaderMap::new(),
                 upstream_request_id: String::new(),
@@ -127,6 +119,23 @@ impl Pipeline {
                 })),
             }),
         }
+    }
+
+    /// Checks that the caller may make the call: what it does, and its model. What its hints ask for is
+    /// checked with the plan.
+    ///
+    /// # Errors
+    /// `SCOPE_DENIED` or `MODEL_NOT_ALLOWED`.
+    pub fn permit(call: &Call) -> Result<(), Error> {
+        let scope = match call.operation {
+            Operation::Chat | Operation::CountTokens => Scope::Chat,
+            Operation::Embeddings | Operation::PassThrough(Endpoint::Rerank) => Scope::Embed,
+            // Whoever names the provider and its path goes around the aliases.
+            Operation::PassThrough(Endpoint::Native) => Scope::RoutePin,
+            Operation::PassThrough(_) => Scope::Chat,
+        };
+        auth::permit(&call.caller, scope)?;
+        auth::permit_model(&call.caller, &call.asked.model)
     }
 
     async fn answer(self: Arc<Self>, mut open: Open, request: Request) -> Result<Reply, Error> {
@@ -153,8 +162,9 @@ impl Pipeline {
             Err(error) => Err(open.refuse(error)),
             Ok(dispatched) => Ok(Reply {
                 id: open.call.id,
-                target: Some(dispatched.target),
+                target: dispatched.target,
                 attempt_count: open.call.attempts.len(),
+                rule: open.call.rule.clone(),
                 warnings: dispatched.warnings.clone(),
                 headers: dispatched.headers,
                 upstream_request_id: dispatched.upstream_request_id,

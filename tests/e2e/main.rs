@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a failing step is the test's failure")]
 
 mod cancel;
+mod client_faults;
 mod failures;
+mod framing;
 mod keys;
 mod ledger;
 mod limits;
@@ -12,6 +14,7 @@ mod start;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod upstream_faults;
 
 use support::{ADMIN_KEY, Gateway, http::Caller, upstream::Upstream};
 

@@ -13,6 +13,8 @@ use tonic::{
     transport::Channel,
 };
 
+use super::faces::{FACES, Face};
+
 /// A key every test configuration declares, with the default scopes.
 pub const KEY: &str = "tg_testcaller01_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 /// A key every test configuration declares, with every scope.
@@ -44,6 +46,25 @@ impl Gateway {
         std::fs::write(&config, format!("{keys}{yaml}")).unwrap();
         let (child, addr, ops, greeting) = launch(&config, data.path());
         Self { child, data, config, addr, ops, greeting }
+    }
+
+    /// Starts the binary with an alias for each dialect, by its name, whose targets are these addresses, in this order,
+    /// as providers `<dialect>-0` and so on.
+    pub fn of_faces(addresses: &[SocketAddr], more: &str) -> Self {
+        let (mut providers, mut models) = (String::new(), String::new());
+        for face in FACES {
+            let name = face.name();
+            let version = if face == Face::OpenAi { "/v1" } else { "" };
+            let mut targets = String::new();
+            for (n, addr) in addresses.iter().enumerate() {
+                providers += &format!(
+                    "  {name}-{n}: {{ dialect: {name}, base_url: \"http://{addr}{version}\", api_key: sk-up }}\n"
+                );
+                targets += &format!("{{ provider: {name}-{n}, model: m-1 }}, ");
+            }
+            models += &format!("  {name}: {{ targets: [{targets}] }}\n");
+        }
+        Self::start(&format!("{more}providers:\n{providers}models:\n{models}"))
     }
 
     /// Kills the process with SIGKILL, as a crash would end it.

@@ -1,9 +1,17 @@
-//! What the end-to-end tests share: the real binary as a child process, a scripted upstream, and plain clients.
+//! What the end-to-end tests share: the real binary as a child process, upstreams (scripted, and a
+//! provider with books of its own), a fault proxy, clients, and the comparison of what all of them saw.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a failing step is the test's failure")]
 
+pub mod books;
+pub mod callers;
+pub mod dice;
+pub mod faces;
 pub mod gateway;
 pub mod http;
+pub mod ledgers;
+pub mod meter;
+pub mod proxy;
 pub mod upstream;
 
 pub use gateway::{ADMIN_KEY, Gateway, KEY};

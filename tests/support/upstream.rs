@@ -149,12 +149,12 @@ impl Upstream {
     }
 }
 
-async fn closed(socket: &mut BufReader<TcpStream>) {
+pub(super) async fn closed(socket: &mut BufReader<TcpStream>) {
     let mut byte = [0];
     while matches!(socket.read(&mut byte).await, Ok(1)) {}
 }
 
-async fn read_request(socket: &mut BufReader<TcpStream>) -> Option<Seen> {
+pub(super) async fn read_request(socket: &mut BufReader<TcpStream>) -> Option<Seen> {
     let mut line = String::new();
     socket.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
     let path = line.split(' ').nth(1)?.to_owned();

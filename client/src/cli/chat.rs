@@ -20,6 +20,7 @@ use super::{
     Context,
     embed::MAX_STDIN,
     failure::Failure,
+    hints::HintArgs,
     json,
     pairs::{self, Pair},
 };
@@ -54,6 +55,8 @@ pub(crate) struct ChatArgs {
     /// What to ask; standard input, if it is no terminal, is appended
     #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
+    #[command(flatten)]
+    hints: HintArgs,
 }
 
 fn parse_temperature(text: &str) -> Result<f64, String> {
@@ -132,7 +135,7 @@ fn call(args: ChatArgs) -> Result<ChatCall, Failure> {
     if prompt.is_empty() {
         return Err(Failure::Usage("no prompt: give it as arguments or on standard input".to_owned()));
     }
-    let mut call = ChatCall::new(args.model, prompt);
+    let mut call = ChatCall::new(args.model, prompt).hints(args.hints.into_hints());
     if let Some(system) = args.system {
         call = call.system(system);
     }

@@ -4,12 +4,13 @@ use std::io::{IsTerminal, Read};
 
 use clap::Args;
 use tollgate_client::api::v1::{
-    EmbedInput, EmbedRequest, EmbedResponse, Embedding, embed_input, embedding::Vector,
+    CallOptions, EmbedInput, EmbedRequest, EmbedResponse, Embedding, embed_input, embedding::Vector,
 };
 
 use super::{
     Context, amount,
     failure::Failure,
+    hints::HintArgs,
     json,
     table::{Column, Table},
 };
@@ -31,6 +32,8 @@ pub(crate) struct EmbedArgs {
     /// Texts to embed, one vector each; without any, the lines of standard input
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
+    #[command(flatten)]
+    hints: HintArgs,
 }
 
 /// Runs the command.
@@ -41,8 +44,15 @@ pub(crate) async fn run(context: &mut Context, args: EmbedArgs) -> Result<(), Fa
     }
     let inputs =
         texts.into_iter().map(|text| EmbedInput { kind: Some(embed_input::Kind::Text(text)) }).collect();
-    let request =
-        EmbedRequest { model: args.model, inputs, dimensions: args.dimensions, ..EmbedRequest::default() };
+    let options =
+        args.hints.into_hints().map(|hints| CallOptions { route: Some(hints), ..Default::default() });
+    let request = EmbedRequest {
+        model: args.model,
+        inputs,
+        dimensions: args.dimensions,
+        options,
+        ..EmbedRequest::default()
+    };
     let response = context.client.embed(request).await?;
     if context.json {
         return Ok(context.out.line(&json::encode("tollgate.v1.EmbedResponse", &response)?)?);

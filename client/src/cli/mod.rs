@@ -3,12 +3,15 @@
 mod amount;
 mod chat;
 mod embed;
+mod explain;
 mod failure;
+mod hints;
 mod json;
 mod keys;
 mod keys_update;
 mod models;
 mod out;
+mod overview;
 mod pairs;
 mod records;
 mod status;
@@ -29,7 +32,7 @@ use self::{
 /// How long a call may take unless `--timeout` says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Talks to a Tollgate gateway: chat, embeddings, models, usage, keys.
+/// Talks to a Tollgate gateway: chat, embeddings, models, routes, usage, keys.
 #[derive(Parser)]
 #[command(name = "tollctl", version, max_term_width = 100)]
 struct Cli {
@@ -69,6 +72,8 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Turn texts into vectors
     Embed(embed::EmbedArgs),
+    /// Tell where a call would go and why, without sending it
+    Explain(explain::ExplainArgs),
     /// List the models that the key may use
     Models,
     /// Show what was used and what it cost
@@ -76,7 +81,7 @@ enum Command {
     /// Make, list, change, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Tell whether the gateway is up and takes the key
+    /// Tell whether the gateway is up and takes the key; with an admin's key, how its targets are
     Status,
 }
 
@@ -144,6 +149,7 @@ async fn dispatch(context: &mut Context, command: Command) -> Result<(), Failure
     match command {
         Command::Chat(args) => chat::run(context, args).await,
         Command::Embed(args) => embed::run(context, args).await,
+        Command::Explain(args) => explain::run(context, args).await,
         Command::Models => models::run(context).await,
         Command::Usage(args) => usage::run(context, args).await,
         Command::Keys(command) => keys::run(context, command).await,

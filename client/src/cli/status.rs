@@ -1,21 +1,23 @@
-//! `tollctl status`: is the gateway there, is it well, does it take the key?
+//! `tollctl status`: is the gateway there, is it well, does it take the key? And with an admin's key: how are its
+//! targets, its load, its stores?
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tollgate_client::{Client, Error, ServingStatus, short_name};
+use tollgate_client::{Client, Error, ServingStatus, api::admin::GetStatusResponse, short_name};
 use tonic::Code;
 
-use super::{Globals, builder, failure::Failure, key, out::Out, time};
+use super::{Globals, builder, failure::Failure, json as encoded, key, out::Out, overview, time};
 
 /// The services that are asked about; the empty name is the gateway as a whole.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "",
     "tollgate.v1.ChatService",
     "tollgate.v1.EmbedService",
     "tollgate.v1.ModelService",
     "tollgate.v1.UsageService",
     "tollgate.admin.v1.KeyService",
+    "tollgate.admin.v1.ConfigService",
 ];
 
 /// What was found out about a gateway that answered.
@@ -23,6 +25,8 @@ struct Status {
     services: Vec<(&'static str, String)>,
     latency: Duration,
     key: KeyState,
+    /// What only operators see; `None` for everybody else, and of a gateway that cannot tell.
+    overview: Option<GetStatusResponse>,
 }
 
 enum KeyState {
@@ -55,7 +59,7 @@ pub(crate) async fn run(globals: &Globals, out: &mut Out) -> Result<u8, Failure>
     };
     let status = Status::ask(&client, has_key).await?;
     if globals.json {
-        out.line(&status.json(&globals.addr).to_string())?;
+        out.line(&status.json(&globals.addr)?.to_string())?;
     } else {
         for line in status.lines(&globals.addr) {
             out.line(&line)?;
@@ -74,7 +78,8 @@ impl Status {
             services.push((name, state(client.health(name).await)?));
         }
         let key = if has_key { ask_key(client).await } else { KeyState::Missing };
-        Ok(Self { services, latency, key })
+        let overview = if has_key { ask_overview(client).await } else { None };
+        Ok(Self { services, latency, key, overview })
     }
 
     fn is_well(&self) -> bool {
@@ -96,10 +101,12 @@ impl Status {
             KeyState::Refused(why) => format!("the key is refused: {why}"),
             KeyState::Unknown(why) => format!("whether the key is accepted is not known: {why}"),
         });
+        lines.extend(self.overview.iter().flat_map(overview::lines));
         lines
     }
 
-    fn json(&self, addr: &str) -> serde_json::Value {
+    fn json(&self, addr: &str) -> Result<serde_json::Value, Failure> {
+        let overview = self.overview.as_ref().map(shown).transpose()?;
         let services: serde_json::Map<_, _> =
             self.services.iter().map(|(name, state)| ((*name).to_owned(), json!(state))).collect();
         let (accepted, models, error) = match &self.key {
@@ -108,7 +115,7 @@ impl Status {
             KeyState::Refused(why) => (Some(false), None, Some(why.as_str())),
             KeyState::Unknown(why) => (None, None, Some(why.as_str())),
         };
-        json!({
+        Ok(json!({
             "addr": addr,
             "reachable": true,
             "latency_ms": self.latency.as_secs_f64() * 1000.0,
@@ -116,7 +123,8 @@ impl Status {
             "key_accepted": accepted,
             "models": models,
             "error": error,
-        })
+            "status": overview,
+        }))
     }
 }
 
@@ -128,6 +136,16 @@ fn state(answer: Result<Option<ServingStatus>, Error>) -> Result<String, Failure
         Err(error) if error.code() == Code::Unimplemented => Ok("no health service".to_owned()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Returns what only operators may see. Whoever may not is told the rest all the same.
+async fn ask_overview(client: &Client) -> Option<GetStatusResponse> {
+    client.status().await.ok()
+}
+
+fn shown(status: &GetStatusResponse) -> Result<serde_json::Value, Failure> {
+    let json = encoded::encode("tollgate.admin.v1.GetStatusResponse", status)?;
+    serde_json::from_str(&json).map_err(|error| Failure::Words(format!("cannot show the status: {error}")))
 }
 
 async fn ask_key(client: &Client) -> KeyState {
@@ -153,7 +171,7 @@ mod tests {
 
     fn status(whole: &str, key: KeyState) -> Status {
         let services = vec![("", whole.to_owned()), ("tollgate.v1.ChatService", "serving".to_owned())];
-        Status { services, latency: Duration::from_millis(2), key }
+        Status { services, latency: Duration::from_millis(2), key, overview: None }
     }
 
     #[test]
@@ -167,7 +185,7 @@ mod tests {
     #[test]
     fn json_says_the_same_as_the_words() {
         let status = status("serving", KeyState::Accepted(Some(3)));
-        let json = status.json("a:1");
+        let json = status.json("a:1").unwrap();
         assert_eq!((&json["services"][""], &json["models"]), (&json!("serving"), &json!(3)));
         assert_eq!(status.lines("a:1")[3], "the key is accepted, and may use 3 models");
     }

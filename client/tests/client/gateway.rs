@@ -12,7 +12,12 @@ use tokio_stream::{
     Stream,
     wrappers::{ReceiverStream, TcpListenerStream},
 };
-use tollgate_client::api::{admin, admin::key_service_server as keys, v1, v1::*};
+use tollgate_client::api::{
+    admin,
+    admin::{config_service_server as config, key_service_server as keys},
+    v1,
+    v1::*,
+};
 use tonic::{Request, Response, Status, metadata::MetadataMap, transport::Server};
 
 type Events<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
@@ -25,6 +30,7 @@ struct State {
     chat: Option<mpsc::Receiver<Result<StreamCompleteResponse, Status>>>,
     records: Option<mpsc::Receiver<Result<WatchUsageResponse, Status>>>,
     asked: Option<ChatInput>,
+    explained: Option<ExplainRouteRequest>,
     updated: Option<admin::UpdateKeyRequest>,
 }
 
@@ -47,7 +53,8 @@ impl Gateway {
             .add_service(chat_service_server::ChatServiceServer::new(gateway.clone()))
             .add_service(model_service_server::ModelServiceServer::new(gateway.clone()))
             .add_service(usage_service_server::UsageServiceServer::new(gateway.clone()))
-            .add_service(keys::KeyServiceServer::new(gateway.clone()));
+            .add_service(keys::KeyServiceServer::new(gateway.clone()))
+            .add_service(config::ConfigServiceServer::new(gateway.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         gateway
     }
@@ -90,6 +97,11 @@ impl Gateway {
     /// Returns what the last chat asked.
     pub(crate) fn asked(&self) -> ChatInput {
         self.state.lock().unwrap().asked.clone().unwrap()
+    }
+
+    /// Returns what the last explanation was asked of.
+    pub(crate) fn explained(&self) -> ExplainRouteRequest {
+        self.state.lock().unwrap().explained.clone().unwrap()
     }
 
     /// Returns the last change of a key.
@@ -191,9 +203,18 @@ impl chat_service_server::ChatService for Gateway {
 
     async fn explain_route(
         &self,
-        _: Request<ExplainRouteRequest>,
+        request: Request<ExplainRouteRequest>,
     ) -> Result<Response<ExplainRouteResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let request = self.arrive("ExplainRoute", request)?;
+        self.state.lock().unwrap().explained = Some(request);
+        let candidate =
+            RouteCandidate { target: "a/m".into(), rank: 1, eligible: true, ..Default::default() };
+        let strategy = "ordered".to_owned();
+        Ok(Response::new(ExplainRouteResponse {
+            candidates: vec![candidate],
+            strategy,
+            ..Default::default()
+        }))
     }
 }
 
@@ -270,6 +291,24 @@ impl usage_service_server::UsageService for Gateway {
         _: Request<WatchQuotaRequest>,
     ) -> Result<Response<Self::WatchQuotaStream>, Status> {
         Err(Status::unimplemented(""))
+    }
+}
+
+#[tonic::async_trait]
+impl config::ConfigService for Gateway {
+    async fn get_status(
+        &self,
+        request: Request<admin::GetStatusRequest>,
+    ) -> Result<Response<admin::GetStatusResponse>, Status> {
+        self.arrive("GetStatus", request)?;
+        let state = admin::target_status::State::Open.into();
+        let target = admin::TargetStatus { target: "a/m".into(), state, ..Default::default() };
+        let config_hash = "c0ffee".to_owned();
+        Ok(Response::new(admin::GetStatusResponse {
+            config_hash,
+            targets: vec![target],
+            ..Default::default()
+        }))
     }
 }
 

@@ -262,3 +262,42 @@ async fn a_reader_that_goes_away_ends_the_program_quietly() {
     let (code, _, stderr) = said(in_time(child.wait_with_output()).await.unwrap());
     assert_eq!((code, stderr.as_str()), (0, ""));
 }
+
+#[tokio::test]
+async fn an_explanation_asks_with_the_hints_of_the_command_line() {
+    let gateway = Gateway::start().await;
+    let args = [
+        "explain",
+        "m",
+        "how",
+        "far?",
+        "--tag",
+        "a=b",
+        "--objective",
+        "latency",
+        "--deny",
+        "x",
+        "--no-fallback",
+    ];
+    let (code, stdout, stderr) = run(&gateway.addr(), &args).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.lines().nth(1).unwrap().contains("a/m"), "{stdout}");
+    assert!(stderr.contains("strategy ordered"), "{stderr}");
+    let asked = gateway.explained();
+    let (input, options) = (asked.input.unwrap(), asked.options.unwrap());
+    assert_eq!(input.messages[0].parts[0].kind, Some(part::Kind::Text("how far?".into())));
+    let hints = options.route.unwrap();
+    assert_eq!((options.tags["a"].as_str(), hints.denied_providers), ("b", vec!["x".to_owned()]));
+    assert_eq!((hints.allow_fallback, hints.objective), (Some(false), 2));
+}
+
+#[tokio::test]
+async fn the_status_shows_targets_to_whoever_may_see_them() {
+    let gateway = Gateway::start().await;
+    let (code, stdout, _) = run(&gateway.addr(), &["status"]).await;
+    assert_eq!(code, 0, "{stdout}");
+    assert!(stdout.contains("configuration c0ffee") && stdout.contains("a/m     open"), "{stdout}");
+    let (_, stdout, _) = run(&gateway.addr(), &["status", "--json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(json["status"]["targets"][0]["state"], "STATE_OPEN");
+}

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use secrecy::SecretString;
 
 use crate::{
-    call::Rates,
-    config::{self, Config, ECHO},
+    call::{Need, Rates},
+    config::{self, Config, ECHO, ECHO_ALIASES},
     meter::is_responses_only,
     provider::{self, Named, Settings, registry::Cloud},
-    route::{Alias, AliasTarget, Hedge, Policy},
+    route::{Alias, AliasTarget, Experiment, Hedge, LeadsTo, Policy},
 };
 
 /// Builds the providers and resolves the aliases. `found` are the providers that the environment names; they count
@@ -19,7 +19,7 @@ use crate::{
 /// A line for each provider that is wrong, with what to correct; else for the first alias that is.
 pub fn resolve(config: &Config, found: Vec<Settings>) -> Result<Vec<(String, Alias)>, String> {
     let mut settings = match &config.providers {
-        Some(providers) => providers.iter().map(|(name, provider)| from_file(name, provider)).collect(),
+        Some(providers) => providers.iter().flat_map(|(name, provider)| from_file(name, provider)).collect(),
         None => found,
     };
     let first = first_real(&settings);
@@ -38,36 +38,59 @@ pub fn resolve(config: &Config, found: Vec<Settings>) -> Result<Vec<(String, Ali
         None => pass_through(&mut aliases, &providers, first.as_deref()),
     }
     if let (true, Some(provider)) = (has_echo, providers.get(ECHO)) {
-        for name in [ECHO, "echo-*"] {
-            aliases.entry(name.to_owned()).or_insert_with(|| Alias::plain(provider.clone(), name));
+        for name in ECHO_ALIASES {
+            aliases.entry(name.to_owned()).or_insert_with(|| plain(provider, name));
         }
     }
     Ok(aliases.into_iter().collect())
 }
 
+/// Every provider by its name, once for each of its credentials.
+type Providers = BTreeMap<String, Vec<Named>>;
+
 /// Builds every provider, so that all mistakes are told at once.
-fn build(config: &Config, settings: Vec<Settings>) -> Result<BTreeMap<String, Named>, String> {
-    let mut providers = BTreeMap::new();
+fn build(config: &Config, settings: Vec<Settings>) -> Result<Providers, String> {
+    let mut providers = Providers::new();
     let mut problems = Vec::new();
     for mut one in settings {
         one.connect_timeout = config.timeouts.connect.0;
         one.responses_only = Some(is_responses_only);
         match provider::build(&one) {
-            Ok(provider) => _ = providers.insert(one.name, provider),
+            Ok(provider) => providers.entry(one.name).or_default().push(provider),
             Err(problem) => problems.push(problem),
         }
     }
+    // What is wrong with a provider is so for each of its credentials.
+    problems.dedup();
     if problems.is_empty() { Ok(providers) } else { Err(problems.join("\n")) }
 }
 
-fn from_file(name: &str, provider: &config::Provider) -> Settings {
+/// Reads a provider, once for each of its credentials.
+fn from_file(name: &str, provider: &config::Provider) -> Vec<Settings> {
+    let one = settings(name, provider);
+    let filled = provider.api_keys.iter().filter_map(|(credential, key)| Some((credential, key.filled()?)));
+    let all = filled.map(|(credential, key)| Settings {
+        api_key: Some(key.clone()),
+        credential: credential.clone(),
+        ..one.clone()
+    });
+    let all: Vec<Settings> = all.collect();
+    if all.is_empty() { vec![one] } else { all }
+}
+
+fn settings(name: &str, provider: &config::Provider) -> Settings {
     Settings {
         name: name.to_owned(),
         dialect: provider.dialect.clone(),
         base_url: provider.base_url.clone(),
         api_key: filled(provider.api_key.as_ref()),
+        credential: String::new(),
         connect_timeout: config::Timeouts::default().connect.0,
         rejects_unsupported: provider.unsupported == config::Unsupported::Reject,
+        protocol: match provider.protocol {
+            config::Protocol::Http1 => provider::http::Protocol::Http1,
+            config::Protocol::Http2 => provider::http::Protocol::Http2,
+        },
         cloud: Cloud {
             api: provider.api.clone(),
             api_version: provider.api_version.clone(),
@@ -115,36 +138,41 @@ const FAMILIES: [(&str, &str); 7] = [
 ];
 
 /// Adds `<provider>/*` for each provider, `*` for the first, and what would go to the wrong one by that.
-fn pass_through(
-    aliases: &mut BTreeMap<String, Alias>,
-    providers: &BTreeMap<String, Named>,
-    first: Option<&str>,
-) {
+fn pass_through(aliases: &mut BTreeMap<String, Alias>, providers: &Providers, first: Option<&str>) {
     for (name, provider) in providers.iter().filter(|(name, _)| *name != ECHO) {
-        aliases.insert(format!("{name}/*"), Alias::plain(provider.clone(), "*"));
+        aliases.insert(format!("{name}/*"), plain(provider, "*"));
     }
     if let Some(provider) = first.and_then(|name| providers.get(name)) {
-        aliases.insert("*".to_owned(), Alias::plain(provider.clone(), "*"));
+        aliases.insert("*".to_owned(), plain(provider, "*"));
     }
     for (family, owner) in FAMILIES.iter().filter(|(_, owner)| first != Some(owner)) {
         if let Some(provider) = providers.get(*owner) {
-            aliases.insert((*family).to_owned(), Alias::plain(provider.clone(), family));
+            aliases.insert((*family).to_owned(), plain(provider, family));
         }
     }
 }
 
-fn alias(name: &str, model: &config::Model, providers: &BTreeMap<String, Named>) -> Result<Alias, String> {
-    let target = |target: &config::Target| {
-        let provider = providers.get(&target.provider);
-        let provider =
-            provider.ok_or_else(|| format!("alias `{name}`: there is no provider `{}`", target.provider))?;
-        Ok(AliasTarget::plain(provider.clone(), &target.model))
+fn alias(name: &str, model: &config::Model, providers: &Providers) -> Result<Alias, String> {
+    let targets = |targets: &[config::Target]| -> Result<Vec<AliasTarget>, String> {
+        targets
+            .iter()
+            .map(|one| target(one, providers))
+            .collect::<Result<_, _>>()
+            .map_err(|provider| format!("alias `{name}`: there is no provider `{provider}`"))
     };
+    let experiment = model.experiment.as_ref().map(|experiment| {
+        let arms = experiment.arms.iter();
+        let arms = arms.map(|(name, arm)| Ok((name.clone(), arm.weight, targets(&arm.targets)?)));
+        Ok::<_, String>(Experiment {
+            name: experiment.name.clone(),
+            arms: arms.collect::<Result<_, String>>()?,
+        })
+    });
     Ok(Alias {
         strategy: model.strategy,
-        targets: model.targets.iter().map(target).collect::<Result<_, String>>()?,
+        targets: targets(&model.targets)?,
         sticky: model.sticky,
-        experiment: None,
+        experiment: experiment.transpose()?,
         fallbacks: model.fallbacks.clone(),
         on_context_length: model.fallbacks_on.context_length.clone(),
         on_content_policy: model.fallbacks_on.content_policy.clone(),
@@ -152,6 +180,36 @@ fn alias(name: &str, model: &config::Model, providers: &BTreeMap<String, Named>)
         rates: model.price.as_ref().map(rates),
         policy: Arc::new(policy(model)),
     })
+}
+
+/// Reads a target.
+///
+/// # Errors
+/// The name of a provider that does not exist.
+fn target(target: &config::Target, providers: &Providers) -> Result<AliasTarget, String> {
+    let leads_to = match &target.alias {
+        Some(alias) => LeadsTo::Alias(alias.clone()),
+        None => LeadsTo::Model {
+            credentials: providers.get(&target.provider).cloned().ok_or_else(|| target.provider.clone())?,
+            model: target.model.clone(),
+        },
+    };
+    Ok(AliasTarget {
+        weight: target.weight.unwrap_or(1),
+        when: target.when.clone(),
+        region: target.region.clone().unwrap_or_default(),
+        labels: target.labels.clone(),
+        concurrent: target.concurrent.and_then(|places| usize::try_from(places).ok()),
+        can: target.can.as_ref().map(|needs| needs.iter().copied().map(Need::from).collect()),
+        context_tokens: target.context_tokens.map(|tokens| tokens.0),
+        ..AliasTarget::new(leads_to)
+    })
+}
+
+/// Makes an alias that leads to a provider's model, with the defaults for everything else.
+fn plain(credentials: &[Named], model: &str) -> Alias {
+    let leads_to = LeadsTo::Model { credentials: credentials.to_vec(), model: model.to_owned() };
+    Alias { targets: vec![AliasTarget::new(leads_to)], ..Alias::default() }
 }
 
 fn policy(model: &config::Model) -> Policy {
@@ -164,6 +222,7 @@ fn policy(model: &config::Model) -> Policy {
             .hedge
             .as_ref()
             .map(|hedge| Hedge { after: hedge.after.0, at_most: hedge.at_most.ratio() }),
+        hedges: Arc::default(),
         on_interrupt: model.on_interrupt,
         degraded: model.degraded.as_deref().map(Into::into),
     }

@@ -24,6 +24,26 @@ pub fn estimate_text_tokens(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(4)).unwrap_or(u32::MAX)
 }
 
+/// Returns the bytes of the answer that an event holds; nothing if it is no content.
+pub fn content_bytes(event: &Event) -> Option<usize> {
+    match event {
+        Event::Text(delta) => Some(delta.text.len()),
+        Event::Thought(delta) => Some(delta.text.len()),
+        Event::ToolCall(delta) => Some(delta.input.len()),
+        Event::Refusal(delta) => Some(delta.text.len()),
+        Event::Media(delta) => Some(delta.transcript.len()),
+        Event::Usage(_)
+        | Event::ChoiceEnd(_)
+        | Event::Start(_)
+        | Event::End(_)
+        | Event::PartStart(_)
+        | Event::PartEnd(_)
+        | Event::Logprobs(_)
+        | Event::Notice(_)
+        | Event::Extension(_) => None,
+    }
+}
+
 /// `Cost.price_version` of a price that the provider itself told with its answer.
 pub const PROVIDERS_OWN_PRICE: &str = "provider";
 
@@ -86,6 +106,11 @@ pub enum Step {
         /// Its own id of the request; empty if it gave none.
         upstream_request_id: String,
     },
+    /// The running attempt failed, and the answer ends with what was delivered.
+    Cut {
+        /// How it ended: a kind of provider failure.
+        outcome: &'static str,
+    },
 }
 
 /// A stream of steps. Dropping it cancels the upstream call.
@@ -108,6 +133,8 @@ pub struct Reply {
     pub target: Option<Arc<Target>>,
     /// How many upstream calls were made so far.
     pub attempt_count: usize,
+    /// The routing rule that decided; empty if none.
+    pub rule: String,
     /// What was dropped or changed in translation.
     pub warnings: Vec<v1::Warning>,
     /// Upstream headers that callers' SDKs read (`openai-processing-ms`, …), safe to forward.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::error::Error;
 
 /// Most tags a call may carry.
-const MAX_TAGS: usize = 16;
+pub const MAX_TAGS: usize = 16;
 /// Longest value of a tag, in bytes.
 const MAX_TAG_VALUE: usize = 256;
 /// Longest idempotency key.

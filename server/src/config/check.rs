@@ -1,27 +1,40 @@
 //! What a well-formed configuration can still get wrong: names that point nowhere, twice the same, values out of range.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    path::Path,
-};
+mod aliases;
+mod keys;
+mod models;
+mod providers;
+mod ranges;
+
+use std::{collections::BTreeSet, path::Path};
 
 use secrecy::ExposeSecret as _;
 
 use super::{
     Config, Surroundings,
     decode::path_of,
-    problem::{Problem, with_suggestion},
-    routing::Model,
-    sections::{Key, Provider},
+    problem::Problem,
     tree::{Node, Value, shown},
 };
-use crate::{
-    call::{Scope, check_tags},
-    telemetry,
-};
+use crate::telemetry;
 
-/// Shortest and longest declared key, in bytes.
-const KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=512;
+/// Names that the file declares, those whose settings could not be read included.
+pub(super) struct Declared {
+    /// The entries of `providers`.
+    pub(super) providers: BTreeSet<String>,
+    /// The entries of `models`.
+    pub(super) models: BTreeSet<String>,
+}
+
+impl Declared {
+    /// Reads the names of a file.
+    pub(super) fn of(root: &Node) -> Self {
+        let names = |section| {
+            root.entry(section).iter().flat_map(|(_, names)| names.names()).map(str::to_owned).collect()
+        };
+        Self { providers: names("providers"), models: names("models") }
+    }
+}
 
 /// One step of the way to a node.
 #[derive(Clone, Copy)]
@@ -37,12 +50,11 @@ struct Checker<'c> {
     problems: &'c mut Vec<Problem>,
 }
 
-/// Adds what is wrong with `config`, which was read from `root`. `providers` are the names that the file declares,
-/// those whose settings could not be read included.
+/// Adds what is wrong with `config`, which was read from `root`.
 pub(super) fn check(
     config: &Config,
     root: &Node,
-    providers: &BTreeSet<String>,
+    mut declared: Declared,
     around: &Surroundings<'_>,
     problems: &mut Vec<Problem>,
 ) {
@@ -53,16 +65,18 @@ pub(super) fn check(
     for (name, provider) in config.providers.iter().flatten() {
         checker.provider(name, provider, around);
     }
-    let mut known = providers.clone();
     if config.providers.is_none() {
-        known.extend(around.discovered.iter().cloned());
+        declared.providers.extend(around.discovered.iter().cloned());
     }
     if config.echo {
-        known.insert(super::ECHO.to_owned());
+        declared.providers.insert(super::ECHO.to_owned());
+        declared.models.extend(super::ECHO_ALIASES.map(str::to_owned));
     }
     for (alias, model) in config.models.iter().flatten() {
-        checker.model(alias, model, &known);
+        checker.model(alias, model, &declared);
     }
+    checker.cycles(config.models.iter().flatten());
+    checker.ranges(config);
     checker.keys(&config.keys);
 }
 
@@ -148,122 +162,6 @@ impl Checker<'_> {
                 let message = format!("the file `{}` cannot be read: {error}", file.display());
                 self.report(&[Name("tls"), Name(name)], message);
             }
-        }
-    }
-
-    fn provider(&mut self, name: &str, provider: &Provider, around: &Surroundings<'_>) {
-        let here = [Name("providers"), Name(name)];
-        let plain = |char: char| char.is_ascii_alphanumeric() || "_.-".contains(char);
-        self.require(
-            !name.is_empty() && name.chars().all(plain),
-            &here,
-            "a provider's name is made of letters, digits, `_`, `.` and `-`",
-        );
-        if around.dialects.contains(&provider.dialect.as_str()) {
-            let understood = (around.keys_of)(&provider.dialect);
-            for key in provider.cloud_keys().filter(|key| !understood.contains(key)) {
-                let message = format!("`{key}` means nothing to the dialect `{}`", provider.dialect);
-                self.report(&[here[0], here[1], Name(key)], message);
-            }
-        } else {
-            let message = format!("there is no dialect `{}`", shown(&provider.dialect));
-            let message = with_suggestion(message, &provider.dialect, around.dialects.iter().copied());
-            self.report(&[here[0], here[1], Name("dialect")], message);
-        }
-        if let Some(Err(message)) = provider.base_url.as_deref().map(check_url) {
-            self.report(&[here[0], here[1], Name("base_url")], message);
-        }
-        if let Some(key) = provider.api_key.as_ref().and_then(super::Secret::filled) {
-            let visible = key.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
-            self.require(
-                visible,
-                &[here[0], here[1], Name("api_key")],
-                "must be visible ASCII characters without spaces or line breaks",
-            );
-        }
-    }
-
-    fn model(&mut self, alias: &str, model: &Model, providers: &BTreeSet<String>) {
-        let here = [Name("models"), Name(alias)];
-        if let Err(message) = check_glob(alias, true) {
-            self.report(&here, message);
-        }
-        let targets = [here[0], here[1], Name("targets")];
-        self.require(!model.targets.is_empty(), &targets, "an alias needs at least one target");
-        for (number, target) in model.targets.iter().enumerate() {
-            let target_at = |field| [here[0], here[1], Name("targets"), Item(number), Name(field)];
-            if !providers.contains(&target.provider) {
-                let message = format!("there is no provider `{}`", shown(&target.provider));
-                let message =
-                    with_suggestion(message, &target.provider, providers.iter().map(String::as_str));
-                self.report(&target_at("provider"), message);
-            }
-            if let Err(message) = check_glob(&target.model, true) {
-                self.report(&target_at("model"), message);
-            }
-            self.require(
-                !target.model.contains('*') || alias.contains('*'),
-                &target_at("model"),
-                "a `*` stands for what the alias's `*` matched, but the alias has none",
-            );
-        }
-        self.require(
-            model.first_token.is_none_or(|span| !span.0.is_zero()),
-            &[here[0], here[1], Name("first_token")],
-            "must be longer than nothing, or every call fails",
-        );
-        self.require(
-            (1..=10).contains(&model.retry.attempts),
-            &[here[0], here[1], Name("retry"), Name("attempts")],
-            "must lie between 1 and 10",
-        );
-    }
-
-    fn keys(&mut self, keys: &[Key]) {
-        let mut names: HashMap<&str, usize> = HashMap::new();
-        let mut secrets: HashMap<&str, &str> = HashMap::new();
-        for (number, key) in keys.iter().enumerate() {
-            let at = |field| [Name("keys"), Item(number), Name(field)];
-            self.require(!key.name.trim().is_empty(), &at("name"), "a key needs a name");
-            if names.insert(&key.name, number).is_some() {
-                self.report(&at("name"), format!("the name `{}` is taken by a key above", shown(&key.name)));
-            }
-            let secret = key.key.filled().map_or("", |key| key.expose_secret());
-            let sound =
-                KEY_BYTES.contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic());
-            self.require(sound, &at("key"), "must be 32 to 512 visible ASCII characters without spaces");
-            if let Some(other) = secrets.insert(secret, &key.name).filter(|_| sound) {
-                self.report(&at("key"), format!("is the same as that of the key `{}`", shown(other)));
-            }
-            self.key_rights(number, key);
-        }
-    }
-
-    fn key_rights(&mut self, number: usize, key: &Key) {
-        let here = [Name("keys"), Item(number)];
-        for (index, scope) in key.scopes.iter().flatten().enumerate() {
-            if Scope::from_name(scope).is_none() {
-                let message = format!("there is no scope `{}`", shown(scope));
-                let message = with_suggestion(message, scope, Scope::ALL.map(Scope::as_str));
-                self.report(&[here[0], here[1], Name("scopes"), Item(index)], message);
-            }
-        }
-        for (index, glob) in key.models.iter().enumerate() {
-            if let Err(message) = check_glob(glob, false) {
-                self.report(&[here[0], here[1], Name("models"), Item(index)], message);
-            }
-        }
-        for (tag, value) in &key.tags {
-            let one = BTreeMap::from([(tag.clone(), value.clone())]);
-            if let Err(error) = check_tags("tags", &one) {
-                self.report(&[here[0], here[1], Name("tags"), Name(tag)], error.facts().message.clone());
-            }
-        }
-        if let Err(error) = check_tags("tags", &key.tags).map_err(|error| error.facts().message.clone())
-            && key.tags.len() > 1
-            && error.starts_with("at most")
-        {
-            self.report(&[here[0], here[1], Name("tags")], error);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod check;
 mod decode;
+mod fingerprint;
 mod limits;
 mod problem;
 mod routing;
@@ -15,10 +16,7 @@ mod tests;
 mod tree;
 mod values;
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 pub use limits::{Budget, Limits, Window, to_contract};
 pub use problem::{Place, Problem, Problems};
@@ -27,12 +25,14 @@ pub use routing::{
     Sticky, Strategy, Target, When,
 };
 pub use sections::{
-    Config, Key, LimitsIn, LogFormat, Priority, Provider, Telemetry, Timeouts, Tls, Unsupported,
+    Config, Key, LimitsIn, LogFormat, Priority, Protocol, Provider, Telemetry, Timeouts, Tls, Unsupported,
 };
 pub use values::{Address, Amount, Moment, Secret, Share, Size, Span, Usd};
 
 /// Name of the built-in provider and of its alias.
 pub const ECHO: &str = "echo";
+/// Aliases that lead to the built-in provider.
+pub const ECHO_ALIASES: [&str; 2] = [ECHO, "echo-*"];
 
 /// What a configuration may refer to that is not in the file.
 pub struct Surroundings<'s> {
@@ -71,10 +71,9 @@ pub fn parse(file: &str, yaml: &str, around: &Surroundings<'_>) -> Result<Config
     let mut failed = Vec::new();
     let mut root = tree::parse(yaml, &mut list);
     tree::substitute(&mut root, around.env, &mut failed);
-    let providers: BTreeSet<String> =
-        root.entry("providers").iter().flat_map(|(_, names)| names.names()).map(str::to_owned).collect();
+    let declared = check::Declared::of(&root);
     let config: Config = decode::read(&mut root, failed, &mut list);
-    check::check(&config, &root, &providers, around, &mut list);
+    check::check(&config, &root, declared, around, &mut list);
     if list.is_empty() {
         return Ok(config);
     }

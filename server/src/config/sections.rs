@@ -19,7 +19,7 @@ pub struct Config {
     /// Address for everything callers use: REST, SSE and gRPC. `--listen` and `TOLLGATE_LISTEN` win over it. Default
     /// `127.0.0.1:8080`, reachable from this machine only; `0.0.0.0:8080` opens it to the network.
     pub listen: Address,
-    /// Address for operators: `/metrics`, `/livez`, `/readyz`, `/config`. It asks for no key: keep it private.
+    /// Address for operators: `/metrics`, `/livez`, `/readyz`, `/status`, `/config`. It asks for no key: keep it private.
     /// `--ops-listen` and `TOLLGATE_OPS_LISTEN` win over it. Default `127.0.0.1:9464`.
     pub ops_listen: Address,
     /// Key that may call `tollgate.admin.v1` and see everyone's usage, beside keys with the scope `admin`. Empty or
@@ -171,10 +171,19 @@ pub struct Provider {
     /// Its credential. Empty or absent: none is sent. Example `${OPENAI_API_KEY}` or `file:/run/secrets/openai`.
     #[serde(default, skip_serializing)]
     pub api_key: Option<Secret>,
+    /// Several credentials by name, in place of `api_key`: calls go to the least busy one, and when one is refused or
+    /// limited, to another. Empty ones are left out. Example `{ a: "${KEY_A}", b: "${KEY_B}" }`.
+    #[serde(default, skip_serializing)]
+    pub api_keys: BTreeMap<String, Secret>,
     /// What happens to a parameter that the provider does not have: `drop` leaves it out with a warning, `reject`
     /// refuses the call and names it. A call may say otherwise. Default `drop`.
     #[serde(default)]
     pub unsupported: Unsupported,
+    /// The version of HTTP it is spoken to by: `http1` gives each running call a connection of its own, `http2` lets up
+    /// to 50 share one, for hosts that speak nothing else and where sockets are scarce. With `http://` the host has to
+    /// know HTTP/2 beforehand, with `https://` it is agreed on (ALPN). Default `http1`.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// OpenAI and compatible: the wire for calls that did not come by it, `chat` or `responses`. Default: `chat`,
     /// and `responses` for models that have nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -231,6 +240,17 @@ pub enum Unsupported {
     Drop,
     /// The call is refused.
     Reject,
+}
+
+/// The version of HTTP that a provider is spoken to by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// A connection for each running call.
+    #[default]
+    Http1,
+    /// Calls share connections.
+    Http2,
 }
 
 impl Provider {

@@ -138,7 +138,7 @@ keys:
   - { name: same, key: ${SEARCH_KEY}, models: ["[a]"], budget: { usd: 1, per: fortnight } }
 echo: yes
 store: postgres://u:p@h/d
-shared: redis://x
+shared: http://x
 "#;
     let told = problems(yaml);
     let starts: Vec<&str> = told.iter().map(|line| line.split(": ").next().unwrap()).collect();
@@ -165,7 +165,7 @@ shared: redis://x
             "t.yaml:13:79",
             "t.yaml:14:7",
             "t.yaml:15:8",
-            "t.yaml:16:1",
+            "t.yaml:16:9",
         ],
         "{told:#?}"
     );

@@ -9,6 +9,7 @@ use std::{
 use http::HeaderMap;
 use tollgate_api::v1;
 
+use super::{hints, route_header};
 use crate::{
     call::{
         Asked, Call, Caller, Deadline, Operation, Priority, Surface, check_request_id, check_tags, new_id,
@@ -68,6 +69,7 @@ fn read(headers: &HeaderMap, call: &mut Call) -> Result<(), Error> {
     if let Some(session) = text(headers, "x-claude-code-session-id")? {
         session.clone_into(&mut call.options.session_id);
     }
+    call.options.route = route_header::read(headers)?;
     if let Some(tags) = text(headers, "x-tollgate-tags")? {
         let parsed = tags.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
             pair.split_once('=').ok_or_else(|| {
@@ -102,6 +104,8 @@ pub fn take_options(call: &mut Call, options: Option<v1::CallOptions>) -> Result
     if options.max_cost_nanos.is_some_and(|nanos| nanos < 0) {
         return Err(Error::invalid("options.max_cost_nanos", "options.max_cost_nanos must not be negative"));
     }
+    options.route.as_ref().map_or(Ok(()), hints::check_message)?;
+    options.route = hints::join(call.options.route.take(), options.route.take());
     merge_tags(call, "options.tags", std::mem::take(&mut options.tags).into_iter().collect())?;
     if options.request_id.is_empty() {
         options.request_id = std::mem::take(&mut call.options.request_id);

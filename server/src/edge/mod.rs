@@ -7,14 +7,19 @@ pub mod anthropic;
 pub mod arrival;
 pub mod continuity;
 mod cors;
+mod explain;
 pub mod fold;
 pub mod grpc;
+mod hints;
 pub mod listen;
 pub mod openai;
 pub mod ops;
+mod overview;
 mod passthrough;
+mod proto_json;
 pub mod readers;
 mod rest;
+mod route_header;
 mod stall;
 pub mod status;
 #[cfg(test)]
@@ -24,7 +29,10 @@ mod tests;
 mod tls;
 mod twins;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{Router, extract::Request, middleware::from_fn_with_state, response::Response};
 use http::request::Parts;
@@ -63,6 +71,17 @@ pub struct Edge {
     pub draining: CancellationToken,
     /// Origins whose scripts may call us from a browser (`cors`), as `https://host[:port]`. Empty: none.
     pub cors: Arc<[String]>,
+    /// What the process was started with, for operators.
+    pub about: Arc<About>,
+}
+
+/// What a process was started with.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// When it was ready.
+    pub start_time: SystemTime,
+    /// Hash of its configuration.
+    pub config_hash: String,
 }
 
 /// Largest sizes accepted from callers, in bytes (`limits_in`).

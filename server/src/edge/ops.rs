@@ -1,12 +1,17 @@
-//! What operators see: metrics, probes and the configuration, on a port of their own.
+//! What operators see: metrics, probes, status and the configuration, on a port of their own.
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use http::{StatusCode, header::CONTENT_TYPE};
 use tokio_util::sync::CancellationToken;
 
-use super::Edge;
+use super::{Edge, overview::overview, proto_json::shown};
 use crate::telemetry;
 
 /// Returns the operators' routes. `config_json` is shown as it is, so it must hold no secrets.
@@ -15,6 +20,7 @@ pub fn app(edge: &Edge, config_json: Arc<str>) -> Router {
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(edge.draining.clone()))
+        .route("/status", get(status).with_state(edge.clone()))
         .route("/config", get(config).with_state(config_json))
 }
 
@@ -27,6 +33,15 @@ async fn ready(State(draining): State<CancellationToken>) -> impl IntoResponse {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
     (StatusCode::OK, "ready\n")
+}
+
+/// The same as `ConfigService.GetStatus`, for scripts.
+async fn status(State(edge): State<Edge>) -> Result<Response, StatusCode> {
+    let status = overview(&edge).await;
+    shown("tollgate.admin.v1.GetStatusResponse", &status).map_err(|error| {
+        tracing::error!(%error, "the status cannot be shown");
+        StatusCode::INTERNAL_SERVER_ERROR
+    })
 }
 
 async fn config(State(config_json): State<Arc<str>>) -> impl IntoResponse {

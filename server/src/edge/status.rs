@@ -2,7 +2,7 @@
 
 use tonic::Code;
 
-use crate::error::Reason;
+use crate::error::{Facts, Reason};
 
 /// How one reason looks on every surface.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,13 @@ pub fn of(reason: Reason) -> Row {
         Reason::DeclaredInConfig => row(Code::FailedPrecondition, 422, INVALID, "declared_in_config", false),
         Reason::Internal | Reason::Unspecified => row(Code::Internal, 500, SERVER, "internal_error", true),
     }
+}
+
+/// Tells whether the same call may succeed when it is repeated. When the caller's own hints leave no target, no time to
+/// wait for is known, and to wait is of no use.
+pub fn is_worth_repeating(facts: &Facts) -> bool {
+    let hopeless = facts.reason == Reason::NoTargetAvailable && facts.retry_after.is_none();
+    of(facts.reason).retry && !hopeless
 }
 
 /// Returns the HTTP status and the `error.type` of the Anthropic surface, which has fewer words than OpenAI's.

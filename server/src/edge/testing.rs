@@ -1,6 +1,12 @@
 //! What the tests of the edge share: a gateway on a real port, with a provider of their own.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::Router;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
@@ -10,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tollgate_api::v1;
 
 use super::{
-    Edge, Limits,
+    About, Edge, Limits,
     listen::{Listener, Tls},
 };
 use crate::{
@@ -91,7 +97,13 @@ pub(super) fn edge(dir: &Path, provider: impl Provider) -> Edge {
         keep_alive: Duration::from_secs(15),
         draining: CancellationToken::new(),
         cors: Arc::new([]),
+        about: Arc::new(about()),
     }
+}
+
+/// What a process would be started with.
+pub(super) fn about() -> About {
+    About { start_time: SystemTime::now(), config_hash: "0123456789abcdef".to_owned() }
 }
 
 pub(super) const LIMITS: Limits = Limits { header: 16 * 1024, body: 64 * 1024, message: 64 * 1024 };

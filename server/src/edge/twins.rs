@@ -1,28 +1,31 @@
-//! The JSON twins of `UsageService`, for scripts: the same requests as query parameters, the same answers as proto3
-//! JSON with the contract's own names.
+//! The JSON twins of `UsageService` and of `ExplainRoute`, for scripts: the same requests as query parameters or as
+//! proto3 JSON, the same answers as proto3 JSON with the contract's own names.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Router,
+    body::Body,
     extract::{Path, Query, RawQuery, State, rejection::PathRejection},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
-use http::{
-    HeaderMap,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
-};
-use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use http::HeaderMap;
 use prost_types::Timestamp;
-use tollgate_api::{DESCRIPTORS, v1};
+use tollgate_api::v1;
 
-use super::{Edge, grpc, openai};
-use crate::{call::Caller, error::Error, telemetry};
+use super::{
+    Edge,
+    explain::explain,
+    grpc, openai,
+    proto_json::{self, shown},
+    rest::body,
+};
+use crate::{
+    call::{Caller, Scope},
+    error::Error,
+    telemetry,
+};
 
 /// What the twins take.
 const METHODS: &str = "GET,HEAD";
@@ -39,6 +42,7 @@ pub(super) fn router(edge: &Edge) -> Router {
         .route("/v1/usage/records", openai::only(METHODS, get(list_records)))
         .route("/v1/usage/records/{id}", openai::only(METHODS, get(get_record)))
         .route("/v1/quota", openai::only(METHODS, get(get_quota)))
+        .route("/v1/explain", openai::only("POST", post(explain_route)))
         .with_state(edge.clone())
 }
 
@@ -63,7 +67,7 @@ async fn query_usage(
     RawQuery(raw): RawQuery,
     pairs: Pairs,
 ) -> Result<Response, Refused> {
-    let caller = admit(&edge, &headers, raw.as_deref())?;
+    let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES)?;
     let mut request = v1::QueryUsageRequest::default();
     for (name, value) in pairs.0 {
         match name.as_str() {
@@ -86,7 +90,7 @@ async fn list_records(
     RawQuery(raw): RawQuery,
     pairs: Pairs,
 ) -> Result<Response, Refused> {
-    let caller = admit(&edge, &headers, raw.as_deref())?;
+    let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES)?;
     let mut request = v1::ListUsageRecordsRequest::default();
     for (name, value) in pairs.0 {
         match name.as_str() {
@@ -108,7 +112,7 @@ async fn get_record(
     id: Result<Path<String>, PathRejection>,
     pairs: Pairs,
 ) -> Result<Response, Refused> {
-    let caller = admit(&edge, &headers, raw.as_deref())?;
+    let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES)?;
     none_but_known(&pairs)?;
     let Path(id) = id.map_err(|_| Error::invalid("id", "id must be UTF-8"))?;
     let answer = edge.pipeline.meter.get_usage_record(&caller, v1::GetUsageRecordRequest { id }).await?;
@@ -121,18 +125,36 @@ async fn get_quota(
     RawQuery(raw): RawQuery,
     pairs: Pairs,
 ) -> Result<Response, Refused> {
-    let caller = admit(&edge, &headers, raw.as_deref())?;
+    let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES)?;
     none_but_known(&pairs)?;
     let answer = edge.pipeline.quotas(&caller).await?;
     Ok(shown("tollgate.v1.GetQuotaResponse", &answer)?)
 }
 
-fn admit(edge: &Edge, headers: &HeaderMap, query: Option<&str>) -> Result<Arc<Caller>, Error> {
+async fn explain_route(
+    State(edge): State<Edge>,
+    headers: HeaderMap,
+    RawQuery(raw): RawQuery,
+    body: Body,
+) -> Result<Response, Refused> {
+    let caller = admit(&edge, &headers, raw.as_deref(), &[Scope::Chat])?;
+    let body = body::read(&headers, body, edge.limits.body).await?;
+    let request = proto_json::read("tollgate.v1.ExplainRouteRequest", &body)?;
+    let answer = explain(&edge, caller, &headers, request)?;
+    Ok(shown("tollgate.v1.ExplainRouteResponse", &answer)?)
+}
+
+fn admit(
+    edge: &Edge,
+    headers: &HeaderMap,
+    query: Option<&str>,
+    scopes: &[Scope],
+) -> Result<Arc<Caller>, Error> {
     let caller = edge.pipeline.authenticate(headers, query).inspect_err(|error| {
         telemetry::metrics::auth_failed(error.reason_name());
         tracing::debug!(reason = error.reason_name(), "a caller is refused");
     })?;
-    grpc::permit_one(&caller, grpc::USAGE_SCOPES)?;
+    grpc::permit_one(&caller, scopes)?;
     Ok(caller)
 }
 
@@ -173,57 +195,9 @@ fn unknown(name: &str) -> Error {
     Error::invalid(shown.clone(), format!("there is no query parameter `{shown}` here"))
 }
 
-/// Shows a message as proto3 JSON. Fields without presence are always there (`rows: []`); the others only if set.
-fn shown(name: &str, message: &impl Message) -> Result<Response, Error> {
-    static POOL: LazyLock<Option<DescriptorPool>> =
-        LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
-    let broken = || Error::internal("the answer cannot be shown as JSON");
-    let descriptor = POOL.as_ref().and_then(|pool| pool.get_message_by_name(name)).ok_or_else(broken)?;
-    let dynamic = DynamicMessage::decode(descriptor, &message.encode_to_vec()[..]).map_err(|_| broken())?;
-    let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(false);
-    let mut body = serde_json::Serializer::new(Vec::with_capacity(1024));
-    dynamic.serialize_with_options(&mut body, &options).map_err(|_| broken())?;
-    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
-    Ok((headers, body.into_inner()).into_response())
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    async fn body(response: Response) -> serde_json::Value {
-        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        serde_json::from_slice(&bytes).unwrap()
-    }
-
-    #[tokio::test]
-    async fn answers_have_the_contracts_names_and_unset_counts_are_absent() {
-        let usage = v1::Usage { input_tokens: Some(7), ..Default::default() };
-        let record = v1::UsageRecord {
-            id: "r".into(),
-            create_time: Some(Timestamp { seconds: 0, nanos: 500_000_000 }),
-            usage: Some(usage),
-            cache_status: v1::CacheStatus::Bypass.into(),
-            ..Default::default()
-        };
-        let answer = v1::GetUsageRecordResponse { record: Some(record) };
-        let shown = body(shown("tollgate.v1.GetUsageRecordResponse", &answer).unwrap()).await;
-        let record = &shown["record"];
-        assert_eq!(record["usage"]["input_tokens"], "7", "int64 is a string");
-        assert!(record["usage"].get("output_tokens").is_none(), "absent is not zero");
-        assert!(record["usage"].get("cost").is_none());
-        assert_eq!(record["cache_status"], "CACHE_STATUS_BYPASS");
-        assert_eq!(record["create_time"], "1970-01-01T00:00:00.500Z");
-    }
-
-    #[tokio::test]
-    async fn an_empty_answer_still_has_its_list() {
-        let shown =
-            body(shown("tollgate.v1.QueryUsageResponse", &v1::QueryUsageResponse::default()).unwrap()).await;
-        assert_eq!(shown, json!({ "rows": [], "next_page_token": "" }));
-    }
 
     #[test]
     fn parameters_are_read_by_the_names_of_the_fields() {

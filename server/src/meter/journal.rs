@@ -19,6 +19,7 @@ use std::{
 };
 
 use entry::Begun;
+pub(super) use entry::Earlier;
 use segment::Segment;
 use tollgate_api::v1;
 use uuid::Uuid;
@@ -94,13 +95,19 @@ impl Journal {
         Ok(Self { state: Mutex::new(state), _lock: lock })
     }
 
-    /// Writes down that an upstream call of this record's call is about to be made. Of several, the last holds.
+    /// Writes down that an upstream call of this record's call is about to be made, and what earlier ones came to. Of
+    /// several entries, the last holds.
     ///
     /// # Errors
     /// The entry is not on disk: the upstream call must not be made.
-    pub fn begin(&self, record: v1::UsageRecord, target: Option<&Target>) -> io::Result<()> {
+    pub(super) fn begin(
+        &self,
+        record: v1::UsageRecord,
+        target: Option<&Target>,
+        earlier: Option<Earlier>,
+    ) -> io::Result<()> {
         let id = Uuid::parse_str(&record.id).map_err(io::Error::other)?;
-        let begun = Begun::new(record, target);
+        let begun = Begun::new(record, target, earlier);
         let mut state = self.state();
         state.pay()?;
         let State { segment, buffer, running, .. } = &mut *state;

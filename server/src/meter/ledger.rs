@@ -56,6 +56,19 @@ impl Reads {
         self.readers.clone().run(read).await
     }
 
+    /// Reads something small.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE` if the store cannot be read, or not in time.
+    pub(super) async fn check(&self) -> Result<(), Error> {
+        let read = |connection: &Connection| {
+            let found =
+                connection.query_row("SELECT count(*) FROM (SELECT 1 FROM records LIMIT 1)", [], |_| Ok(()));
+            found.map_err(|error| reader::unreadable(&error))
+        };
+        self.run(read).await
+    }
+
     /// Returns the number of the last committed record.
     pub(super) fn committed(&mut self) -> i64 {
         *self.committed.borrow_and_update()

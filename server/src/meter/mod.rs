@@ -8,6 +8,7 @@
 //! `data/catalog.json`. Config: `store`, `--data-dir`. Metrics: `tollgate_requests_total`, `tollgate_tokens_total`,
 //! `tollgate_cost_usd_total` and kin. Tests: beside each file, `tests/e2e/ledger.rs`.
 
+mod bill;
 mod journal;
 mod ledger;
 mod open;
@@ -15,6 +16,7 @@ mod price;
 mod private;
 mod query;
 mod record;
+mod sum;
 mod tally;
 #[cfg(test)]
 mod testing;
@@ -23,13 +25,14 @@ use std::{path::Path, sync::Arc};
 
 use tollgate_api::v1;
 
+use journal::Earlier;
 pub use journal::{Journal, Progress};
 pub use ledger::Ledger;
 pub use open::Open;
 pub use price::{Catalog, ModelFacts, is_responses_only};
 
 use crate::{
-    call::Call,
+    call::{Attempt, Call},
     error::{Error, Reason},
 };
 
@@ -61,8 +64,20 @@ impl Meter {
     /// # Errors
     /// `STORE_UNAVAILABLE`: a call that cannot be accounted for is not made.
     pub fn dispatching(&self, call: &Call) -> Result<(), Error> {
+        self.begin(call, Progress::default())
+    }
+
+    /// Writes down a further upstream call, after so much was delivered by earlier ones.
+    fn begin(&self, call: &Call, delivered: Progress) -> Result<(), Error> {
         let target = call.attempts.last().map(|attempt| &*attempt.target);
-        self.journal.begin(record::begun(call), target).map_err(|error| store_unavailable(&error))
+        let mut record = record::begun(call, delivered.output_tokens);
+        let earlier = (call.attempts.len() > 1).then(|| {
+            let mut attempts = call.attempts.clone();
+            let bill = bill::earlier(&mut attempts, &call.asked, &self.catalog);
+            record.attempts = attempts.iter().map(Attempt::to_proto).collect();
+            Earlier::new(bill, delivered)
+        });
+        self.journal.begin(record, target, earlier).map_err(|error| store_unavailable(&error))
     }
 
     /// Returns the ledger, for reading.
@@ -73,6 +88,14 @@ impl Meter {
     /// Returns the model facts and prices.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// Checks that the store can be written and read.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE` if not, or not in time.
+    pub async fn check_store(&self) -> Result<(), Error> {
+        self.ledger.up_to_date().await?.check().await
     }
 
     /// Waits until everything settled so far is in SQLite, for a clean exit.

@@ -12,7 +12,12 @@ use std::{
 use futures_util::{Stream, StreamExt as _};
 use tollgate_api::v1;
 
-use super::{Meter, Progress, record, record::Ending, tally::Tally};
+use super::{
+    Meter, Progress, bill,
+    record::{self, Ending, Over},
+    sum,
+    tally::Tally,
+};
 use crate::{
     call::{Attempt, Call, Event, Item, Items, Settled, Step, Steps, Target, now},
     error::{Error, Reason},
@@ -29,9 +34,14 @@ pub struct Open {
     /// The call, as far as it is known.
     pub call: Call,
     meter: Arc<Meter>,
+    /// Of the running attempt.
     tally: Tally,
+    /// What the attempts before it handed on.
+    handed_on: Progress,
     first_token: Option<Instant>,
     checkpoint: (Instant, i64),
+    /// When the record was made.
+    over: Option<Instant>,
     settled: Arc<OnceLock<Settled>>,
     on_settle: Option<OnSettle>,
 }
@@ -47,7 +57,9 @@ impl Open {
             call,
             meter,
             tally: Tally::default(),
+            handed_on: Progress::default(),
             first_token: None,
+            over: None,
             settled: Arc::default(),
             on_settle: None,
         }
@@ -65,7 +77,7 @@ impl Open {
 
     /// Settles the call as refused or failed, and hands the error on.
     pub fn refuse(mut self, error: Error) -> Error {
-        self.settle(&Ending::Failed(&error)).err().unwrap_or(error)
+        self.settle(&Ending::Failed(&error)).err().unwrap_or(error).by_rule(&self.call.rule)
     }
 
     /// Follows the call's answer to its end.
@@ -84,6 +96,47 @@ impl Open {
         self.settled.get().is_some()
     }
 
+    /// Returns what all attempts have handed on.
+    fn delivered(&self) -> Progress {
+        Progress {
+            output_tokens: self.handed_on.output_tokens.saturating_add(self.tally.output_tokens),
+            content_events: self.handed_on.content_events.saturating_add(self.tally.content_events),
+        }
+    }
+
+    /// Ends the running attempt and starts the next one, which must not be made if it cannot be written down.
+    fn reroute(&mut self, outcome: &'static str, next: Arc<Target>) -> Result<(), Error> {
+        let (now, delivered) = (now(), self.delivered());
+        if let Some(attempt) = self.call.attempts.last_mut() {
+            attempt.end(outcome, now);
+            bill::end_part(attempt, &self.tally, &self.call.asked, &self.meter.catalog);
+        }
+        self.call.attempts.push(Attempt::start(next, now));
+        if let Err(error) = self.meter.begin(&self.call, delivered) {
+            self.call.attempts.pop();
+            return Err(error);
+        }
+        self.handed_on = delivered;
+        self.tally = Tally::after(delivered.output_tokens);
+        Ok(())
+    }
+
+    /// Ends the running attempt, which no other follows though its answer is not complete.
+    fn cut(&mut self, outcome: &'static str) {
+        self.tally.cut = true;
+        if let Some(attempt) = self.call.attempts.last_mut() {
+            attempt.end(outcome, now());
+        }
+    }
+
+    /// Adds to a provider's interim count what earlier attempts came to, so that it stays cumulative.
+    fn add_earlier(&self, usage: &mut v1::Usage) {
+        let Some((_, earlier)) = self.call.attempts.split_last() else { return };
+        for part in earlier.iter().filter_map(|attempt| attempt.usage.as_deref()) {
+            *usage = v1::Usage { cost: None, ..sum::plus(std::mem::take(usage), part) };
+        }
+    }
+
     /// Counts an item before it is handed on.
     fn observe(&mut self, item: &Item) {
         if !self.tally.count(item) {
@@ -94,14 +147,11 @@ impl Open {
             self.first_token = Some(now);
         }
         let (at, tokens) = self.checkpoint;
+        let progress = self.delivered();
         if now.saturating_duration_since(at) >= CHECKPOINT_EVERY
-            || self.tally.output_tokens - tokens >= CHECKPOINT_TOKENS
+            || progress.output_tokens - tokens >= CHECKPOINT_TOKENS
         {
-            self.checkpoint = (now, self.tally.output_tokens);
-            let progress = Progress {
-                output_tokens: self.tally.output_tokens,
-                content_events: self.tally.content_events,
-            };
+            self.checkpoint = (now, progress.output_tokens);
             // A lost checkpoint only makes a recovered record less exact; the settlement will complain.
             let _ = self.meter.journal.checkpoint(self.call.id, progress);
         }
@@ -123,8 +173,12 @@ impl Open {
         if let Some(attempt) = self.call.attempts.last_mut() {
             attempt.end(outcome, now);
         }
-        let record =
-            record::settled(&self.call, &self.tally, ending, self.first_token, &self.meter.catalog, now);
+        self.over = Some(now);
+        let complete = matches!(ending, Ending::Complete);
+        let bill = bill::settle(&mut self.call, &self.tally, complete, &self.meter.catalog);
+        let (first_token, delivered) = (self.first_token, self.delivered());
+        let over = Over { ending, at: now, first_token, delivered, bill };
+        let record = record::settled(&self.call, &self.tally, over);
         let settled = self.settled.get_or_init(|| Settled {
             usage: record.usage.clone().unwrap_or_default(),
             attempts: record.attempts.clone(),
@@ -137,7 +191,7 @@ impl Open {
     }
 
     fn route_info(&self) -> v1::RouteInfo {
-        let target = self.call.attempts.last().map(|attempt| &attempt.target);
+        let target = self.call.served_by().map(|attempt| &attempt.target);
         v1::RouteInfo {
             target: target.map_or_else(String::new, |target| target.name.to_string()),
             provider: target.map_or_else(String::new, |target| target.provider.to_string()),
@@ -149,6 +203,9 @@ impl Open {
             queue_duration: Some(self.call.waited)
                 .filter(|wait| !wait.is_zero())
                 .and_then(|wait| wait.try_into().ok()),
+            gateway_duration: record::gateway_duration(&self.call, self.over.unwrap_or_else(now))
+                .try_into()
+                .ok(),
             first_token_duration: self
                 .first_token
                 .and_then(|at| at.saturating_duration_since(self.call.started).try_into().ok()),
@@ -192,6 +249,8 @@ impl Metered {
                 answer.warnings.append(&mut self.warnings);
                 return self.finish(item);
             }
+            // The answer goes on at another target: its start was counted, and the caller has had one.
+            Item::Event(Event::Start(_)) if self.typed => return,
             Item::Event(Event::Start(start)) => {
                 self.typed = true;
                 start.id = self.open.call.id.to_string();
@@ -201,23 +260,11 @@ impl Metered {
             }
             // The final usage goes out with its cost when the call is settled; interim ones pass as they are.
             Item::Event(Event::Usage(usage)) if usage.r#final => return,
+            Item::Event(Event::Usage(usage)) => self.open.add_earlier(usage),
             Item::Event(Event::End(_)) => return self.finish(item),
             Item::Event(_) => {}
         }
         self.ready.push_back(Ok(item));
-    }
-
-    /// Ends the running attempt and starts the next one, which is not made if it cannot be written down.
-    fn reroute(&mut self, outcome: &'static str, next: Arc<Target>) {
-        let now = now();
-        if let Some(attempt) = self.open.call.attempts.last_mut() {
-            attempt.end(outcome, now);
-        }
-        self.open.call.attempts.push(Attempt::start(next, now));
-        if let Err(error) = self.open.meter.dispatching(&self.open.call) {
-            self.open.call.attempts.pop();
-            self.fail(error);
-        }
     }
 
     /// Settles a complete call, then lets its last item out.
@@ -249,7 +296,7 @@ impl Metered {
         }
         let error = self.open.settle(&Ending::Failed(&error)).err().unwrap_or(error);
         let usage = self.open.settled.get().map(|settled| settled.usage.clone());
-        if let (true, Some(usage)) = (self.typed && self.open.tally.content_events > 0, usage) {
+        if let (true, Some(usage)) = (self.typed && self.open.delivered().content_events > 0, usage) {
             self.ready.push_back(Ok(Item::Event(Event::Usage(Box::new(usage)))));
         }
         let attempts = self.open.call.attempts.iter().map(Attempt::to_proto).collect();
@@ -275,7 +322,12 @@ impl Stream for Metered {
                 Some(Ok(Step::Answered { http_status, upstream_request_id })) => {
                     self.open.answered(http_status, upstream_request_id);
                 }
-                Some(Ok(Step::Reroute { outcome, next })) => self.reroute(outcome, next),
+                Some(Ok(Step::Reroute { outcome, next })) => {
+                    if let Err(error) = self.open.reroute(outcome, next) {
+                        self.fail(error);
+                    }
+                }
+                Some(Ok(Step::Cut { outcome })) => self.open.cut(outcome),
                 Some(Err(error)) => self.fail(error),
                 None if self.open.is_settled() => self.steps = None,
                 None => {

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tollgate_api::v1;
 
-use super::{Catalog, tally::Tally};
+use super::{Progress, bill, sum::Sum, tally::Tally};
 use crate::{
-    call::{Attempt, Call, Operation, Target},
+    call::{Attempt, Call, Operation},
     error::Error,
 };
 
@@ -21,8 +21,9 @@ pub(super) enum Ending<'a> {
     Failed(&'a Error),
 }
 
-/// Builds what is known before an upstream call: the record a crash would leave.
-pub(super) fn begun(call: &Call) -> v1::UsageRecord {
+/// Builds what is known before an upstream call: the record a crash would leave. The call is sent along with so many
+/// estimated tokens that were delivered before.
+pub(super) fn begun(call: &Call, carried_tokens: i64) -> v1::UsageRecord {
     let target = call.attempts.last().map(|attempt| &attempt.target);
     v1::UsageRecord {
         id: call.id.to_string(),
@@ -50,39 +51,40 @@ pub(super) fn begun(call: &Call) -> v1::UsageRecord {
         queue_duration: Some(call.waited)
             .filter(|wait| !wait.is_zero())
             .and_then(|wait| wait.try_into().ok()),
-        attempts: call.attempts.iter().map(crate::call::Attempt::to_proto).collect(),
-        usage: target.filter(|_| call.operation != Operation::CountTokens).map(|_| v1::Usage {
-            input_tokens: Some(i64::from(crate::call::estimate_text_tokens(call.asked.input_bytes))),
-            source: v1::usage::Source::Estimated.into(),
-            ..Default::default()
-        }),
+        attempts: call.attempts.iter().map(Attempt::to_proto).collect(),
+        usage: target
+            .filter(|_| call.operation != Operation::CountTokens)
+            .map(|_| bill::prompt(&call.asked, carried_tokens)),
         ..Default::default()
     }
 }
 
-/// Builds the record of a call that is over.
-pub(super) fn settled(
-    call: &Call,
-    tally: &Tally,
-    ending: &Ending<'_>,
-    first_token: Option<Instant>,
-    catalog: &Catalog,
-    now: Instant,
-) -> v1::UsageRecord {
-    let target = call.attempts.last().map(|attempt| &*attempt.target);
-    let costs = call.operation != Operation::CountTokens;
-    let dispatched = costs && (tally.content_events > 0 || call.attempts.iter().any(may_be_billed));
-    let mut usage = tally.usage(&call.asked, dispatched, matches!(ending, Ending::Complete));
-    let unpriced = match (&mut usage, target) {
-        (Some(usage), Some(target)) => !price(usage, target, &tally.model, catalog),
-        _ => false,
-    };
-    let duration = now.saturating_duration_since(call.started);
-    let upstream: Duration = call.attempts.iter().filter_map(|attempt| attempt.duration).sum();
+/// What is known of a call that is over, beside the call.
+pub(super) struct Over<'a> {
+    /// How it ended.
+    pub(super) ending: &'a Ending<'a>,
+    /// When.
+    pub(super) at: Instant,
+    /// When its first content came.
+    pub(super) first_token: Option<Instant>,
+    /// What was handed on, by all attempts.
+    pub(super) delivered: Progress,
+    /// What all attempts are billed for.
+    pub(super) bill: Sum,
+}
+
+/// Builds the record of a call that is over; `tally` is that of its last attempt.
+pub(super) fn settled(call: &Call, tally: &Tally, over: Over<'_>) -> v1::UsageRecord {
+    let Over { ending, at, first_token, delivered, bill } = over;
+    let mut begun = begun(call, 0);
+    if matches!(ending, Ending::Complete) && call.served_by().is_none() {
+        // The gateway's own answer, after all attempts failed, is nobody's.
+        (begun.target, begun.provider, begun.model) = Default::default();
+    }
     v1::UsageRecord {
         // The end, not the start: a bucket of the past never changes any more.
         create_time: Some(timestamp(SystemTime::now())),
-        model: if tally.model.is_empty() { begun(call).model } else { tally.model.clone() },
+        model: if tally.model.is_empty() { begun.model } else { tally.model.clone() },
         status: crate::edge::status::grpc_code_name(match ending {
             Ending::Complete => None,
             Ending::Cancelled => Some(crate::error::Reason::Cancelled),
@@ -95,37 +97,67 @@ pub(super) fn settled(
             Ending::Failed(error) => error.reason_name(),
         }
         .to_owned(),
-        usage,
-        unpriced,
-        duration: duration.try_into().ok(),
+        usage: bill.usage,
+        unpriced: bill.unpriced,
+        duration: at.saturating_duration_since(call.started).try_into().ok(),
         first_token_duration: first_token
-            .and_then(|at| at.saturating_duration_since(call.started).try_into().ok()),
-        gateway_duration: duration.saturating_sub(upstream).saturating_sub(call.waited).try_into().ok(),
-        delivered_event_count: tally.content_events,
+            .and_then(|first| first.saturating_duration_since(call.started).try_into().ok()),
+        gateway_duration: gateway_duration(call, at).try_into().ok(),
+        delivered_event_count: delivered.content_events,
         upstream_response_id: tally.response_id.clone(),
         finish_reason: tally.finish_reason.map_or_else(String::new, |reason| {
             reason.as_str_name().trim_start_matches("FINISH_REASON_").to_ascii_lowercase()
         }),
-        ..begun(call)
+        ..begun
     }
 }
 
-/// Tells whether the provider may have worked for an attempt: not if it refused it or was never reached, but it may
-/// if it was answering, or was given up before it said anything.
-fn may_be_billed(attempt: &Attempt) -> bool {
-    match attempt.outcome {
-        _ if attempt.unsent => false,
-        "ok" | "cancelled" | "timeout" => attempt.http_status < 400,
-        _ => (200..400).contains(&attempt.http_status),
+/// Returns the time that a call has spent in the gateway itself until then: without the waits for providers, of which
+/// two may run at a time, and for admission.
+pub(super) fn gateway_duration(call: &Call, until: Instant) -> Duration {
+    let mut spans: Vec<_> = call
+        .attempts
+        .iter()
+        .map(|attempt| {
+            (attempt.started, attempt.duration.map_or(until, |duration| attempt.started + duration))
+        })
+        .collect();
+    spans.sort_unstable();
+    let (mut upstream, mut seen_until) = (Duration::ZERO, call.started);
+    for (start, end) in spans {
+        upstream += end.saturating_duration_since(start.max(seen_until));
+        seen_until = seen_until.max(end);
     }
-}
-
-/// Puts the cost into a usage; false if no price is known, or not for all that is billed.
-pub(super) fn price(usage: &mut v1::Usage, target: &Target, model: &str, catalog: &Catalog) -> bool {
-    usage.cost = catalog.cost(target, model, usage);
-    usage.cost.is_some() && !catalog.is_partly_unpriced(target, model, usage)
+    until.saturating_duration_since(call.started).saturating_sub(upstream).saturating_sub(call.waited)
 }
 
 fn timestamp(time: SystemTime) -> prost_types::Timestamp {
     time.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::meter::testing::target;
+
+    #[test]
+    fn attempts_that_run_beside_each_other_are_not_waited_for_twice() {
+        let mut call = Call::for_test("m");
+        let at = |ms| call.started + Duration::from_millis(ms);
+        let attempts = [(10, Some(50)), (30, Some(60)), (40, Some(45)), (80, None)].map(|(from, to)| {
+            let mut attempt = Attempt::start(Arc::new(target()), at(from));
+            if let Some(to) = to {
+                attempt.end("unavailable", at(to));
+            }
+            attempt
+        });
+        let until = at(100);
+        call.attempts.extend(attempts);
+        // Upstream from 10 to 60 and from 80 to 100.
+        assert_eq!(gateway_duration(&call, until), Duration::from_millis(30));
+        call.waited = Duration::from_millis(10);
+        assert_eq!(gateway_duration(&call, until), Duration::from_millis(20));
+    }
 }

@@ -1,12 +1,17 @@
-//! Counting one call: what its items say of tokens, progress and ending. Plain state, no clock, no I/O.
+//! Counting one attempt: what its items say of tokens, progress and ending. Plain state, no clock, no I/O.
 
 use tollgate_api::v1::{self, usage::Source};
 
-use crate::call::{Asked, Event, Item, estimate_delta_tokens, estimate_text_tokens};
+use super::bill;
+use crate::call::{Asked, Event, Item, content_bytes, estimate_delta_tokens};
 
-/// What has been seen of a call's answer so far.
+/// What has been seen of an attempt's answer so far.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
+    /// Estimated tokens of what earlier attempts delivered, which this one was sent beside the caller's prompt.
+    pub(super) carried_tokens: i64,
+    /// Whether the answer ended with what was delivered though the provider broke off.
+    pub(super) cut: bool,
     /// Content events handed on.
     pub(super) content_events: i64,
     /// Estimated tokens of the content handed on.
@@ -26,6 +31,11 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Starts to count an attempt that is sent along with so many estimated tokens of what others delivered.
+    pub(super) fn after(carried_tokens: i64) -> Self {
+        Self { carried_tokens, ..Self::default() }
+    }
+
     /// Counts one item. Returns true if it is content.
     pub(super) fn count(&mut self, item: &Item) -> bool {
         let before = self.content_events;
@@ -52,41 +62,21 @@ impl Tally {
     }
 
     fn count_event(&mut self, event: &Event) {
-        let bytes = match event {
-            Event::Text(delta) => delta.text.len(),
-            Event::Thought(delta) => delta.text.len(),
-            Event::ToolCall(delta) => delta.input.len(),
-            Event::Refusal(delta) => delta.text.len(),
-            Event::Media(delta) => delta.transcript.len(),
-            Event::Usage(usage) => {
-                self.tell(usage);
-                return;
-            }
-            Event::ChoiceEnd(end) => {
-                if end.choice == 0 {
-                    self.finish_reason = Some(end.finish_reason());
-                }
-                return;
-            }
-            Event::Start(start) => {
-                keep_first(&mut self.model, Some(&start.model));
-                return;
-            }
+        if let Some(bytes) = content_bytes(event) {
+            self.content_events += 1;
+            self.output_tokens += i64::from(estimate_delta_tokens(bytes));
+            return;
+        }
+        match event {
+            Event::Usage(usage) => self.tell(usage),
+            Event::ChoiceEnd(end) if end.choice == 0 => self.finish_reason = Some(end.finish_reason()),
+            Event::Start(start) => keep_first(&mut self.model, Some(&start.model)),
             Event::End(end) => {
                 self.tier(&end.service_tier);
                 keep_first(&mut self.response_id, Some(&end.upstream_response_id));
-                return;
             }
-            Event::PartStart(_)
-            | Event::PartEnd(_)
-            | Event::Logprobs(_)
-            | Event::Notice(_)
-            | Event::Extension(_) => {
-                return;
-            }
-        };
-        self.content_events += 1;
-        self.output_tokens += i64::from(estimate_delta_tokens(bytes));
+            _ => {}
+        }
     }
 
     fn tell(&mut self, usage: &v1::Usage) {
@@ -101,16 +91,15 @@ impl Tally {
         }
     }
 
-    /// Returns the usage of the call as far as it is known: the provider's, else an estimate if anything was
+    /// Returns the usage of the attempt as far as it is known: the provider's, else an estimate if anything was
     /// asked of a provider at all. `complete` says that the answer reached its end.
     pub(super) fn usage(&self, asked: &Asked, dispatched: bool, complete: bool) -> Option<v1::Usage> {
+        let complete = complete && !self.cut;
         let mut usage = match &self.usage {
-            // A running count of a stream that broke off says less than what was delivered after it; one that came
-            // after the last content is the provider's last word, whatever we would estimate.
+            // A running count of a stream that broke off is not what the provider will bill: it may have generated more
+            // than arrived. One that came after the last content is its last word, whatever we would estimate.
             Some(told)
-                if complete
-                    || self.told_at == Some(self.content_events) && self.finish_reason.is_some()
-                    || told.output_tokens.unwrap_or(0) >= self.output_tokens =>
+                if complete || self.told_at == Some(self.content_events) && self.finish_reason.is_some() =>
             {
                 let mut told = told.clone();
                 if told.source() != Source::Estimated {
@@ -124,10 +113,9 @@ impl Tally {
                 // What the provider charged so far is not what the call costs.
                 estimate.cost = None;
                 estimate.set_source(Source::Estimated);
-                estimate
-                    .input_tokens
-                    .get_or_insert_with(|| i64::from(estimate_text_tokens(asked.input_bytes)));
-                estimate.output_tokens = Some(self.output_tokens);
+                estimate.input_tokens.get_or_insert_with(|| bill::prompt_tokens(asked, self.carried_tokens));
+                let told = estimate.output_tokens.unwrap_or(0);
+                estimate.output_tokens = Some(told.max(self.output_tokens));
                 estimate
             }
         };
@@ -220,6 +208,15 @@ mod tests {
         assert_eq!(usage.output_tokens, Some(3));
         assert_eq!(usage.input_tokens, Some(7), "the input the provider told still holds");
         assert_eq!(usage.source(), Source::Estimated);
+    }
+
+    #[test]
+    fn a_running_count_above_ours_holds_on_a_cut_stream_and_is_flagged() {
+        let mut tally = Tally::default();
+        tally.count(&text("a"));
+        tally.count(&told(40));
+        let usage = tally.usage(&asked(), true, false).unwrap();
+        assert_eq!((usage.output_tokens, usage.source()), (Some(40), Source::Estimated));
     }
 
     #[test]

@@ -18,7 +18,6 @@ use ::http::{
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body::Body;
-use hyper::body::Incoming;
 use tollgate_api::v1::{Usage, usage::Source};
 
 use self::pass::{Lines, Pass};
@@ -26,7 +25,7 @@ use super::{
     Answer, Error, Forwarding, Kind, Place,
     aws::frames,
     follow::Follow,
-    http::{self, Pieces},
+    http::{self, Incoming, Pieces},
     refusal, sse,
     units::{self, Tally},
     upstream::{Ask, endpoint, once},

@@ -1,368 +1,196 @@
 //! The one HTTP client to upstreams: connections, time and size limits, and failures in the words of `Kind`.
 //!
-//! HTTP/1.1 only. With HTTP/2 all streams to a host share one connection: one slow caller holds up the others, and
-//! peers that guard against floods of small DATA frames (which token streams are) kill every stream at once. A
-//! connection per running stream isolates them for the price of a socket.
+//! HTTP/1.1 unless the configuration says otherwise. With HTTP/2 streams to a host share connections: a slow caller
+//! may hold up others, and libraries that guard against floods of small DATA frames (which token streams are) kill
+//! every stream of a connection at once. A connection per running stream isolates them for the price of a socket.
+//! `two` says how HTTP/2 is made bearable.
+
+mod connect;
+mod failure;
+mod incoming;
+mod line;
+mod pieces;
+mod read;
+mod tls;
+mod two;
 
 use std::{
-    error::Error as StdError,
-    io,
-    pin::Pin,
-    sync::{Arc, OnceLock},
-    task::{Context, Poll},
-    time::Duration,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
-use futures_util::future::BoxFuture;
-use http::{Request, Response, StatusCode, Uri};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use http::{Request, Response};
 use hyper_util::{
-    client::legacy::{Client, Error as ClientError, connect::HttpConnector},
+    client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::ClientConfig;
-use tower::Service;
 
-use super::{Error, Kind};
-use crate::call::{Tail, TailError};
+pub use failure::{cut, redirected};
+pub use incoming::Incoming;
+pub use pieces::Pieces;
+pub use read::{MAX_ANSWER_BYTES, MAX_ERROR_BYTES, drain, read_all, read_error};
 
-/// The most that is read of an error's body.
-pub const MAX_ERROR_BYTES: usize = 64 * 1024;
-/// The most that a whole answer may have.
-pub const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+use self::{
+    connect::Connector,
+    failure::{Cure, Failed},
+    tls::Loaded,
+    two::Two,
+};
+use super::Error;
+
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 const MAX_RESPONSE_HEADERS: usize = 200;
-const IDLE: Duration = Duration::from_secs(90);
-const KEEPALIVE: Duration = Duration::from_secs(60);
-/// Reading on after the answer is complete, so that the connection can be used again.
-const DRAIN_TIME: Duration = Duration::from_secs(1);
-const DRAIN_BYTES: usize = 64 * 1024;
+/// How long a connection that nobody uses is kept: shorter than the 60 s after which the usual load balancer or
+/// server ends it, so that a request rarely meets a connection that is just being closed.
+const IDLE: Duration = Duration::from_secs(50);
+/// How many connections that nobody uses are kept to a host after a burst.
+const MOST_IDLE: usize = 512;
 
-type BoxError = Box<dyn StdError + Send + Sync>;
-type Connector = Timed<HttpsConnector<HttpConnector>>;
+/// The version of HTTP that a provider is spoken to by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1: a connection for each running call.
+    #[default]
+    Http1,
+    /// HTTP/2: calls share connections.
+    Http2,
+}
 
 /// The client of one provider. Keeps connections open for reuse; follows no redirect and reads no proxy environment.
 #[derive(Clone)]
-pub struct Http(Client<Connector, Pieces>);
+pub struct Http(Arc<Inner>);
+
+struct Inner {
+    connect_timeout: Duration,
+    protocol: Protocol,
+    /// The connections in use. Replaced as a whole when those that are kept open cannot be trusted any more; calls
+    /// that run on the old ones go on.
+    pool: RwLock<Arc<Pool>>,
+}
+
+struct Pool {
+    wire: Wire,
+    /// Which reading of the root certificates it was made with; absent: none, as TLS is not spoken.
+    reading: Option<u64>,
+}
+
+enum Wire {
+    One(Client<Connector, Pieces>),
+    Two(Two),
+}
 
 impl Http {
-    /// Builds the client. Root certificates are loaded only if `https` is needed, once per process.
+    /// Builds a client that speaks HTTP/1.1. Root certificates are loaded only if `https` is needed.
     ///
     /// # Errors
     /// A message for operators if the platform has no usable root certificates.
     pub fn new(connect_timeout: Duration, https: bool) -> Result<Self, String> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(KEEPALIVE));
-        tcp.set_connect_timeout(Some(connect_timeout));
-        let tls = HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config(https)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .http1_max_buf_size(READ_BUFFER_BYTES)
-            .http1_max_headers(MAX_RESPONSE_HEADERS)
-            // A pooled connection that died before anything was sent on it is replaced unseen.
-            .retry_canceled_requests(true)
-            .build(Timed { inner: tls, limit: connect_timeout });
-        Ok(Self(client))
+        Self::speaking(Protocol::Http1, connect_timeout, https)
     }
 
-    /// Sends a request and returns the response's head with its unread body. Dropping the future or the body closes
-    /// the connection, which tells the upstream to stop.
+    /// Builds a client that speaks this version of HTTP.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn speaking(protocol: Protocol, connect_timeout: Duration, https: bool) -> Result<Self, String> {
+        let roots = https.then(|| tls::PLATFORM.current()).transpose()?;
+        let pool = Pool::new(protocol, connect_timeout, roots)?;
+        Ok(Self(Arc::new(Inner { connect_timeout, protocol, pool: RwLock::new(Arc::new(pool)) })))
+    }
+
+    /// Sends a request and returns the response's head with its unread body. Dropping the future or the body ends the
+    /// stream or its connection, which tells the upstream to stop. A request that meets a connection that had died
+    /// unnoticed, or a certificate that only newer roots know, is sent once more if it can be.
     ///
     /// # Errors
     /// `Timeout` if no connection was made in time, `Unavailable` for everything else.
     pub async fn send(&self, request: Request<Pieces>) -> Result<Response<Incoming>, Error> {
-        self.0.request(request).await.map_err(|error| send_error(&error))
-    }
-}
-
-fn tls_config(https: bool) -> Result<ClientConfig, String> {
-    static PLATFORM: OnceLock<Result<ClientConfig, String>> = OnceLock::new();
-    let builder = || {
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| format!("TLS cannot be set up: {error}"))
-    };
-    if !https {
-        return Ok(builder()?.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
-    }
-    PLATFORM
-        .get_or_init(|| {
-            let verified = builder()?
-                .try_with_platform_verifier()
-                .map_err(|error| format!("the system's root certificates cannot be loaded: {error}"))?;
-            Ok(verified.with_no_client_auth())
-        })
-        .clone()
-}
-
-/// A connector whose whole work (name, TCP, TLS) is bounded: TCP's own timeout leaves a silent TLS peer unbounded.
-#[derive(Clone)]
-struct Timed<C> {
-    inner: C,
-    limit: Duration,
-}
-
-impl<C> Service<Uri> for Timed<C>
-where
-    C: Service<Uri, Error = BoxError>,
-    C::Future: Send + 'static,
-{
-    type Response = C::Response;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<C::Response, BoxError>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.inner.call(uri);
-        let limit = self.limit;
-        Box::pin(async move {
-            tokio::time::timeout(limit, connecting)
-                .await
-                .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
-        })
-    }
-}
-
-/// A request body of a few pieces, sent without joining them, and perhaps a tail that is still coming in.
-#[derive(Default)]
-pub struct Pieces {
-    left: std::vec::IntoIter<Bytes>,
-    bytes: u64,
-    tail: Option<Tail>,
-}
-
-impl Pieces {
-    /// Wraps the pieces; empty ones are left out.
-    pub fn new(mut pieces: Vec<Bytes>) -> Self {
-        pieces.retain(|piece| !piece.is_empty());
-        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self { left: pieces.into_iter(), bytes, tail: None }
-    }
-
-    /// Adds what is still to come.
-    #[must_use]
-    pub fn with_tail(self, tail: Option<Tail>) -> Self {
-        Self { tail, ..self }
-    }
-
-    /// Returns what is left to be sent, for signatures; what is still coming in cannot be signed.
-    pub fn whole(&self) -> Option<&[Bytes]> {
-        self.tail.is_none().then_some(self.left.as_slice())
-    }
-
-    /// Joins what is left, for tests and merges.
-    pub fn join(self) -> Bytes {
-        let pieces: Vec<Bytes> = self.left.collect();
-        pieces.concat().into()
-    }
-}
-
-impl std::fmt::Debug for Pieces {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pieces").field("bytes", &self.bytes).finish_non_exhaustive()
-    }
-}
-
-impl From<String> for Pieces {
-    fn from(body: String) -> Self {
-        body.into_bytes().into()
-    }
-}
-
-impl From<Vec<u8>> for Pieces {
-    fn from(body: Vec<u8>) -> Self {
-        Self::new(vec![body.into()])
-    }
-}
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = TailError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Some(piece) = self.left.next() {
-            self.bytes -= piece.len() as u64;
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        let spare = copy(&request);
+        let pool = self.pool();
+        let failed = match pool.send(request).await {
+            Ok(response) => return Ok(response),
+            Err(failed) => failed,
+        };
+        let (Some(cure), Some(spare)) = (failed.cure, spare) else { return Err(failed.into()) };
+        if !self.renew(&pool, cure).await {
+            return Err(failed.into());
         }
-        match &mut self.tail {
-            Some(tail) => tail.as_mut().poll_frame(cx),
-            None => Poll::Ready(None),
-        }
+        Ok(self.pool().send(spare).await?)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.bytes == 0 && self.tail.as_ref().is_none_or(|tail| tail.is_end_stream())
+    fn pool(&self) -> Arc<Pool> {
+        self.0.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn size_hint(&self) -> SizeHint {
-        let rest = self.tail.as_ref().map_or(Some(0), |tail| tail.size_hint().exact());
-        rest.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(self.bytes + rest))
-    }
-}
-
-/// Reads a whole answer.
-///
-/// # Errors
-/// `Unavailable` if it breaks off, `BadResponse` if it has more than `limit` bytes.
-pub async fn read_all<B>(mut body: B, limit: usize) -> Result<Bytes, Error>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    // An answer of one frame is handed on as it is; only longer ones are joined.
-    let mut only: Option<Bytes> = None;
-    let mut joined = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| cut(error.into().as_ref()))?;
-        let Ok(data) = frame.into_data() else { continue };
-        let read = only.as_ref().map_or(0, Bytes::len) + joined.len();
-        if read + data.len() > limit {
-            return Err(Error::new(Kind::BadResponse, format!("the answer has more than {limit} bytes")));
-        }
-        if read == 0 {
-            only = Some(data);
-            continue;
-        }
-        if let Some(first) = only.take() {
-            let told = usize::try_from(body.size_hint().lower()).unwrap_or(limit).min(limit);
-            joined.reserve(first.len() + data.len() + told);
-            joined.extend_from_slice(&first);
-        }
-        joined.extend_from_slice(&data);
-    }
-    Ok(only.unwrap_or_else(|| joined.freeze()))
-}
-
-/// Reads the start of an error's body, at most `MAX_ERROR_BYTES`; what cannot be read is left out.
-pub async fn read_error<B>(mut body: B) -> Bytes
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let mut read = BytesMut::new();
-    let reading = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            let Ok(data) = frame.into_data() else { continue };
-            let room = MAX_ERROR_BYTES - read.len();
-            read.extend_from_slice(&data[..data.len().min(room)]);
-            if data.len() >= room {
-                return;
+    /// Replaces the pool by one without the old one's connections, unless somebody has already. Tells whether there
+    /// is another now.
+    async fn renew(&self, old: &Arc<Pool>, cure: Cure) -> bool {
+        let roots = match (cure, old.reading) {
+            (Cure::Roots, Some(reading)) => {
+                let read = tokio::task::spawn_blocking(move || tls::PLATFORM.newer(reading));
+                let Ok(Some(newer)) = read.await else { return false };
+                Some(newer)
             }
+            (Cure::Roots, None) => return false,
+            (Cure::Fresh, reading) => reading.and_then(|_| tls::PLATFORM.current().ok()),
+        };
+        let Ok(new) = Pool::new(self.0.protocol, self.0.connect_timeout, roots) else { return false };
+        let mut pool = self.0.pool.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&pool, old) {
+            *pool = Arc::new(new);
         }
-    };
-    // An upstream that stalls within an error has still said enough to be judged by its status.
-    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
-    read.freeze()
-}
-
-/// Reads a body whose answer is complete to its end, so that the connection can be used again. Bounded in time and
-/// size, never waited for, and its failures mean nothing.
-pub fn drain<B>(mut body: B)
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-{
-    let mut cx = Context::from_waker(std::task::Waker::noop());
-    // Mostly the end has already arrived with the last event.
-    if matches!(Pin::new(&mut body).poll_frame(&mut cx), Poll::Ready(None | Some(Err(_)))) {
-        return;
+        true
     }
-    tokio::spawn(tokio::time::timeout(DRAIN_TIME, async move {
-        let mut left = DRAIN_BYTES;
-        while let Some(Ok(frame)) = body.frame().await {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            let Some(rest) = left.checked_sub(bytes) else { return };
-            left = rest;
-        }
-    }));
 }
 
-/// Makes the failure of an answer that broke off.
-pub fn cut(error: &(dyn StdError + 'static)) -> Error {
-    Error::new(Kind::Unavailable, format!("the connection broke before the answer's end ({})", cause(error)))
-}
-
-/// Makes the failure of a redirect, which is never followed: the key belongs to the configured host alone.
-pub fn redirected(status: StatusCode) -> Error {
-    let mut error = Error::new(
-        Kind::BadResponse,
-        format!("HTTP {status}: redirects are not followed; correct the provider's `base_url`"),
-    );
-    error.http_status = status.as_u16();
-    error
-}
-
-fn send_error(error: &ClientError) -> Error {
-    let cause = cause(error);
-    if !error.is_connect() {
-        let message = format!("the connection broke before the answer began ({cause})");
-        return Error::new(Kind::Unavailable, message);
+impl Pool {
+    fn new(protocol: Protocol, connect_timeout: Duration, roots: Option<Loaded>) -> Result<Self, String> {
+        let (config, reading) = match roots {
+            Some(roots) => (roots.config, Some(roots.reading)),
+            None => (tls::nobody()?, None),
+        };
+        let connector = connect::connector(connect_timeout, config, protocol);
+        let wire = match protocol {
+            Protocol::Http1 => Wire::One(one(connector)),
+            Protocol::Http2 => Wire::Two(Two::new(connector, connect_timeout)),
+        };
+        Ok(Self { wire, reading })
     }
-    let error = if cause == TIMED_OUT {
-        Error::new(Kind::Timeout, "no connection within `timeouts.connect`")
-    } else {
-        Error::new(Kind::Unavailable, format!("cannot connect: {cause}"))
-    };
-    Error { unsent: true, ..error }
-}
 
-const TIMED_OUT: &str = "timed out";
-
-/// Names the innermost cause in fixed words where it is known, so that no address or header gets into a message.
-fn cause(error: &(dyn StdError + 'static)) -> String {
-    let mut at: Option<&(dyn StdError + 'static)> = Some(error);
-    let mut innermost = String::new();
-    while let Some(error) = at {
-        if let Some(tls) = find_tls(error) {
-            return format!("TLS: {tls}");
-        }
-        innermost = error.to_string();
-        if let Some(word) = error.downcast_ref::<io::Error>().and_then(io_word) {
-            return word.to_owned();
-        }
-        if innermost.starts_with("dns error") || innermost.contains("lookup address") {
-            return "the host's name cannot be resolved".to_owned();
-        }
-        at = error.source();
+    async fn send(&self, request: Request<Pieces>) -> Result<Response<Incoming>, Failed> {
+        let client = match &self.wire {
+            Wire::One(client) => client,
+            Wire::Two(two) => return two.send(request).await,
+        };
+        let sent = Instant::now();
+        let response = client.request(request).await.map_err(|error| match error.is_connect() {
+            true => Failed::connecting(&error),
+            false => Failed::sending(&error, sent.elapsed()),
+        })?;
+        Ok(response.map(Incoming::alone))
     }
-    innermost
 }
 
-fn find_tls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    error
-        .downcast_ref::<rustls::Error>()
-        .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()))
+fn one(connector: Connector) -> Client<Connector, Pieces> {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(MOST_IDLE)
+        .http1_max_buf_size(READ_BUFFER_BYTES)
+        .http1_max_headers(MAX_RESPONSE_HEADERS)
+        // A pooled connection that died before anything was sent on it is replaced unseen.
+        .retry_canceled_requests(true)
+        .build(connector)
 }
 
-fn io_word(error: &io::Error) -> Option<&'static str> {
-    Some(match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused",
-        io::ErrorKind::ConnectionReset => "connection reset",
-        io::ErrorKind::ConnectionAborted => "connection aborted",
-        io::ErrorKind::TimedOut => TIMED_OUT,
-        io::ErrorKind::HostUnreachable => "host unreachable",
-        io::ErrorKind::NetworkUnreachable => "network unreachable",
-        io::ErrorKind::BrokenPipe => "broken pipe",
-        io::ErrorKind::UnexpectedEof => "unexpected end",
-        _ => return None,
-    })
+/// Copies a request that can be sent twice.
+fn copy(request: &Request<Pieces>) -> Option<Request<Pieces>> {
+    let mut copy = Request::new(request.body().again()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
 
 #[cfg(test)]
@@ -370,6 +198,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::provider::Kind;
 
     async fn error_of(url: String, limit: Duration) -> Error {
         let http = Http::new(limit, false).unwrap();
@@ -407,30 +236,5 @@ mod tests {
         let error = error_of(format!("http://{address}/"), Duration::from_secs(5)).await;
         assert_eq!(error.kind, Kind::Unavailable);
         drop(peer.await.unwrap());
-    }
-
-    /// A body of given frames, without a socket.
-    fn frames(list: Vec<&'static [u8]>) -> impl Body<Data = Bytes, Error = io::Error> + Unpin {
-        let frames = list.into_iter().map(|data| Ok(Frame::data(Bytes::from_static(data))));
-        http_body_util::StreamBody::new(futures_util::stream::iter(frames))
-    }
-
-    #[tokio::test]
-    async fn a_whole_answer_is_joined_and_bounded() {
-        assert_eq!(read_all(frames(vec![b"ab", b"", b"cd", b"e"]), 5).await.unwrap(), "abcde");
-        assert_eq!(read_all(frames(vec![b"ab", b"cd"]), 3).await.unwrap_err().kind, Kind::BadResponse);
-        assert_eq!(read_all(frames(vec![]), 3).await.unwrap(), "");
-        let one: &'static [u8] = b"abc";
-        assert_eq!(
-            read_all(frames(vec![one]), 3).await.unwrap().as_ptr(),
-            one.as_ptr(),
-            "one frame is not copied"
-        );
-    }
-
-    #[tokio::test]
-    async fn an_errors_body_is_cut_at_its_bound() {
-        let large: &'static [u8] = Box::leak(vec![b'x'; MAX_ERROR_BYTES].into_boxed_slice());
-        assert_eq!(read_error(frames(vec![b"a", large])).await.len(), MAX_ERROR_BYTES);
     }
 }

@@ -145,6 +145,8 @@ pub struct Named {
     pub name: Arc<str>,
     /// The catalog's name of the vendor (`openai`, `echo`, …), for prices and facts.
     pub vendor: Arc<str>,
+    /// Which of the provider's credentials this one uses; empty if it has but one.
+    pub credential: Arc<str>,
     /// The adapter.
     pub adapter: Arc<dyn Provider>,
     /// Whether a parameter that the vendor does not know refuses a call that says nothing about it.
@@ -156,6 +158,7 @@ impl std::fmt::Debug for Named {
         f.debug_struct("Named")
             .field("name", &self.name)
             .field("vendor", &self.vendor)
+            .field("credential", &self.credential)
             .finish_non_exhaustive()
     }
 }
@@ -163,7 +166,8 @@ impl std::fmt::Debug for Named {
 impl Named {
     /// Names an adapter that is lenient with parameters.
     pub fn new(name: &str, vendor: &str, adapter: Arc<dyn Provider>) -> Self {
-        Self { name: name.into(), vendor: vendor.into(), adapter, rejects_unsupported: false }
+        let credential = Arc::from("");
+        Self { name: name.into(), vendor: vendor.into(), credential, adapter, rejects_unsupported: false }
     }
 }
 
@@ -230,7 +234,7 @@ pub enum Kind {
 
 impl Kind {
     /// Returns the name that attempts, records and metrics use.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::RateLimited { .. } => "rate_limited",
             Self::ContextLength => "context_length",
@@ -263,6 +267,8 @@ pub struct Error {
     pub request_id: String,
     /// The upstream's error body as it came, for a caller of the same dialect; absent if it may hold a secret.
     pub body: Option<Bytes>,
+    /// The upstream's own hint when to try again, whatever the kind (503 and 529 may have one too).
+    pub retry_after: Option<Duration>,
     /// No connection was made, so that the upstream cannot have done anything.
     pub unsent: bool,
     /// The request itself does not fit the contract: told to the caller as it is.
@@ -281,6 +287,10 @@ impl Error {
             field: None,
             request_id: String::new(),
             body: None,
+            retry_after: match kind {
+                Kind::RateLimited { retry_after } => retry_after,
+                _ => None,
+            },
             unsent: false,
             caller: None,
         }

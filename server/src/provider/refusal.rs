@@ -41,14 +41,21 @@ pub(in crate::provider) fn of_response(status: StatusCode, headers: &HeaderMap, 
     if let Some(name) = headers.get("x-amzn-errortype").and_then(|name| name.to_str().ok()) {
         aws_name(name).clone_into(&mut said.r#type);
     }
-    let kind = match kind_of(status.as_u16(), &said) {
-        Kind::RateLimited { retry_after: told } => {
-            Kind::RateLimited { retry_after: retry_after::retry_after(headers, SystemTime::now()).or(told) }
-        }
+    let kind = kind_of(status.as_u16(), &said);
+    let now = SystemTime::now();
+    let wait = match kind {
+        Kind::RateLimited { .. } => retry_after::retry_after(headers, now).or(said.retry),
+        // The reset times of limits stand beside every answer; here only what is said of this failure counts.
+        Kind::Unavailable | Kind::Timeout => retry_after::of_this_answer(headers, now).or(said.retry),
+        _ => None,
+    };
+    let kind = match kind {
+        Kind::RateLimited { .. } => Kind::RateLimited { retry_after: wait },
         kind => kind,
     };
     let mut error = to_error(kind, said, status.as_u16());
     error.http_status = status.as_u16();
+    error.retry_after = wait;
     // A refusal of the credential may echo a part of it.
     error.body = (kind != Kind::Denied && !body.is_empty()).then_some(body);
     error
@@ -489,6 +496,20 @@ mod tests {
         let headers = [("retry-after".parse().unwrap(), "3".parse().unwrap())].into_iter().collect();
         let error = of_response(StatusCode::TOO_MANY_REQUESTS, &headers, Bytes::new());
         assert_eq!(error.kind, Kind::RateLimited { retry_after: Some(Duration::from_secs(3)) });
+    }
+
+    #[test]
+    fn a_provider_that_is_down_may_say_for_how_long() {
+        let headers = |name: &'static str, value: &'static str| {
+            [(name.parse().unwrap(), value.parse().unwrap())].into_iter().collect()
+        };
+        let wait =
+            |status: StatusCode, headers: &HeaderMap| of_response(status, headers, Bytes::new()).retry_after;
+        let three = Some(Duration::from_secs(3));
+        assert_eq!(wait(StatusCode::SERVICE_UNAVAILABLE, &headers("retry-after", "3")), three);
+        assert_eq!(wait(StatusCode::TOO_MANY_REQUESTS, &headers("x-ratelimit-reset", "3")), three);
+        assert_eq!(wait(StatusCode::SERVICE_UNAVAILABLE, &headers("x-ratelimit-reset", "3")), None);
+        assert_eq!(wait(StatusCode::BAD_REQUEST, &headers("retry-after", "3")), None);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use ::http::Uri;
 use secrecy::SecretString;
 
-use super::{Named, Provider, anthropic, azure, bedrock, cohere, echo::Echo, gemini, http::Http, vendors};
+use super::{
+    Named, Provider, anthropic, azure, bedrock, cohere, echo::Echo, gemini, http, http::Http, vendors,
+};
 
 /// The dialect of the built-in provider.
 pub const ECHO: &str = "echo";
@@ -21,10 +23,14 @@ pub struct Settings {
     pub base_url: Option<String>,
     /// The credential, sent to `base_url` only; absent for servers that need none.
     pub api_key: Option<SecretString>,
+    /// The name of the credential, where the provider has several; else empty.
+    pub credential: String,
     /// How long making a connection (name, TCP, TLS) may take.
     pub connect_timeout: Duration,
     /// Whether a parameter that the vendor does not know refuses a call that says nothing about it.
     pub rejects_unsupported: bool,
+    /// The version of HTTP it is spoken to by.
+    pub protocol: http::Protocol,
     /// What only some dialects need.
     pub cloud: Cloud,
     /// Tells of a vendor's model whether the Responses API is the only one it answers by; absent: of none.
@@ -157,7 +163,8 @@ pub fn build(settings: &Settings) -> Result<Named, String> {
     };
     let adapter = adapter.map_err(wrong)?;
     let named = Named::new(&settings.name, vendor, adapter);
-    Ok(Named { rejects_unsupported: settings.rejects_unsupported, ..named })
+    let credential = settings.credential.as_str().into();
+    Ok(Named { credential, rejects_unsupported: settings.rejects_unsupported, ..named })
 }
 
 /// Makes the connections to a provider's base URL, or to the vendor's own if it has none.
@@ -167,7 +174,7 @@ pub fn build(settings: &Settings) -> Result<Named, String> {
 pub fn connect(settings: &Settings, vendors_own: &str) -> Result<(Uri, Http), String> {
     let base = parse_base_url(settings.base_url.as_deref().unwrap_or(vendors_own))?;
     let https = base.scheme_str() == Some("https");
-    Ok((base, Http::new(settings.connect_timeout, https)?))
+    Ok((base, Http::speaking(settings.protocol, settings.connect_timeout, https)?))
 }
 
 /// Reads a base URL: absolute, http or https, without credentials, query or trailing slashes.

@@ -12,14 +12,19 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Plain numbers from here on are moments since 1970 in seconds, and from a thousand times this on in milliseconds.
 const EPOCH_SECONDS: f64 = 1e9;
 
-/// Reads the upstream's hint, at most 60 s. Garbage and moments that have passed are no hint.
+/// Reads the upstream's hint, the reset times of its limits included, at most 60 s. Garbage and moments that have passed
+/// are no hint; a number below zero is a wait of none.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    of_this_answer(headers, now).or_else(|| rate_limit_reset(headers, now)).map(|wait| wait.min(LONGEST))
+}
+
+/// Reads the upstream's hint without the reset times of its limits, at most 60 s.
+pub(super) fn of_this_answer(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let millis = text("retry-after-ms").and_then(|value| value.parse::<f64>().ok());
     millis
-        .and_then(|millis| seconds(millis / 1e3))
+        .and_then(|millis| at_least_none(millis / 1e3))
         .or_else(|| text(RETRY_AFTER.as_str()).and_then(|value| seconds_or_date(value, now)))
-        .or_else(|| rate_limit_reset(headers, now))
         .map(|wait| wait.min(LONGEST))
 }
 
@@ -47,7 +52,7 @@ pub(super) fn of_words(message: &str) -> Option<Duration> {
 
 fn seconds_or_date(value: &str, now: SystemTime) -> Option<Duration> {
     if let Ok(number) = value.parse::<f64>() {
-        return seconds(number);
+        return at_least_none(number);
     }
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
     SystemTime::from(date).duration_since(now).ok()
@@ -98,6 +103,11 @@ fn reset(value: &str, now: SystemTime) -> Option<Duration> {
     let epoch = if number >= EPOCH_SECONDS * 1e3 { number / 1e3 } else { number };
     let moment = UNIX_EPOCH.checked_add(seconds(epoch)?)?;
     moment.duration_since(now).ok()
+}
+
+/// A hint that lies in the past says to try at once.
+fn at_least_none(number: f64) -> Option<Duration> {
+    seconds(if number < 0.0 { 0.0 } else { number })
 }
 
 fn seconds(number: f64) -> Option<Duration> {
@@ -157,10 +167,13 @@ mod tests {
 
     #[test]
     fn garbage_is_no_hint_and_long_waits_are_cut() {
-        for value in ["-1", "soon", "", "NaN"] {
+        for value in ["soon", "abc", "", "NaN"] {
             assert_eq!(hint(&[("retry-after", value)]), None, "{value:?}");
         }
-        for value in ["3600", "1e300", "inf"] {
+        for value in ["0", "-5", "-0.0", "-inf"] {
+            assert_eq!(hint(&[("retry-after", value)]), millis(0), "{value:?}");
+        }
+        for value in ["3600", "1e18", "1e300", "inf"] {
             assert_eq!(hint(&[("retry-after", value)]), millis(60_000), "{value:?}");
         }
     }

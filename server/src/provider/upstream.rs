@@ -11,7 +11,6 @@ use ::http::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use hyper::body::Incoming;
 use tollgate_api::v1;
 use uuid::Uuid;
 
@@ -19,7 +18,7 @@ use super::{
     Answer, Error, Kind, Outgoing, Place,
     credential::Credential,
     follow::{Follow, Lane},
-    http::{self, Http, Pieces},
+    http::{self, Http, Incoming, Pieces},
     refusal,
 };
 use crate::call::{self, Item, Items};

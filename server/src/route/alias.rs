@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use super::hedge;
 pub use crate::config::{OnInterrupt, Sticky, Strategy, When};
 use crate::{
     call::{Needs, Rates},
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// One entry of `models`, resolved against `providers`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Alias {
     /// How a target is chosen.
     pub strategy: Strategy,
@@ -46,6 +47,8 @@ pub struct Policy {
     pub retry_share: f64,
     /// When a second target is asked beside the first.
     pub hedge: Option<Hedge>,
+    /// How many more calls may be asked twice.
+    pub hedges: Arc<hedge::Budget>,
     /// What happens when a provider breaks off within an answer.
     pub on_interrupt: OnInterrupt,
     /// Text to answer with when nothing else can.
@@ -61,6 +64,7 @@ impl Default for Policy {
             max_backoff: retry.max_backoff.0,
             retry_share: retry.budget.ratio(),
             hedge: None,
+            hedges: Arc::default(),
             on_interrupt: OnInterrupt::Fail,
             degraded: None,
         }
@@ -102,8 +106,8 @@ pub struct AliasTarget {
 pub enum LeadsTo {
     /// To a provider's model; `*` in it stands for what the alias's `*` matched.
     Model {
-        /// The provider.
-        provider: Named,
+        /// The provider, once for each of its credentials.
+        credentials: Vec<Named>,
         /// The vendor's model id, or a pattern with one `*`.
         model: String,
     },
@@ -123,26 +127,20 @@ pub struct Experiment {
 impl Alias {
     /// Makes an alias with one target and the defaults for everything else.
     pub fn plain(provider: Named, model: &str) -> Self {
-        Self {
-            strategy: Strategy::Ordered,
-            targets: vec![AliasTarget::plain(provider, model)],
-            sticky: None,
-            experiment: None,
-            fallbacks: Vec::new(),
-            on_context_length: Vec::new(),
-            on_content_policy: Vec::new(),
-            first_token: None,
-            rates: None,
-            policy: Arc::default(),
-        }
+        Self { targets: vec![AliasTarget::plain(provider, model)], ..Self::default() }
     }
 }
 
 impl AliasTarget {
     /// Makes a target that takes every call.
     pub fn plain(provider: Named, model: &str) -> Self {
+        Self::new(LeadsTo::Model { credentials: vec![provider], model: model.to_owned() })
+    }
+
+    /// Makes a target that takes every call and leads there.
+    pub fn new(leads_to: LeadsTo) -> Self {
         Self {
-            leads_to: LeadsTo::Model { provider, model: model.to_owned() },
+            leads_to,
             weight: 1,
             when: None,
             region: String::new(),

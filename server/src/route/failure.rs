@@ -4,18 +4,19 @@ use std::time::{Duration, Instant};
 
 use tollgate_api::v1;
 
+use super::health::{Refused, State};
 use crate::{
     call::{Attempt, Target},
     error::{Error, Reason, Upstream},
+    load::Busy,
     provider::{self, Kind},
 };
 
 /// The longest wait we hand on: SDKs give up or ignore hints beyond a minute.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// Ends the running attempt with a provider's failure.
-pub(super) fn note(attempts: &mut [Attempt], failure: &provider::Error, now: Instant) {
-    let Some(attempt) = attempts.last_mut() else { return };
+/// Ends an attempt with a provider's failure.
+pub(super) fn note(attempt: &mut Attempt, failure: &provider::Error, now: Instant) {
     attempt.end(failure.kind.as_str(), now);
     attempt.unsent = failure.unsent;
     if failure.http_status != 0 {
@@ -49,8 +50,8 @@ pub(super) fn to_caller(failure: provider::Error, target: &Target, delivered: bo
     if let Some(field) = &failure.field {
         error = error.at_field(field.clone());
     }
-    if let Kind::RateLimited { retry_after } = failure.kind {
-        error = error.retry_after(retry_after.map(|wait| wait.min(MAX_RETRY_AFTER)));
+    if !delivered {
+        error = error.retry_after(failure.retry_after.map(|wait| wait.min(MAX_RETRY_AFTER)));
     }
     error.upstream(Upstream {
         kind: failure.kind.as_str(),
@@ -81,12 +82,42 @@ fn reason_of(kind: Kind) -> Reason {
     }
 }
 
-/// Tells whether another target may do better than the one that failed so.
-pub(super) fn may_fall_back(kind: Kind) -> bool {
-    match kind {
-        Kind::RateLimited { .. } | Kind::Timeout | Kind::Unavailable | Kind::Denied | Kind::BadResponse => {
-            true
-        }
-        Kind::ContextLength | Kind::ContentPolicy | Kind::Invalid | Kind::Unsupported => false,
-    }
+/// Tells when a call may be made again, as far as SDKs listen.
+pub(super) fn wait_until(at: Option<Instant>, now: Instant) -> Option<Duration> {
+    at.map(|at| at.saturating_duration_since(now).min(MAX_RETRY_AFTER))
+}
+
+/// Says why none of the targets may be tried now.
+pub(super) fn refused(refusals: &[(&Target, Refused)], model: &str, now: Instant) -> Error {
+    let words: Vec<String> = refusals.iter().map(|(target, refused)| why(target, refused, now)).collect();
+    let reason = if refusals.iter().all(|(_, refused)| refused.state == State::CoolingDown) {
+        Reason::UpstreamRateLimited
+    } else {
+        Reason::NoTargetAvailable
+    };
+    let soonest = refusals.iter().map(|(_, refused)| refused.until).min();
+    Error::new(reason, format!("no target of `{model}` may be tried now: {}", words.join("; ")))
+        .with("model", model)
+        .retry_after(wait_until(soonest, now))
+}
+
+fn why(target: &Target, refused: &Refused, now: Instant) -> String {
+    let seconds = refused.until.saturating_duration_since(now).as_secs_f64();
+    let state = match refused.state {
+        State::Closed => "has had all the tries that one that fails may have",
+        State::Open => "failed too often of late",
+        State::HalfOpen => "is being tried by another call after it failed too often",
+        State::CoolingDown => "asked for a pause",
+        State::Ejected => "fails far more often than the others",
+    };
+    format!("{} {state} (again in {seconds:.1} s)", target.name)
+}
+
+/// Says that a target has no room, and that waiting for it makes no sense.
+pub(super) fn busy(target: &Target, concurrent: Option<usize>, busy: Busy) -> Error {
+    let limit = concurrent.map_or_else(String::new, |limit| format!(" (`concurrent` = {limit})"));
+    let message = format!("target {} has no room{limit} and too many calls wait for it already", target.name);
+    Error::new(Reason::GatewayOverloaded, message)
+        .with("target", &*target.name)
+        .retry_after(Some(busy.retry_after.min(MAX_RETRY_AFTER)))
 }

@@ -10,9 +10,9 @@ use std::{
 use futures_util::Stream;
 use tokio::time::{Sleep, sleep_until};
 
-use super::failure;
+use super::{attempt::Held, failure};
 use crate::{
-    call::{Deadline, Item, Items, Step, Target, now},
+    call::{Deadline, Event, Item, Items, Step, Target, now},
     error::{Error, Reason},
     provider::{self, Kind},
 };
@@ -26,6 +26,7 @@ pub(super) struct Guarded {
     idle_until: Instant,
     deadline: Deadline,
     timer: Pin<Box<Sleep>>,
+    held: Option<Held>,
 }
 
 impl Guarded {
@@ -35,14 +36,18 @@ impl Guarded {
         streamed: bool,
         idle: Duration,
         deadline: Deadline,
+        held: Held,
     ) -> Self {
         let idle_until = now() + idle;
         let timer = Box::pin(sleep_until(idle_until.min(deadline.at).into()));
-        Self { items: Some(items), target, streamed, idle, idle_until, deadline, timer }
+        Self { items: Some(items), target, streamed, idle, idle_until, deadline, timer, held: Some(held) }
     }
 
     fn fail(&mut self, failed: provider::Error) -> Poll<Option<Result<Step, Error>>> {
         self.items = None;
+        if let Some(held) = self.held.take() {
+            held.failed(&failed, now());
+        }
         Poll::Ready(Some(Err(failure::to_caller(failed, &self.target, self.streamed))))
     }
 
@@ -81,6 +86,11 @@ impl Stream for Guarded {
                 if !matches!(&item, Item::Raw(_, seen) if !seen.progress) {
                     self.idle_until = now + self.idle;
                 }
+                if is_last(&item)
+                    && let Some(held) = self.held.take()
+                {
+                    held.complete(0, now);
+                }
                 Poll::Ready(Some(Ok(Step::Item(item))))
             }
             Poll::Ready(Some(Err(failed))) => self.fail(failed),
@@ -97,6 +107,14 @@ impl Stream for Guarded {
                 Poll::Pending
             }
         }
+    }
+}
+
+fn is_last(item: &Item) -> bool {
+    match item {
+        Item::Embeddings(_) | Item::Counted(_) => true,
+        Item::Raw(_, seen) => seen.last,
+        Item::Event(event) => matches!(event, Event::End(_)),
     }
 }
 

@@ -6,18 +6,39 @@
 
 mod alias;
 mod attempt;
+mod backoff;
+mod capability;
+mod condition;
+mod degraded;
+mod dispatch;
+mod enter;
+mod entry;
+mod experiment;
+pub mod explain;
 mod failure;
 mod guarded;
 pub mod health;
+mod heard;
+mod hedge;
+mod hints;
+pub mod lot;
 mod plan;
+mod planner;
+mod reason;
 mod routes;
+mod running;
+mod schedule;
+mod sticky;
+mod strategy;
 #[cfg(test)]
 mod testing;
 
 pub use alias::{
     Alias, AliasTarget, Experiment, Hedge, LeadsTo, OnInterrupt, Policy, Sticky, Strategy, When,
 };
-pub use attempt::{Dispatched, Timeouts, Way, dispatch};
+pub use attempt::{Dispatched, Timeouts};
+pub use dispatch::{Way, dispatch};
 pub use health::Health;
 pub use plan::{Candidate, Known, Models, PassedOver, Plan};
+pub use reason::{Placed, Why};
 pub use routes::{Asking, Routes};

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::alias::{Policy, Strategy};
+use super::{
+    alias::{Policy, Strategy},
+    reason::{Placed, Why},
+};
 use crate::{
     call::{Call, Endpoint, Needs, Target},
     error::{Error, Reason},
@@ -43,8 +46,8 @@ pub struct Candidate {
     pub concurrent: Option<usize>,
     /// Whether it is of another model than the one that was asked for.
     pub fallback: bool,
-    /// Why it has its place, in words for people.
-    pub reason: String,
+    /// Why it has its place.
+    pub reason: Placed,
 }
 
 /// A target that is not tried.
@@ -52,8 +55,8 @@ pub struct Candidate {
 pub struct PassedOver {
     /// Which.
     pub target: Arc<Target>,
-    /// Why, in words for people.
-    pub reason: String,
+    /// Why.
+    pub reason: Why,
     /// Whether it is of another model than the one that was asked for.
     pub fallback: bool,
 }
@@ -89,9 +92,11 @@ impl Plan {
     pub fn having(mut self, endpoint: Endpoint) -> Result<Self, Error> {
         let names: Vec<String> =
             self.candidates.iter().map(|candidate| format!("`{}`", candidate.target.name)).collect();
-        self.candidates.retain(|Candidate { target, provider, .. }| {
-            provider.adapter.place(endpoint, &target.model).is_some()
-        });
+        for list in [&mut self.candidates, &mut self.on_context_length, &mut self.on_content_policy] {
+            list.retain(|Candidate { target, provider, .. }| {
+                provider.adapter.place(endpoint, &target.model).is_some()
+            });
+        }
         if self.candidates.is_empty() {
             let message = format!(
                 "no target of this model has an endpoint for `{}` ({}): ask for a model of a provider that has one",

@@ -1,23 +1,25 @@
 //! From the name that a caller asks for to the targets behind it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{borrow::Cow, collections::BTreeMap, time::Instant};
 
 use super::{
     Health,
-    alias::{Alias, AliasTarget, LeadsTo},
+    alias::{Alias, LeadsTo},
+    entry::{Entry, Line},
     plan::{Candidate, Models, Plan},
+    planner::{self, MOST_NESTED, with_star},
 };
 use crate::{
-    call::{Call, Target, glob_matches},
+    call::{Call, glob_matches},
     error::{Error, Reason},
 };
 
 /// All aliases of a configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
-    exact: BTreeMap<String, Alias>,
+    exact: BTreeMap<String, Entry>,
     /// Aliases with a `*`, the most specific first.
-    patterns: Vec<(String, Alias)>,
+    patterns: Vec<Entry>,
 }
 
 /// A call that asks where it may go, and all that the answer depends on.
@@ -38,19 +40,20 @@ impl Routes {
     pub fn new(aliases: impl IntoIterator<Item = (String, Alias)>) -> Self {
         let mut routes = Self::default();
         for (name, alias) in aliases {
+            let entry = Entry::new(&name, alias);
             if name.contains('*') {
-                routes.patterns.push((name, alias));
+                routes.patterns.push(entry);
             } else {
-                routes.exact.insert(name, alias);
+                routes.exact.insert(name, entry);
             }
         }
-        routes.patterns.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        routes.patterns.sort_by(|a, b| b.name.len().cmp(&a.name.len()).then_with(|| a.name.cmp(&b.name)));
         routes
     }
 
     /// Returns every alias, patterns included, by name.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.exact.keys().map(String::as_str).chain(self.patterns.iter().map(|(name, _)| name.as_str()))
+        self.exact.keys().map(String::as_str).chain(self.patterns.iter().map(|entry| &*entry.name))
     }
 
     /// Returns every target that a model name stands for, its fallbacks left out: an alias of that name, else the longest
@@ -59,27 +62,28 @@ impl Routes {
     /// # Errors
     /// `MODEL_NOT_FOUND` with the nearest alias.
     pub fn targets(&self, model: &str) -> Result<Vec<Candidate>, Error> {
-        let (alias, star) = self.find(model).ok_or_else(|| self.not_found(model))?;
-        Ok(alias.targets.iter().filter_map(|target| target.resolve(star, alias)).collect())
+        let (entry, star) = self.find(model).ok_or_else(|| self.not_found(model))?;
+        Ok(self.every_target(entry, star))
     }
 
     /// Makes the plan of a call to the model that it asks for.
     ///
     /// # Errors
-    /// `MODEL_NOT_FOUND` with the nearest alias.
+    /// `MODEL_NOT_FOUND` with the nearest alias, `NO_TARGET_AVAILABLE` if conditions and hints leave no target; what else
+    /// is wrong with the hints.
     pub fn plan(&self, asking: &Asking<'_>) -> Result<Plan, Error> {
+        some_left(asking, self.consider(asking)?)
+    }
+
+    /// Makes the plan of a call, with no candidates if conditions and hints leave none: whoever asks why is told all the
+    /// same.
+    ///
+    /// # Errors
+    /// As `plan`, `NO_TARGET_AVAILABLE` aside.
+    pub fn consider(&self, asking: &Asking<'_>) -> Result<Plan, Error> {
         let model = &asking.call.asked.model;
-        let (alias, _) = self.find(model).ok_or_else(|| self.not_found(model))?;
-        Ok(Plan {
-            candidates: self.targets(model)?,
-            on_context_length: Vec::new(),
-            on_content_policy: Vec::new(),
-            passed_over: Vec::new(),
-            policy: alias.policy.clone(),
-            strategy: alias.strategy,
-            rule: String::new(),
-            tags: Vec::new(),
-        })
+        let (entry, star) = self.find(model).ok_or_else(|| self.not_found(model))?;
+        planner::plan(self, entry, star, asking)
     }
 
     /// Makes the plan of a call that names a target in place of a model, because it is written for it.
@@ -87,23 +91,57 @@ impl Routes {
     /// # Errors
     /// `MODEL_NOT_FOUND` if no alias is called so, or it leads elsewhere.
     pub fn plan_of_target(&self, asking: &Asking<'_>) -> Result<Plan, Error> {
-        let target = &asking.call.asked.model;
-        let mut plan = self.plan(asking).map_err(|_| no_target(target))?;
-        plan.candidates.retain(|candidate| *candidate.target.name == **target);
-        if plan.candidates.is_empty() { Err(no_target(target)) } else { Ok(plan) }
+        let name = &asking.call.asked.model;
+        let (entry, star) = self.find(name).ok_or_else(|| no_target(name))?;
+        let mut plan = some_left(asking, planner::plan(self, entry, star, asking)?)?;
+        plan.candidates.retain(|Candidate { target, .. }| {
+            let model = name.strip_prefix(&*target.provider).and_then(|rest| rest.strip_prefix('/'));
+            model == Some(&*target.model)
+        });
+        plan.on_context_length.clear();
+        plan.on_content_policy.clear();
+        if plan.candidates.is_empty() { Err(no_target(name)) } else { Ok(plan) }
     }
 
-    fn find<'m>(&self, model: &'m str) -> Option<(&Alias, &'m str)> {
-        if let Some(alias) = self.exact.get(model) {
-            return Some((alias, model));
+    pub(super) fn find<'m>(&self, model: &'m str) -> Option<(&Entry, &'m str)> {
+        if let Some(entry) = self.exact.get(model) {
+            return Some((entry, model));
         }
         self.patterns
             .iter()
-            .find(|(pattern, _)| glob_matches(pattern.as_bytes(), model.as_bytes()))
-            .map(|(pattern, alias)| (alias, star_part(pattern, model)))
+            .find(|entry| glob_matches(entry.name.as_bytes(), model.as_bytes()))
+            .map(|entry| (entry, star_part(&entry.name, model)))
     }
 
-    fn not_found(&self, model: &str) -> Error {
+    /// Returns every target of an alias, whatever the call, each once.
+    pub(super) fn every_target(&self, entry: &Entry, star: &str) -> Vec<Candidate> {
+        let mut all = Vec::new();
+        entry.every_line().for_each(|line| self.collect(entry, line, star, 0, &mut all));
+        all
+    }
+
+    /// Returns every target behind a line of an alias, whatever the call, each once.
+    pub(super) fn behind(&self, entry: &Entry, line: &Line, star: &str) -> Vec<Candidate> {
+        let mut all = Vec::new();
+        self.collect(entry, line, star, 0, &mut all);
+        all
+    }
+
+    fn collect(&self, entry: &Entry, line: &Line, star: &str, depth: usize, all: &mut Vec<Candidate>) {
+        for candidate in line.candidates(&entry.alias, star) {
+            if all.iter().all(|other| other.target.name != candidate.target.name) {
+                all.push(candidate);
+            }
+        }
+        let LeadsTo::Alias(name) = &line.target.leads_to else { return };
+        let name: Cow<'_, str> = with_star(name, star);
+        let Some((inner, star)) = self.find(&name).filter(|_| depth < MOST_NESTED) else { return };
+        let before = all.len();
+        inner.every_line().for_each(|line| self.collect(inner, line, star, depth + 1, all));
+        all[before..].iter_mut().for_each(|candidate| entry.hand_down(candidate));
+    }
+
+    pub(super) fn not_found(&self, model: &str) -> Error {
         let shown: String = model.chars().take(100).collect();
         let nearest = self
             .names()
@@ -128,25 +166,11 @@ impl Routes {
     }
 }
 
-impl AliasTarget {
-    fn resolve(&self, star: &str, alias: &Alias) -> Option<Candidate> {
-        let LeadsTo::Model { provider, model } = &self.leads_to else { return None };
-        let model = if model.contains('*') { model.replacen('*', star, 1) } else { model.clone() };
-        Some(Candidate {
-            target: Arc::new(Target {
-                name: format!("{}/{model}", provider.name).into(),
-                provider: provider.name.clone(),
-                model: model.into(),
-                vendor: provider.vendor.clone(),
-                rates: alias.rates,
-            }),
-            provider: provider.clone(),
-            first_token: alias.first_token,
-            concurrent: self.concurrent,
-            fallback: false,
-            reason: String::new(),
-        })
+fn some_left(asking: &Asking<'_>, plan: Plan) -> Result<Plan, Error> {
+    if plan.candidates.is_empty() {
+        return Err(planner::none_left(&asking.call.asked.model, &plan.passed_over));
     }
+    Ok(plan)
 }
 
 fn no_target(target: &str) -> Error {
@@ -170,11 +194,13 @@ mod tests {
     use futures_util::future::BoxFuture;
     use tollgate_api::v1;
 
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         call::Endpoint,
         provider::{Answer, Error as ProviderError, Named, Outgoing, Provider, Settings, registry},
-        route::testing,
+        route::{AliasTarget, testing},
     };
 
     struct Nobody;

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tollgate_api::v1;
 
 use super::{
-    Asking, Candidate, Health, Known, Models, Plan, Policy, Routes, Strategy, Timeouts, Way, health::Settings,
+    Asking, Candidate, Health, Known, Models, Placed, Plan, Policy, Routes, Strategy, Timeouts, Way,
+    health::Settings,
 };
 use crate::{
     call::{Call, Deadline, Payload, Request, Target, now},
@@ -31,7 +32,7 @@ pub(super) fn candidate(provider: &str, adapter: Arc<dyn Provider>) -> Candidate
         first_token: None,
         concurrent: None,
         fallback: false,
-        reason: String::new(),
+        reason: Placed::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod calls;
 mod table;
+mod tries;
 
 use std::{
     sync::{LazyLock, OnceLock},
@@ -16,6 +17,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tollgate_api::v1;
 
 use calls::Calls;
+use tries::Tries;
 
 /// Calls that ended, by `surface`, `operation`, `model` (the alias), `target`, `provider` and `outcome`, which is `ok`
 /// or the reason in lower case.
@@ -30,6 +32,14 @@ pub const GATEWAY_OVERHEAD: &str = "tollgate_gateway_overhead_seconds";
 pub const UPSTREAM_ATTEMPTS: &str = "tollgate_upstream_attempts_total";
 /// Seconds of upstream calls, by `target` and `outcome`.
 pub const UPSTREAM_DURATION: &str = "tollgate_upstream_attempts_duration_seconds";
+/// Further attempts at the same target, by `target` and `reason`: the kind of failure before.
+pub const RETRIES: &str = "tollgate_retries_total";
+/// Attempts at another target than the first of the plan, by `model` (the alias) and `reason`: the kind of failure before,
+/// or `unhealthy` or `full` if the first was not tried.
+pub const FALLBACKS: &str = "tollgate_fallbacks_total";
+/// Calls that were asked of a second target because the first was slow, by `model` (the alias) and `won`: whether the
+/// second one served them.
+pub const HEDGES: &str = "tollgate_hedges_total";
 /// Tokens, by `kind` (`input`, `output`, and their parts `cache_read`, `cache_write`, `reasoning`), `model`,
 /// `provider` and `team`.
 pub const TOKENS: &str = "tollgate_tokens_total";
@@ -68,6 +78,7 @@ const OVERHEAD_BUCKETS: [f64; 14] =
 
 static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
 static CALLS: LazyLock<Calls> = LazyLock::new(Calls::default);
+static TRIES: LazyLock<Tries> = LazyLock::new(Tries::default);
 
 /// Starts measuring, for the whole process. Until then nothing is counted; doing it again changes nothing.
 ///
@@ -81,7 +92,7 @@ fn start() -> Result<PrometheusHandle, String> {
     let failed = |error: &dyn std::fmt::Display| format!("cannot start metrics: {error}");
     let handle = builder().and_then(PrometheusBuilder::install_recorder).map_err(|error| failed(&error))?;
     describe();
-    let commit = option_env!("TOLLGATE_COMMIT").unwrap_or("unknown");
+    let commit = super::COMMIT.unwrap_or("unknown");
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "commit" => commit).set(1.0);
     let upkeep = handle.clone();
     let work = move || {
@@ -137,6 +148,27 @@ pub fn limit_rejected(limit: &'static str, scope: &'static str) {
     }
 }
 
+/// Counts a further attempt at a target that failed so.
+pub fn retried(target: &str, reason: &'static str) {
+    if is_installed() {
+        TRIES.retried(target, reason);
+    }
+}
+
+/// Counts an attempt at another target than the first of the plan.
+pub fn fell_back(model: &str, reason: &'static str) {
+    if is_installed() {
+        TRIES.fell_back(model, reason);
+    }
+}
+
+/// Counts a call that was asked of a second target too.
+pub fn hedged(model: &str, won: bool) {
+    if is_installed() {
+        TRIES.hedged(model, won);
+    }
+}
+
 /// Handles made earlier would count nowhere for ever.
 fn is_installed() -> bool {
     matches!(HANDLE.get(), Some(Ok(_)))
@@ -159,6 +191,12 @@ fn describe() {
     metrics::describe_histogram!(GATEWAY_OVERHEAD, "Seconds of a call not spent waiting for an upstream.");
     metrics::describe_counter!(UPSTREAM_ATTEMPTS, "Upstream calls, by outcome.");
     metrics::describe_histogram!(UPSTREAM_DURATION, "Seconds of upstream calls.");
+    metrics::describe_counter!(RETRIES, "Further attempts at the same target, by the failure before.");
+    metrics::describe_counter!(
+        FALLBACKS,
+        "Attempts at another target than the first of the plan, by reason."
+    );
+    metrics::describe_counter!(HEDGES, "Calls asked of a second target because the first was slow.");
     metrics::describe_counter!(
         TOKENS,
         "Tokens; cache_read, cache_write and reasoning are parts of the others."

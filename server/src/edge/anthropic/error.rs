@@ -49,7 +49,7 @@ pub(super) fn respond(head: &Head, error: &Error) -> Response {
     let request_id = Some(head.id.to_string());
     let (status, body) = own.unwrap_or_else(|| (status, envelope(error, kind, request_id).into()));
     let mut headers = head.headers();
-    add_facts(&mut headers, error, status::of(error.reason()).retry);
+    add_facts(&mut headers, error);
     let mut response = whole::json(headers, body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response

@@ -8,12 +8,14 @@ use tollgate_api::v1::ChatInput;
 
 use super::{options, parse};
 use crate::{
-    call::{Asked, Dialect, Payload, Raw},
+    call::{Asked, Dialect, Need, Needs, Payload, Raw},
     edge::{
         MAX_END_USER, MAX_TOKENS, continuity, cut,
         rest::{
             conversation::Messages,
             fields::{self, Field, Kind, Scan},
+            needs,
+            node::Node,
         },
     },
     error::Error,
@@ -87,10 +89,20 @@ pub(super) fn scan(body: &[u8], counting: bool) -> Result<Scanned, Error> {
             choice_count: 1,
             input_bytes: messages.bytes + beside,
             end_user_id: cut(user_id(&scan)?, MAX_END_USER),
-            needs: crate::call::Needs::default(),
+            needs: needs_of(&scan, messages.needs),
         },
         model: scan.span("model").unwrap_or_default(),
     })
+}
+
+/// Returns what the request needs of a model, beside what its messages do.
+fn needs_of(scan: &Scan<'_>, mut needs: Needs) -> Needs {
+    needs::add_asked(scan, &["tools"], &["output_config", "output_format"], &mut needs);
+    let thinks = |node: Node<'_>| needs::types(node.json()).any(|kind| kind != "disabled");
+    if scan.get("thinking").is_some_and(thinks) {
+        needs.add(Need::Reasoning);
+    }
+    needs
 }
 
 fn user_id(scan: &Scan<'_>) -> Result<String, Error> {

@@ -61,6 +61,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("/tollgate.admin.v1.KeyService/UpdateKey", ADMIN),
     ("/tollgate.admin.v1.KeyService/RotateKey", ADMIN),
     ("/tollgate.admin.v1.KeyService/RevokeKey", ADMIN),
+    ("/tollgate.admin.v1.ConfigService/GetStatus", ADMIN),
     ("/grpc.health.v1.Health/Check", Rule::Public),
     ("/grpc.health.v1.Health/Watch", Rule::Public),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Rule::Public),

@@ -6,14 +6,14 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    Services, Told, access,
+    Services, Told, access, needs,
     status::{to_call_status, to_status},
     stream::{Messages, Shape},
     validate,
 };
 use crate::{
-    call::{Asked, Item, Payload, Reply, Request as Wanted},
-    edge::{MAX_END_USER, arrival, cut, fold::fold},
+    call::{Asked, Call, Item, Payload, Reply, Request as Wanted},
+    edge::{MAX_END_USER, arrival, cut, explain::explain, fold::fold},
     error::{Error, Reason},
     meter::Open,
 };
@@ -34,7 +34,7 @@ impl ChatService for Services {
         let mut reply = self.run(open, Wanted::Chat(Payload::typed(input))).await.map_err(told)?;
         let items = std::mem::replace(&mut reply.items, Box::pin(futures_util::stream::empty()));
         let mut response = Response::new(fold(items).await.map_err(told)?);
-        tell(&id, &reply, &mut response);
+        Told::of(&id, &reply).write(&mut response);
         Ok(response)
     }
 
@@ -53,7 +53,7 @@ impl ChatService for Services {
         let items = std::mem::replace(&mut reply.items, Box::pin(futures_util::stream::empty()));
         let messages = Messages::new(self.readers.follow(items), id.clone(), shape.map_err(told)?);
         let mut response = Response::new(messages);
-        tell(&id, &reply, &mut response);
+        Told::of(&id, &reply).write(&mut response);
         // Ten-byte messages do not get smaller, and their sizes tell secrets.
         response.disable_compression();
         Ok(response)
@@ -76,15 +76,18 @@ impl ChatService for Services {
         }
         let missing = || told(Error::new(Reason::UpstreamBadResponse, "the answer holds no count"));
         let mut response = Response::new(counted.ok_or_else(missing)?);
-        tell(&id, &reply, &mut response);
+        Told::of(&id, &reply).write(&mut response);
         Ok(response)
     }
 
     async fn explain_route(
         &self,
-        _: Request<v1::ExplainRouteRequest>,
+        request: Request<v1::ExplainRouteRequest>,
     ) -> Result<Response<v1::ExplainRouteResponse>, Status> {
-        Err(to_status(&Error::new(Reason::Unimplemented, "this server does not explain routes yet")))
+        let caller = access::caller(request.extensions())?;
+        let (metadata, _, message) = request.into_parts();
+        let explained = explain(&self.edge, caller, metadata.as_ref(), message);
+        explained.map(Response::new).map_err(|error| to_status(&error))
     }
 }
 
@@ -104,19 +107,27 @@ fn begin(
     wanted: Result<(), Error>,
 ) -> Result<(Open, v1::ChatInput), Status> {
     let id = open.call.id;
-    let Some(input) = input else {
-        return Err(refuse(open, id, &Error::invalid("input", "input is required")));
-    };
-    let streamed = open.call.asked.streamed;
-    open.call.asked = asked(&input, streamed);
-    let checked = validate::options(options.as_ref())
-        .and_then(|()| arrival::take_options(&mut open.call, options))
-        .and(wanted)
-        .and_then(|()| validate::chat(&input));
-    match checked {
-        Ok(()) => Ok((open, input)),
+    match wanted.and_then(|()| prepare(&mut open.call, input, options)) {
+        Ok(input) => Ok((open, input)),
         Err(error) => Err(refuse(open, id, &error)),
     }
+}
+
+/// Checks what is asked and fills in what the rooms need to know of it.
+///
+/// # Errors
+/// Why the message cannot be accepted, with the path of the field.
+pub(in crate::edge) fn prepare(
+    call: &mut Call,
+    input: Option<v1::ChatInput>,
+    options: Option<v1::CallOptions>,
+) -> Result<v1::ChatInput, Error> {
+    let input = input.ok_or_else(|| Error::invalid("input", "input is required"))?;
+    call.asked = asked(&input, call.asked.streamed);
+    validate::options(options.as_ref())?;
+    arrival::take_options(call, options)?;
+    validate::chat(&input)?;
+    Ok(input)
 }
 
 fn refuse(open: Open, id: Uuid, error: &Error) -> Status {
@@ -132,12 +143,6 @@ fn asked(input: &v1::ChatInput, streamed: bool) -> Asked {
         choice_count: input.choice_count.map_or(1, i64::from),
         input_bytes: validate::text_bytes(input),
         end_user_id: cut(input.end_user_id.clone(), MAX_END_USER),
-        needs: crate::call::Needs::default(),
+        needs: needs::of(input),
     }
-}
-
-fn tell<T>(id: &str, reply: &Reply, response: &mut Response<T>) {
-    let target = reply.target.as_deref();
-    let upstream_request_id = &reply.upstream_request_id;
-    Told { id, target, attempts: reply.attempt_count, upstream_request_id }.write(response);
 }

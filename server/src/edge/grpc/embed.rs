@@ -37,9 +37,7 @@ impl EmbedService for Services {
         }
         let missing = || told(Error::new(Reason::UpstreamBadResponse, "the answer holds no embeddings"));
         let mut response = Response::new(answer.ok_or_else(missing)?);
-        let target = reply.target.as_deref();
-        let upstream_request_id = &reply.upstream_request_id;
-        Told { id: &id, target, attempts: reply.attempt_count, upstream_request_id }.write(&mut response);
+        Told::of(&id, &reply).write(&mut response);
         Ok(response)
     }
 }

@@ -2,10 +2,12 @@
 
 mod access;
 mod chat;
+mod config;
 mod embed;
 mod health;
 mod keys;
 mod models;
+mod needs;
 mod path;
 pub mod status;
 mod stream;
@@ -20,7 +22,10 @@ use axum::{Router, middleware::from_fn_with_state};
 use http::{HeaderName, HeaderValue};
 use tollgate_api::{
     DESCRIPTORS,
-    admin::key_service_server::{self, KeyServiceServer},
+    admin::{
+        config_service_server::{self, ConfigServiceServer},
+        key_service_server::{self, KeyServiceServer},
+    },
     v1::{
         chat_service_server::{self, ChatServiceServer},
         embed_service_server::{self, EmbedServiceServer},
@@ -35,13 +40,14 @@ use tonic_web::GrpcWebLayer;
 
 use access::{Authenticate, Door};
 pub(super) use access::{USAGE_SCOPES, broken, is_grpc, permit_one, unknown_rpc};
+pub(super) use chat::prepare;
 
 use super::{
     Edge,
     readers::{PATIENCE, Readers},
 };
 use crate::{
-    call::{Item, Target},
+    call::{Item, Reply, Target},
     error::Error,
 };
 
@@ -52,6 +58,7 @@ const SERVICES: &[&str] = &[
     model_service_server::SERVICE_NAME,
     usage_service_server::SERVICE_NAME,
     key_service_server::SERVICE_NAME,
+    config_service_server::SERVICE_NAME,
     health_server::SERVICE_NAME,
 ];
 
@@ -96,6 +103,7 @@ fn router_with(edge: &Edge, authenticate: Authenticate) -> Result<Router, String
         .route_service("/tollgate.v1.ModelService/{*rpc}", service!(ModelServiceServer))
         .route_service("/tollgate.v1.UsageService/{*rpc}", service!(UsageServiceServer))
         .route_service("/tollgate.admin.v1.KeyService/{*rpc}", service!(KeyServiceServer))
+        .route_service("/tollgate.admin.v1.ConfigService/{*rpc}", service!(ConfigServiceServer))
         .route_service("/grpc.health.v1.Health/{*rpc}", health)
         .route_service(
             "/grpc.reflection.v1.ServerReflection/{*rpc}",
@@ -114,10 +122,22 @@ struct Told<'a> {
     id: &'a str,
     target: Option<&'a Target>,
     attempts: usize,
+    rule: &'a str,
     upstream_request_id: &'a str,
 }
 
-impl Told<'_> {
+impl<'a> Told<'a> {
+    /// Tells what is known of a call when its answer is.
+    fn of(id: &'a str, reply: &'a Reply) -> Self {
+        Self {
+            id,
+            target: reply.target.as_deref(),
+            attempts: reply.attempt_count,
+            rule: &reply.rule,
+            upstream_request_id: &reply.upstream_request_id,
+        }
+    }
+
     fn write<T>(&self, response: &mut Response<T>) {
         let mut headers = std::mem::take(response.metadata_mut()).into_headers();
         let mut put = |name: &'static str, value: &str| {
@@ -130,6 +150,7 @@ impl Told<'_> {
         };
         put("x-request-id", self.id);
         put("x-tollgate-upstream-request-id", self.upstream_request_id);
+        put("x-tollgate-rule", self.rule);
         if let Some(target) = self.target {
             put("x-tollgate-provider", &target.provider);
             put("x-tollgate-model", &target.model);

@@ -42,7 +42,7 @@ fn build(error: &Error, id: Option<&str>) -> Status {
     let mut headers = HeaderMap::new();
     // A negative number tells gRPC clients not to retry by themselves.
     let pushback = match wait {
-        _ if !row.retry => Some(HeaderValue::from_static("-1")),
+        _ if !status::is_worth_repeating(facts) => Some(HeaderValue::from_static("-1")),
         Some(wait) => Some(HeaderValue::from(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))),
         None => None,
     };
@@ -89,7 +89,7 @@ fn wait(facts: &Facts) -> Option<Duration> {
     let promised =
         matches!(facts.reason, Reason::RateLimited | Reason::GatewayOverloaded | Reason::RequestInProgress);
     match facts.retry_after {
-        _ if !status::of(facts.reason).retry => None,
+        _ if !status::is_worth_repeating(facts) => None,
         Some(wait) => Some(wait),
         None => promised.then_some(DEFAULT_WAIT),
     }

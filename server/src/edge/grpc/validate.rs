@@ -114,15 +114,7 @@ pub(super) fn options(options: Option<&v1::CallOptions>) -> Result<(), Error> {
     if options.max_cost_nanos.is_some() {
         return Err(unserved("options.max_cost_nanos"));
     }
-    let Some(route) = &options.route else { return Ok(()) };
-    let narrows = !route.fallback_models.is_empty()
-        || !route.allowed_providers.is_empty()
-        || !route.denied_providers.is_empty()
-        || !route.regions.is_empty()
-        || !route.target.is_empty()
-        || !route.labels.is_empty()
-        || route.allow_fallback == Some(false);
-    if narrows { Err(unserved("options.route")) } else { Ok(()) }
+    Ok(())
 }
 
 fn unserved(field: &str) -> Error {

@@ -7,9 +7,10 @@ use http::HeaderMap;
 
 use crate::edge::rest::conversation::Messages;
 use crate::edge::rest::fields::{self, Field, Kind, Scan};
+use crate::edge::rest::needs;
 use crate::edge::rest::node::Node;
 use crate::{
-    call::{Asked, Dialect, Raw},
+    call::{Asked, Dialect, Need, Needs, Raw},
     edge::{MAX_CHOICES, MAX_END_USER, MAX_TOKENS, cut},
     error::Error,
 };
@@ -108,11 +109,23 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
             choice_count: scan.get("n").map(|node| node.integer(1, 128)).transpose()?.unwrap_or(1),
             input_bytes: messages.bytes + beside,
             end_user_id: cut(end_user_id, MAX_END_USER),
-            needs: crate::call::Needs::default(),
+            needs: needs_of(&scan, messages.needs)?,
         },
         model: scan.span("model").unwrap_or_default(),
         stream_options: scan.span("stream_options").filter(|_| streamed),
     })
+}
+
+/// Returns what the request needs of a model, beside what its messages do.
+fn needs_of(scan: &Scan<'_>, mut needs: Needs) -> Result<Needs, Error> {
+    needs::add_asked(scan, &["tools", "functions"], &["response_format"], &mut needs);
+    let effort = scan.get("reasoning_effort").map(|node| node.text()).transpose()?;
+    needs::add_effort(effort.as_deref(), &mut needs);
+    let modalities = scan.get("modalities").map(|node| node.texts()).transpose()?.unwrap_or_default();
+    if scan.get("audio").is_some() || modalities.iter().any(|word| word == "audio") {
+        needs.add(Need::Audio);
+    }
+    Ok(needs)
 }
 
 impl Scanned {

@@ -53,7 +53,7 @@ fn with_own(head: &Head, error: &Error, own: Option<(u16, Bytes)>) -> Response {
     let (status, body) = own.unwrap_or_else(|| (row.http, envelope(error).into()));
     let mut headers = head.headers();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    add_facts(&mut headers, error, row.retry);
+    add_facts(&mut headers, error);
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     *response.headers_mut() = headers;

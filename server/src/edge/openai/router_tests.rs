@@ -128,6 +128,7 @@ fn house() -> House {
         keep_alive: Duration::from_secs(15),
         draining: CancellationToken::new(),
         cors: Arc::default(),
+        about: Arc::new(crate::edge::testing::about()),
     };
     House { router: router(edge), player, _dir: dir }
 }

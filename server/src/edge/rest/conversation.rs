@@ -4,13 +4,16 @@ use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fields::{Special, check_depth};
+use super::needs;
 use super::node::{Key, first_byte};
-use crate::error::Error;
+use crate::{call::Needs, error::Error};
 
 /// Walks through `messages`: roles and the kinds of contents are checked, contents are skipped.
 pub(in crate::edge) struct Messages {
     /// Length of everything in them, in bytes.
     pub(in crate::edge) bytes: usize,
+    /// What the pictures, sounds and documents in them need of a model.
+    pub(in crate::edge) needs: Needs,
     roles: &'static [&'static str],
     content_required: bool,
     count: usize,
@@ -22,7 +25,15 @@ pub(in crate::edge) struct Messages {
 impl Messages {
     /// Starts a walk through messages of these roles. Where a content is required, it is never null.
     pub(in crate::edge) fn of(roles: &'static [&'static str], content_required: bool) -> Self {
-        Self { bytes: 0, roles, content_required, count: 0, error: None, inside: false }
+        Self {
+            bytes: 0,
+            needs: Needs::default(),
+            roles,
+            content_required,
+            count: 0,
+            error: None,
+            inside: false,
+        }
     }
 }
 
@@ -104,7 +115,11 @@ impl<'de> Visitor<'de> for Message<'_> {
             }
         }
         let checked = messages.check(role, content);
-        messages.keep(checked)
+        messages.keep(checked)?;
+        if let Some(content) = content {
+            needs::add_media(content.get(), &mut messages.needs);
+        }
+        Ok(())
     }
 }
 

@@ -71,6 +71,7 @@ impl Head {
             // Without a target nobody has answered yet, and a number of attempts would be a guess.
             headers.insert("x-tollgate-attempts", reply.attempt_count.into());
         }
+        put(&mut headers, "x-tollgate-rule", &reply.rule);
         put(&mut headers, "x-tollgate-upstream-request-id", &reply.upstream_request_id);
         put(&mut headers, "x-tollgate-warnings", &warnings(&reply.warnings, self.uri.path()));
         let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use super::head::put;
-use crate::error::{Error, Reason};
+use crate::{
+    edge::status,
+    error::{Error, Reason},
+};
 
 /// SDKs give up or ignore a hint to wait for longer.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -34,11 +37,13 @@ pub(in crate::edge) fn upstreams_own(error: &Error) -> Option<(u16, Bytes)> {
 }
 
 /// Adds what the headers of a refusal say, the same for all dialects.
-pub(in crate::edge) fn add_facts(headers: &mut HeaderMap, error: &Error, retry: bool) {
+pub(in crate::edge) fn add_facts(headers: &mut HeaderMap, error: &Error) {
     let facts = error.facts();
+    let retry = status::is_worth_repeating(facts);
     put(headers, "x-tollgate-reason", error.reason_name());
     headers.insert("x-should-retry", HeaderValue::from_static(if retry { "true" } else { "false" }));
     headers.insert("x-tollgate-attempts", facts.attempts.len().into());
+    put(headers, "x-tollgate-rule", &facts.rule);
     if let Some(last) = facts.attempts.last() {
         put(headers, "x-tollgate-provider", &last.provider);
         put(headers, "x-tollgate-model", &last.model);

@@ -5,7 +5,10 @@ use tollgate_api::v1;
 use uuid::Uuid;
 
 use super::Progress;
-use crate::call::{Rates, Target};
+use crate::{
+    call::{Rates, Target},
+    meter::sum::Sum,
+};
 
 const BEGIN: u8 = 1;
 const CHECKPOINT: u8 = 2;
@@ -21,6 +24,36 @@ pub(super) struct Begun {
     vendor: String,
     #[prost(message, optional, tag = "3")]
     rates: Option<BegunRates>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) earlier: Option<Earlier>,
+}
+
+/// What the attempts before the running one came to.
+#[derive(Clone, PartialEq, Message)]
+pub(in crate::meter) struct Earlier {
+    /// What they are billed for, with its cost.
+    #[prost(message, optional, tag = "1")]
+    pub(super) usage: Option<v1::Usage>,
+    /// Whether a part of that has no known price.
+    #[prost(bool, tag = "2")]
+    pub(super) unpriced: bool,
+    /// Estimated tokens of the content that they handed on.
+    #[prost(int64, tag = "3")]
+    pub(super) output_tokens: i64,
+    /// Content events that they handed on.
+    #[prost(int64, tag = "4")]
+    pub(super) content_events: i64,
+}
+
+impl Earlier {
+    pub(in crate::meter) fn new(bill: Sum, delivered: Progress) -> Self {
+        Self {
+            usage: bill.usage,
+            unpriced: bill.unpriced,
+            output_tokens: delivered.output_tokens,
+            content_events: delivered.content_events,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -36,7 +69,7 @@ struct BegunRates {
 }
 
 impl Begun {
-    pub(super) fn new(record: v1::UsageRecord, target: Option<&Target>) -> Self {
+    pub(super) fn new(record: v1::UsageRecord, target: Option<&Target>, earlier: Option<Earlier>) -> Self {
         Self {
             record: Some(record),
             vendor: target.map_or_else(String::new, |target| target.vendor.to_string()),
@@ -46,6 +79,7 @@ impl Begun {
                 cache_read: rates.cache_read,
                 cache_write: rates.cache_write,
             }),
+            earlier,
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     edge::status::grpc_code_name,
     error::{Reason, short_name},
-    meter::{Catalog, record},
+    meter::{Catalog, bill::price, sum::Sum},
 };
 
 /// The state after some entries.
@@ -75,7 +75,8 @@ impl Replay {
     }
 }
 
-/// Makes the record of a call that a crash cut off: its end is the restart, its counts those of the last checkpoint.
+/// Makes the record of a call that a crash cut off: its end is the restart, its counts those of the last checkpoint on
+/// top of what earlier attempts came to.
 fn recovered(
     begun: Begun,
     progress: Progress,
@@ -83,20 +84,30 @@ fn recovered(
     now: SystemTime,
 ) -> Option<v1::UsageRecord> {
     let target = begun.target();
+    let earlier = begun.earlier.unwrap_or_default();
     let mut record = begun.record?;
     record.create_time = Some(now.into());
     record.recovered = true;
     grpc_code_name(Some(Reason::StreamInterrupted)).clone_into(&mut record.status);
     short_name(Reason::StreamInterrupted).clone_into(&mut record.error_reason);
-    record.delivered_event_count = progress.content_events;
-    if let Some(running) = record.attempts.last_mut().filter(|attempt| attempt.outcome.is_empty()) {
+    record.delivered_event_count = progress.content_events.max(earlier.content_events);
+    for running in record.attempts.iter_mut().filter(|attempt| attempt.outcome.is_empty()) {
         "cancelled".clone_into(&mut running.outcome);
     }
-    let usage = record.usage.get_or_insert_default();
+    let mut usage = record.usage.take().unwrap_or_default();
     usage.set_source(Source::Estimated);
-    usage.output_tokens = Some(progress.output_tokens);
+    usage.output_tokens = Some(progress.output_tokens.saturating_sub(earlier.output_tokens).max(0));
     usage.r#final = true;
-    let model = record.model.clone();
-    record.unpriced = target.is_some_and(|target| !record::price(usage, &target, &model, catalog));
+    let priced = target.is_none_or(|target| price(&mut usage, &target, &record.model, catalog));
+    let mut sum = Sum { parts: 0, usage: earlier.usage, unpriced: earlier.unpriced };
+    if let (Some(_), Some(running)) = (&sum.usage, record.attempts.last_mut()) {
+        running.input_tokens = usage.input_tokens;
+        running.output_tokens = usage.output_tokens;
+        running.cost_nanos = usage.cost.as_ref().map(|cost| cost.amount_nanos);
+        running.estimated = true;
+    }
+    sum.add(&usage, priced);
+    record.usage = sum.usage;
+    record.unpriced = sum.unpriced;
     Some(record)
 }

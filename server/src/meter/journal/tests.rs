@@ -61,7 +61,7 @@ impl Place {
 fn a_settled_call_that_sqlite_never_saw_is_there_after_a_restart() {
     let place = Place::new();
     let (journal, ledger) = place.open();
-    journal.begin(begun(1), Some(&target())).unwrap();
+    journal.begin(begun(1), Some(&target()), None).unwrap();
     journal.settle(record(1), &ledger).unwrap();
     journal.settle(record(2), &ledger).unwrap();
     drop((journal, ledger));
@@ -75,7 +75,7 @@ fn a_settled_call_that_sqlite_never_saw_is_there_after_a_restart() {
 fn a_call_that_a_crash_cut_off_is_recovered_once_with_its_last_checkpoint_and_price() {
     let place = Place::new();
     let (journal, ledger) = place.open();
-    journal.begin(begun(1), Some(&target())).unwrap();
+    journal.begin(begun(1), Some(&target()), None).unwrap();
     journal.checkpoint(id(1), Progress { output_tokens: 3, content_events: 2 }).unwrap();
     journal.checkpoint(id(1), Progress { output_tokens: 7, content_events: 4 }).unwrap();
     drop((journal, ledger));
@@ -100,13 +100,13 @@ fn a_call_that_a_crash_cut_off_is_recovered_once_with_its_last_checkpoint_and_pr
 fn the_last_attempt_holds_and_keeps_what_was_handed_on_before() {
     let place = Place::new();
     let (journal, ledger) = place.open();
-    journal.begin(begun(1), Some(&target())).unwrap();
+    journal.begin(begun(1), Some(&target()), None).unwrap();
     journal.checkpoint(id(1), Progress { output_tokens: 3, content_events: 2 }).unwrap();
     let mut second = begun(1);
     second.target = "other/unknown".to_owned();
     second.model = "unknown".to_owned();
     let other = Target { model: "unknown".into(), vendor: "other".into(), ..target() };
-    journal.begin(second, Some(&other)).unwrap();
+    journal.begin(second, Some(&other), None).unwrap();
     drop((journal, ledger));
     let (_journal, ledger) = place.open();
     let rows = rows(&ledger, &place.store());
@@ -119,9 +119,9 @@ fn the_last_attempt_holds_and_keeps_what_was_handed_on_before() {
 fn a_full_segment_is_followed_by_one_that_carries_the_open_calls() {
     let place = Place::new();
     let (journal, ledger) = place.open();
-    journal.begin(begun(1), Some(&target())).unwrap();
+    journal.begin(begun(1), Some(&target()), None).unwrap();
     journal.checkpoint(id(1), Progress { output_tokens: 9, content_events: 9 }).unwrap();
-    journal.begin(begun(2), Some(&target())).unwrap();
+    journal.begin(begun(2), Some(&target()), None).unwrap();
     journal.settle(record(2), &ledger).unwrap();
     journal.state().rotate_at = 0;
     journal.settle(record(3), &ledger).unwrap();
@@ -147,17 +147,17 @@ fn a_data_directory_belongs_to_one_process() {
 fn a_settlement_that_cannot_be_written_is_told_kept_and_written_later() {
     let place = Place::new();
     let (journal, ledger) = place.open();
-    journal.begin(begun(1), Some(&target())).unwrap();
+    journal.begin(begun(1), Some(&target()), None).unwrap();
     journal.state().segment.break_for_test();
     assert!(journal.checkpoint(id(1), Progress::default()).is_err());
     // The next segment cannot be made either.
     fs::write(place.journal().join("000002.log"), "").unwrap();
     assert!(journal.settle(record(1), &ledger).is_err());
-    assert!(journal.begin(begun(2), None).is_err(), "what cannot be accounted for is not begun");
+    assert!(journal.begin(begun(2), None, None).is_err(), "what cannot be accounted for is not begun");
     let kept = rows(&ledger, &place.store());
     assert_eq!((&*kept[0].status, &*kept[0].error_reason), ("UNAVAILABLE", "STORE_UNAVAILABLE"));
     fs::remove_file(place.journal().join("000002.log")).unwrap();
-    journal.begin(begun(2), None).unwrap();
+    journal.begin(begun(2), None, None).unwrap();
     drop((journal, ledger));
     place.lose_the_store();
     let (_journal, ledger) = place.open();
@@ -190,7 +190,7 @@ fn write(steps: &[Step]) -> (Vec<u8>, Vec<(usize, Step)>) {
         match *step {
             Step::Begin(call) if !settled.contains(&call) => {
                 open.insert(call);
-                entry::begin(&mut buffer, &Begun::new(begun(call.into()), Some(&target())));
+                entry::begin(&mut buffer, &Begun::new(begun(call.into()), Some(&target()), None));
             }
             Step::Checkpoint(call, tokens) if open.contains(&call) => {
                 buffer.clear();
@@ -269,7 +269,7 @@ fn begin_and_settle_take_microseconds() {
     let calls = 2_000;
     let start = Instant::now();
     for number in 0..calls {
-        journal.begin(begun(number), Some(&target())).unwrap();
+        journal.begin(begun(number), Some(&target()), None).unwrap();
         journal.settle(record(number), &ledger).unwrap();
     }
     println!("begin + settle + append: {:?} a call", start.elapsed() / u32::try_from(calls).unwrap());
@@ -289,7 +289,7 @@ fn a_process_to_kill() {
     let base = u128::from(std::process::id()) << 64;
     for number in 0.. {
         // One of three calls never ends.
-        journal.begin(begun(base + number), None).unwrap();
+        journal.begin(begun(base + number), None, None).unwrap();
         if number % 3 > 0 {
             journal.settle(record(base + number), &ledger).unwrap();
             println!("settled {}", id(base + number));

@@ -28,7 +28,6 @@ pub(in crate::provider) mod vectors;
 
 use ::http::{HeaderMap, Response};
 use futures_util::future::BoxFuture;
-use hyper::body::Incoming;
 use tollgate_api::v1;
 
 use self::{endpoints::Endpoints, responses::Responses};
@@ -36,7 +35,7 @@ use super::{
     Answer, Error, Outgoing, Place, Provider, estimate,
     express::Express,
     follow::Follow,
-    http::{self, MAX_ANSWER_BYTES},
+    http::{self, Incoming, MAX_ANSWER_BYTES},
     json::{self, members, write},
     refusal, translate,
     upstream::{Ask, Shape, Upstream, once},

@@ -1,160 +1,152 @@
 //! How targets are: what their attempts came to, and whether the next call may go there. Shared by all aliases that lead
 //! to the same target, and kept over a reload.
+//!
+//! `breaker`, `cool_down`, `eject`, `pace` and `budget` are plain state machines, which `target` puts together; `ticket`
+//! puts a lock around it and tells observers. Config: `breaker`. Metrics: `tollgate_circuit_state`,
+//! `tollgate_target_health`.
+
+mod breaker;
+mod budget;
+mod cool_down;
+mod eject;
+mod pace;
+mod settings;
+mod shared;
+mod target;
+#[cfg(test)]
+mod tests;
+mod ticket;
+mod trickle;
+mod view;
+mod window;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Instant,
 };
 
-use crate::{call::Target, config, provider::Kind};
+pub use settings::Settings;
+pub use ticket::{TargetHealth, Ticket};
+pub use view::{Refused, State, Transition, View};
 
-/// When a target is left alone.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Failures in a row that open the breaker.
-    pub failures: u32,
-    /// Share of failures within `window` that opens it, 0 to 1.
-    pub failure_ratio: f64,
-    /// Least calls within `window` for the share to count.
-    pub min_calls: u32,
-    /// How far back failures count.
-    pub window: Duration,
-    /// How long it stays open the first time.
-    pub open: Duration,
-    /// The longest it stays open.
-    pub max_open: Duration,
-    /// The longest pause that `Retry-After` can cause.
-    pub max_cool_down: Duration,
-}
+use self::shared::Shared;
+use super::lot::Lot;
+use crate::call::Target;
 
-impl From<&config::Breaker> for Settings {
-    fn from(breaker: &config::Breaker) -> Self {
-        Self {
-            failures: breaker.failures,
-            failure_ratio: breaker.failure_ratio.ratio(),
-            min_calls: breaker.min_calls,
-            window: breaker.window.0,
-            open: breaker.open.0,
-            max_open: breaker.max_open.0,
-            max_cool_down: breaker.max_cool_down.0,
-        }
-    }
-}
+/// Most targets that are remembered. Wildcard aliases make one of each model that a caller names.
+const MOST_TARGETS: usize = 10_000;
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self::from(&config::Breaker::default())
-    }
-}
-
-/// Whether a target is tried, in the contract's words.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
-    /// It is well.
-    #[default]
-    Closed,
-    /// It failed too often.
-    Open,
-    /// One call finds out whether it is well again.
-    HalfOpen,
-    /// It asked for a pause.
-    CoolingDown,
-    /// It fails more often than its siblings.
-    Ejected,
-}
-
-/// How a target is at a moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct View {
-    /// Whether it is tried.
-    pub state: State,
-    /// When it is tried again; absent if it is tried now.
-    pub retry_at: Option<Instant>,
-    /// Failures since the last success.
-    pub consecutive_failures: u32,
-    /// Share of failures of late, 0 to 1; absent if too few calls were made to tell.
-    pub failure_ratio: Option<f64>,
-    /// Typical time to the first token of late.
-    pub first_token: Option<Duration>,
-    /// Typical output tokens per second of late.
-    pub tokens_per_second: Option<f64>,
-    /// Attempts that are running.
-    pub running: usize,
-    /// The last failure, and when it was.
-    pub last_failure: Option<(&'static str, Instant)>,
-    /// Whether another replica found out.
-    pub told_by_replica: bool,
-}
-
-/// Why a target is not tried now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// How it is.
-    pub state: State,
-    /// When it is tried again.
-    pub until: Instant,
-}
+type Targets = HashMap<Arc<str>, Arc<TargetHealth>>;
 
 /// The health of all targets.
 #[derive(Debug)]
 pub struct Health {
-    targets: Mutex<HashMap<Arc<str>, Arc<TargetHealth>>>,
+    targets: RwLock<Targets>,
+    shared: Arc<Shared>,
+    /// Held while siblings are compared, so that two comparisons cannot leave out more than one.
+    comparing: Mutex<()>,
 }
 
 impl Health {
     /// Starts with every target well.
-    pub fn new(_settings: Settings) -> Self {
-        Self { targets: Mutex::default() }
+    pub fn new(settings: Settings) -> Self {
+        Self::by_lot(settings, Lot::new())
+    }
+
+    /// Starts with every target well, and takes chance from here.
+    pub fn by_lot(settings: Settings, lot: Lot) -> Self {
+        let shared = Arc::new(Shared::new(settings, lot));
+        Self { targets: RwLock::default(), shared, comparing: Mutex::default() }
+    }
+
+    /// Goes by other settings from now on; what is known of the targets stays.
+    pub fn configure(&self, settings: Settings) {
+        // Nobody adds a target with the old settings meanwhile.
+        let targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
+        self.shared.configure(settings);
+        for target in targets.values() {
+            target.configure(settings);
+        }
+    }
+
+    /// Calls this whenever a target is tried no longer, or again: on the task that found out, which it must not keep. Two
+    /// changes in quick succession may be told in either order; what holds is in the target's view.
+    pub fn on_change(&self, observer: impl Fn(&Transition) + Send + Sync + 'static) {
+        self.shared.observe(Box::new(observer));
     }
 
     /// Returns the health of a target.
     pub fn of(&self, target: &Target) -> Arc<TargetHealth> {
-        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        targets.entry(target.name.clone()).or_default().clone()
+        self.named(&target.name)
     }
 
-    /// Tells whether a retry may be made at a target: not if retries are already more than their share of its calls.
-    /// Counts it if so.
-    pub fn may_retry(&self, _target: &Target, _share: f64, _now: Instant) -> bool {
-        true
+    /// Returns the health of a target by its name.
+    pub fn named(&self, name: &Arc<str>) -> Arc<TargetHealth> {
+        let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = targets.get(name) {
+            return known.clone();
+        }
+        drop(targets);
+        let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
+        if targets.len() >= MOST_TARGETS && !targets.contains_key(name) {
+            forget_some(&mut targets);
+        }
+        let made = || Arc::new(TargetHealth::new(name.clone(), self.shared.clone()));
+        targets.entry(name.clone()).or_insert_with(made).clone()
+    }
+
+    /// Returns how every target is that was asked for, by name.
+    pub fn targets(&self, now: Instant) -> Vec<(Arc<str>, View)> {
+        let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = targets.iter().map(|(name, target)| (name.clone(), target.view(now))).collect();
+        drop(targets);
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
+    }
+
+    /// Tells whether a retry may be made at a target: not if retries are already more than their share of its calls, or of
+    /// all calls. Counts it if so.
+    pub fn may_retry(&self, target: &Target, share: f64, now: Instant) -> bool {
+        self.of(target).change(now, |condition| {
+            let allowed = condition.budget.allows(share, now);
+            let may = allowed.filter(|_| self.shared.may_retry(share, now));
+            if let Some(by) = may {
+                condition.budget.retried(by, now);
+            }
+            may.is_some()
+        })
+    }
+
+    /// Counts a call that goes on to another target. That is never refused, but what it adds to the load counts against
+    /// the retries of all.
+    pub fn failed_over(&self, now: Instant) {
+        self.shared.failed_over(now);
+    }
+
+    /// Compares the targets of one plan, and leaves one out for a while if it fails far more often than the others: never
+    /// more than half of them. To be called after a failure; nothing else makes an outlier.
+    pub fn compare<'a>(&self, siblings: impl IntoIterator<Item = &'a Target>, now: Instant) {
+        let mut names: Vec<&Arc<str>> = siblings.into_iter().map(|target| &target.name).collect();
+        names.sort();
+        names.dedup();
+        let _one_at_a_time = self.comparing.lock().unwrap_or_else(PoisonError::into_inner);
+        let siblings: Vec<_> = names.into_iter().map(|name| self.named(name)).collect();
+        let doing: Vec<_> = siblings.iter().map(|target| target.read(|kept| kept.sibling(now))).collect();
+        if let Some(index) = eject::outlier(&doing) {
+            let jitter = self.shared.jitter();
+            siblings[index].change(now, |condition| condition.eject(jitter, now));
+        }
     }
 }
 
-/// The health of one target.
-#[derive(Debug, Default)]
-pub struct TargetHealth {}
-
-impl TargetHealth {
-    /// Tells how the target is.
-    pub fn view(&self, _now: Instant) -> View {
-        View::default()
+/// Makes room for a tenth: of what is idle and well, what was not used for longest goes first.
+fn forget_some(targets: &mut Targets) {
+    let now = crate::call::now();
+    let mut worth: Vec<_> =
+        targets.iter().map(|(name, target)| (target.read(|kept| kept.worth(now)), name.clone())).collect();
+    worth.sort();
+    for (_, name) in worth.into_iter().take(MOST_TARGETS / 10) {
+        targets.remove(&name);
     }
-
-    /// Starts an attempt. `last_resort` says that there is no other target: one that is not well is then still tried
-    /// now and then.
-    ///
-    /// # Errors
-    /// Why it is not tried now.
-    pub fn admit(self: &Arc<Self>, _last_resort: bool, _now: Instant) -> Result<Ticket, Refused> {
-        Ok(Ticket { _health: self.clone() })
-    }
-}
-
-/// An attempt in the eyes of its target's health. Dropped without a word it counts neither for nor against the target:
-/// the caller went away.
-#[derive(Debug)]
-pub struct Ticket {
-    _health: Arc<TargetHealth>,
-}
-
-impl Ticket {
-    /// The first content came so long after the request.
-    pub fn first_content(&mut self, _after: Duration, _now: Instant) {}
-
-    /// The attempt came to its end, with so many output tokens in the time since its first content.
-    pub fn complete(&mut self, _output_tokens: i64, _now: Instant) {}
-
-    /// The attempt failed. Mistakes of the caller are neutral, 429 is a pause.
-    pub fn failed(&mut self, _kind: Kind, _now: Instant) {}
 }

@@ -7,11 +7,12 @@ use http::HeaderMap;
 use serde_json::value::RawValue;
 
 use crate::{
-    call::{Asked, Dialect, Raw},
+    call::{Asked, Dialect, Needs, Raw},
     edge::{
         MAX_END_USER, MAX_TOKENS, cut,
         rest::{
             fields::{self, Field, Kind, NothingSpecial, Scan},
+            needs,
             node::Node,
         },
     },
@@ -111,11 +112,24 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, Error> {
             choice_count: 1,
             input_bytes: prompt.map(|span| span.len()).sum(),
             end_user_id: cut(end_user, MAX_END_USER),
-            needs: crate::call::Needs::default(),
+            needs: needs_of(&scan)?,
         },
         repeated: Repeated::of(&scan),
         model: scan.span("model").unwrap_or_default(),
     })
+}
+
+/// Returns what the request needs of a model.
+fn needs_of(scan: &Scan<'_>) -> Result<Needs, Error> {
+    let mut needs = Needs::default();
+    if let Some(input) = scan.get("input") {
+        needs::add_media(input.json(), &mut needs);
+    }
+    needs::add_asked(scan, &["tools"], &["text"], &mut needs);
+    if let Some(reasoning) = scan.get("reasoning") {
+        needs::add_effort(reasoning.object()?.text("effort")?.as_deref(), &mut needs);
+    }
+    Ok(needs)
 }
 
 impl Repeated {

@@ -20,7 +20,6 @@ mod tools;
 mod usage;
 
 use ::http::Response;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use tollgate_api::v1::{ChatInput, CountTokensResponse, Usage};
 
@@ -31,7 +30,7 @@ use crate::{
         Answer, Error, Kind, Outgoing,
         express::{self as lane, Express},
         follow::Follow,
-        http::{self, MAX_ANSWER_BYTES},
+        http::{self, Incoming, MAX_ANSWER_BYTES},
         upstream::{Ask, Shape, Upstream, once},
         vendors::{ResponsesApi, Vendor},
     },

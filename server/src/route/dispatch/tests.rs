@@ -2,17 +2,22 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::Instant,
+    time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, ready};
+use futures_util::{
+    future::{BoxFuture, ready},
+    stream,
+};
+use http::HeaderMap;
+use tollgate_api::v1;
 
 use super::*;
 use crate::{
-    call::Seen,
+    call::{Attempt, Item, Seen},
     error::Reason,
-    provider::Provider,
+    provider::{Answer, Outgoing, Provider},
     route::{Policy, testing},
 };
 

@@ -1,0 +1,166 @@
+//! How the gateway is, for `ConfigService.GetStatus` and the operators' `/status`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use prost_types::Timestamp;
+use tollgate_api::admin::{self, target_status::State as Shown};
+
+use super::Edge;
+use crate::{
+    call::{Target, glob_matches, now},
+    pipeline::Pipeline,
+    route::{
+        Candidate, Routes,
+        health::{State, View},
+    },
+    telemetry,
+};
+
+/// One moment on both clocks: the rooms' for spans, the calendar's for people.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    now: Instant,
+    time: SystemTime,
+}
+
+impl Moment {
+    /// Reads both clocks.
+    pub(super) fn now() -> Self {
+        Self { now: now(), time: SystemTime::now() }
+    }
+
+    /// Returns another moment of the rooms' clock by the calendar.
+    pub(super) fn calendar(self, at: Instant) -> Timestamp {
+        let time = match at.checked_duration_since(self.now) {
+            Some(ahead) => self.time.checked_add(ahead),
+            None => self.time.checked_sub(self.now.saturating_duration_since(at)),
+        };
+        time.unwrap_or(self.time).into()
+    }
+}
+
+/// Looks at everything once.
+pub(super) async fn overview(edge: &Edge) -> admin::GetStatusResponse {
+    let sqlite = edge.pipeline.meter.check_store().await;
+    admin::GetStatusResponse {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: telemetry::COMMIT.unwrap_or_default().to_owned(),
+        start_time: Some(edge.about.start_time.into()),
+        config_hash: edge.about.config_hash.clone(),
+        draining: edge.draining.is_cancelled(),
+        targets: targets(&edge.pipeline, Moment::now()),
+        load: None,
+        stores: vec![admin::StoreStatus {
+            name: "sqlite".to_owned(),
+            reachable: sqlite.is_ok(),
+            detail: sqlite.err().map_or_else(String::new, |error| error.to_string()),
+        }],
+    }
+}
+
+/// A target that the configuration leads to.
+#[derive(Debug)]
+struct Led {
+    provider: String,
+    model: String,
+    concurrent: Option<usize>,
+    models: BTreeSet<String>,
+}
+
+impl Led {
+    fn new(target: &Target, model: &str) -> Self {
+        Self {
+            provider: target.provider.to_string(),
+            model: model.to_owned(),
+            concurrent: None,
+            models: BTreeSet::new(),
+        }
+    }
+
+    fn lead(&mut self, model: &str, concurrent: Option<usize>) {
+        self.models.insert(model.to_owned());
+        self.concurrent = self.concurrent.or(concurrent);
+    }
+}
+
+fn targets(pipeline: &Pipeline, moment: Moment) -> Vec<admin::TargetStatus> {
+    let views: BTreeMap<Arc<str>, View> = pipeline.health.targets(moment.now).into_iter().collect();
+    let told = |(name, led): (Arc<str>, Led)| {
+        let view = views.get(&name).copied().unwrap_or_default();
+        let gate = pipeline.gates.of(&name, led.concurrent);
+        admin::TargetStatus {
+            target: name.to_string(),
+            provider: led.provider,
+            model: led.model,
+            running_limit: count(gate.limit().unwrap_or(0)),
+            waiting_count: count(gate.waiting()),
+            models: led.models.into_iter().collect(),
+            ..status(&view, moment)
+        }
+    };
+    led_to(&pipeline.routes, views.keys()).into_iter().map(told).collect()
+}
+
+/// Returns the targets that aliases lead to. Of those that the patterns stand for, it has the ones that were called.
+fn led_to<'a>(routes: &Routes, called: impl Iterator<Item = &'a Arc<str>>) -> BTreeMap<Arc<str>, Led> {
+    let mut all: BTreeMap<Arc<str>, Led> = BTreeMap::new();
+    let mut patterns = Vec::new();
+    for model in routes.names() {
+        for Candidate { target, concurrent, .. } in routes.targets(model).into_iter().flatten() {
+            if target.name.contains('*') {
+                patterns.push((model, target, concurrent));
+                continue;
+            }
+            let led = all.entry(target.name.clone()).or_insert_with(|| Led::new(&target, &target.model));
+            led.lead(model, concurrent);
+        }
+    }
+    for name in called {
+        for (model, pattern, concurrent) in &patterns {
+            if !glob_matches(pattern.name.as_bytes(), name.as_bytes()) {
+                continue;
+            }
+            // The name of the provider, and of its credential, is before the first slash.
+            let model_id = name.split_once('/').map_or("", |(_, model)| model);
+            let led = all.entry(name.clone()).or_insert_with(|| Led::new(pattern, model_id));
+            led.lead(model, *concurrent);
+        }
+    }
+    all
+}
+
+/// Shows what is known of a target's health; its names are still to be filled in.
+fn status(view: &View, moment: Moment) -> admin::TargetStatus {
+    let last = view.last_failure;
+    admin::TargetStatus {
+        state: shown(view.state).into(),
+        retry_time: view.retry_at.map(|at| moment.calendar(at)),
+        consecutive_failure_count: view.consecutive_failures.into(),
+        failure_ratio: view.failure_ratio,
+        first_token_duration: view.first_token.and_then(|span| span.try_into().ok()),
+        tokens_per_second: view.tokens_per_second,
+        running_count: count(view.running),
+        last_failure: last.map_or_else(String::new, |(kind, _)| kind.to_owned()),
+        last_failure_time: last.map(|(_, at)| moment.calendar(at)),
+        told_by: if view.told_by_replica { "replica" } else { "self" }.to_owned(),
+        ..Default::default()
+    }
+}
+
+fn shown(state: State) -> Shown {
+    match state {
+        State::Closed => Shown::Closed,
+        State::Open => Shown::Open,
+        State::HalfOpen => Shown::HalfOpen,
+        State::CoolingDown => Shown::CoolingDown,
+        State::Ejected => Shown::Ejected,
+    }
+}
+
+fn count(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

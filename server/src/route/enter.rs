@@ -1,0 +1,108 @@
+//! The way into a target: its health must admit the attempt, its gate must have a place, and the retry budget a retry.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{attempt::Held, dispatch::Dispatch};
+use crate::{
+    call::{Call, now},
+    error::Error,
+    load::Claim,
+};
+
+/// How a target may be entered.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Entry {
+    /// Though it is not well.
+    pub(super) last_resort: bool,
+    /// After a wait.
+    pub(super) may_wait: bool,
+}
+
+impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
+    /// Takes a ticket and a place at a target. If there is none, the schedule knows why.
+    pub(super) async fn enter(&mut self, index: usize, entry: Entry) -> Option<(usize, Held)> {
+        let candidate = self.candidates[index];
+        let asked = now();
+        let ticket = match self.way.health.of(&candidate.target).admit(entry.last_resort, asked) {
+            Ok(ticket) => ticket,
+            Err(refused) => {
+                self.passed_over.get_or_insert("unhealthy");
+                self.refusals.retain(|(other, _)| *other != index);
+                self.refusals.push((index, refused));
+                if entry.last_resort {
+                    self.schedule.give_up();
+                } else {
+                    self.schedule.refused(index, refused.until);
+                }
+                return None;
+            }
+        };
+        let gate = self.way.gates.of(&candidate.target.name, candidate.concurrent);
+        let place = match gate.try_enter() {
+            Some(place) => place,
+            None if !entry.may_wait => {
+                self.passed_over.get_or_insert("full");
+                self.schedule.full(index);
+                return None;
+            }
+            None => {
+                let call = &mut *self.running.call;
+                let (caller, deadline) = (call.caller.clone(), self.way.deadline.at);
+                let claim = Claim { tenant: &caller.key_id, priority: call.priority, deadline };
+                let entered = gate.enter(claim).await;
+                call.waited += now().saturating_duration_since(asked);
+                entered
+                    .map_err(|busy| {
+                        self.busy = Some((index, busy));
+                        self.schedule.busy(index);
+                    })
+                    .ok()?
+            }
+        };
+        if !self.may_be_made(index) {
+            self.schedule.give_up();
+            return None;
+        }
+        if entry.last_resort {
+            self.schedule.give_up();
+        }
+        Some((index, Held { ticket, place }))
+    }
+
+    /// Enters a target that has failed, after a pause.
+    pub(super) async fn enter_again(&mut self, index: usize, pause: Duration) -> Option<(usize, Held)> {
+        sleep(pause).await;
+        self.enter(index, Entry { may_wait: true, ..Entry::default() }).await
+    }
+
+    /// Tells whether the retry budget allows one more attempt, and counts it if so.
+    fn may_be_made(&self, index: usize) -> bool {
+        let (target, share) = (&self.candidates[index].target, self.way.plan.policy.retry_share);
+        !self.schedule.is_charged(index) || self.way.health.may_retry(target, share, now())
+    }
+
+    /// Enters a target that is asked beside a slow one, if there is one that is well and has room, and few enough calls
+    /// are asked twice.
+    pub(super) fn enter_beside(&mut self) -> Option<(usize, Held)> {
+        while let Some(index) = self.schedule.beside() {
+            let candidate = self.candidates[index];
+            let at = now();
+            let ticket = match self.way.health.of(&candidate.target).admit(false, at) {
+                Ok(ticket) => ticket,
+                Err(refused) => {
+                    self.schedule.refused(index, refused.until);
+                    continue;
+                }
+            };
+            let Some(place) = self.way.gates.of(&candidate.target.name, candidate.concurrent).try_enter()
+            else {
+                self.schedule.full(index);
+                continue;
+            };
+            return self.way.plan.policy.hedges.take().then_some((index, Held { ticket, place }));
+        }
+        None
+    }
+}

@@ -1,0 +1,89 @@
+//! How a target is, for those who choose, those who watch, and other replicas.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Whether a target is tried, in the contract's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// It is well.
+    #[default]
+    Closed,
+    /// It failed too often.
+    Open,
+    /// One call finds out whether it is well again.
+    HalfOpen,
+    /// It asked for a pause.
+    CoolingDown,
+    /// It fails more often than its siblings.
+    Ejected,
+}
+
+impl State {
+    /// Returns the name that log lines use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::CoolingDown => "cooling_down",
+            Self::Ejected => "ejected",
+        }
+    }
+
+    /// Returns the number that `tollgate_circuit_state` shows: 0 tried, 1 being found out, 2 left alone.
+    pub fn as_number(self) -> u8 {
+        match self {
+            Self::Closed => 0,
+            Self::HalfOpen => 1,
+            Self::Open | Self::CoolingDown | Self::Ejected => 2,
+        }
+    }
+}
+
+/// How a target is at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct View {
+    /// Whether it is tried.
+    pub state: State,
+    /// When it is tried again; absent if it is tried now.
+    pub retry_at: Option<Instant>,
+    /// Failures since the last success.
+    pub consecutive_failures: u32,
+    /// Share of failures of late, 0 to 1; absent if too few calls were made to tell.
+    pub failure_ratio: Option<f64>,
+    /// Typical time to the first token of late.
+    pub first_token: Option<Duration>,
+    /// Typical output tokens per second of late.
+    pub tokens_per_second: Option<f64>,
+    /// Attempts that are running.
+    pub running: usize,
+    /// The last failure, and when it was.
+    pub last_failure: Option<(&'static str, Instant)>,
+    /// Whether another replica found out.
+    pub told_by_replica: bool,
+}
+
+/// Why a target is not tried now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// How it is.
+    pub state: State,
+    /// When it is tried again.
+    pub until: Instant,
+}
+
+/// A change in whether a target is tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Which target.
+    pub target: Arc<str>,
+    /// How it is now.
+    pub state: State,
+    /// Until when, for states that pass by themselves.
+    pub until: Option<Instant>,
+    /// Whether another replica found out, so that it need not be told.
+    pub told_by_replica: bool,
+}

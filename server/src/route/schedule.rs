@@ -1,0 +1,290 @@
+//! What is tried next: a plain state machine over the targets of one plan. It makes no calls and has no clock.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Candidate, Plan,
+    backoff::Backoff,
+    health::{State, View},
+};
+use crate::{
+    call::Deadline,
+    provider::{self, Kind},
+};
+
+/// What to do next. Targets are told by their place in `Plan::all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Try this target, if it is well and has room.
+    Try(usize),
+    /// Those that are well are full: wait for a place at this one.
+    Wait(usize),
+    /// None is well: try this one, if it may be tried all the same.
+    LastResort(usize),
+    /// Try this one again after that long.
+    Pause(Duration, usize),
+    /// Nothing is left to do.
+    Stop,
+}
+
+/// Which part of the plan a call is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    Ordinary,
+    ContextLength,
+    ContentPolicy,
+}
+
+/// Why a target cannot be tried at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mark {
+    #[default]
+    None,
+    /// It is not well; it may be tried again then.
+    Refused(Instant),
+    Full,
+    /// A wait for a place at it was in vain.
+    Busy,
+}
+
+/// What the schedule keeps of a failure.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lesson {
+    /// What it means.
+    pub(super) kind: Kind,
+    /// The upstream's HTTP status; 0 if none came.
+    pub(super) http_status: u16,
+    /// The upstream's own hint when to try again.
+    pub(super) retry_after: Option<Duration>,
+    /// Whether it is about the request itself, as the contract has it.
+    pub(super) is_callers: bool,
+}
+
+impl From<&provider::Error> for Lesson {
+    fn from(failure: &provider::Error) -> Self {
+        Self {
+            kind: failure.kind,
+            http_status: failure.http_status,
+            retry_after: failure.retry_after,
+            is_callers: failure.caller.is_some(),
+        }
+    }
+}
+
+/// How a target stands in this call.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    lane: Lane,
+    /// The first place of the plan that has the same target.
+    same_as: usize,
+    calls: u32,
+    last: Option<(Lesson, Instant)>,
+    mark: Mark,
+}
+
+/// The schedule of one call.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    targets: Vec<Standing>,
+    lane: Lane,
+    attempts: usize,
+    backoff: Backoff,
+    deadline: Deadline,
+    made: usize,
+    waited: bool,
+    over: bool,
+}
+
+impl Schedule {
+    /// Starts at the beginning of a plan.
+    pub(super) fn new(plan: &Plan, deadline: Deadline) -> Self {
+        let lanes = [
+            (Lane::Ordinary, &plan.candidates),
+            (Lane::ContextLength, &plan.on_context_length),
+            (Lane::ContentPolicy, &plan.on_content_policy),
+        ];
+        let mut targets: Vec<Standing> = Vec::with_capacity(plan.all().count());
+        for (lane, candidates) in lanes {
+            for candidate in candidates {
+                let same_as = first_of(plan, candidate).unwrap_or(targets.len());
+                targets.push(Standing { lane, same_as, calls: 0, last: None, mark: Mark::None });
+            }
+        }
+        Self {
+            targets,
+            lane: Lane::Ordinary,
+            attempts: plan.policy.attempts.max(1),
+            backoff: Backoff { first: plan.policy.backoff, most: plan.policy.max_backoff },
+            deadline,
+            made: 0,
+            waited: false,
+            over: false,
+        }
+    }
+
+    /// Says what to do next. `view` tells how a target is; `draw`, from 0 to 1, how long a pause is within its bounds.
+    pub(super) fn next(&self, view: impl Fn(usize) -> View, draw: f64, now: Instant) -> Step {
+        if self.over || self.made >= self.attempts || now >= self.deadline.at {
+            return Step::Stop;
+        }
+        let untried = |mark: Mark| self.untried().find(move |(_, standing)| standing.mark == mark);
+        if let Some((index, _)) = untried(Mark::None) {
+            return Step::Try(index);
+        }
+        if let Some((index, _)) = untried(Mark::Full).filter(|_| !self.waited) {
+            return Step::Wait(index);
+        }
+        if self.made == 0 {
+            return self.last_resort().map_or(Step::Stop, Step::LastResort);
+        }
+        let again = self.tried().filter_map(|(index, standing)| {
+            self.again(standing, &view(index), draw, now).map(|(least, pause)| (least, index, pause))
+        });
+        again.min().map_or(Step::Stop, |(_, index, pause)| Step::Pause(pause, index))
+    }
+
+    /// Names a target to ask beside the one that is running.
+    pub(super) fn beside(&self) -> Option<usize> {
+        let left = !self.over && self.made < self.attempts;
+        self.untried().find(|(_, standing)| left && standing.mark == Mark::None).map(|(index, _)| index)
+    }
+
+    /// Tells whether the next attempt at a target draws on the retry budget: any but the first, and but the second
+    /// if that is at another target.
+    pub(super) fn is_charged(&self, index: usize) -> bool {
+        self.made >= 2 || self.calls(index) > 0
+    }
+
+    /// Returns how many attempts were made.
+    pub(super) fn made(&self) -> usize {
+        self.made
+    }
+
+    /// Returns how often a target was called.
+    pub(super) fn calls(&self, index: usize) -> u32 {
+        self.targets[self.targets[index].same_as].calls
+    }
+
+    /// The attempt at a target was made.
+    pub(super) fn started(&mut self, index: usize) {
+        let same = self.targets[index].same_as;
+        self.targets[same].calls += 1;
+        self.made += 1;
+        self.waited = false;
+        // By the time it has failed, the others may be well again, or have room.
+        self.targets.iter_mut().for_each(|standing| standing.mark = Mark::None);
+    }
+
+    /// The attempt at a target failed.
+    pub(super) fn failed(&mut self, index: usize, lesson: Lesson, now: Instant) {
+        let same = self.targets[index].same_as;
+        self.targets[same].last = Some((lesson, now));
+        match lesson.kind {
+            _ if lesson.is_callers => self.over = true,
+            Kind::ContextLength => self.go_on_in(Lane::ContextLength),
+            Kind::ContentPolicy => self.go_on_in(Lane::ContentPolicy),
+            // The model or the path is not known there, which says nothing of the next target.
+            Kind::Invalid if matches!(lesson.http_status, 404 | 405) => {}
+            Kind::Invalid | Kind::Unsupported => self.over = true,
+            Kind::RateLimited { .. }
+            | Kind::Timeout
+            | Kind::Unavailable
+            | Kind::Denied
+            | Kind::BadResponse => {}
+        }
+    }
+
+    /// The target is not well, and is tried again at that moment.
+    pub(super) fn refused(&mut self, index: usize, until: Instant) {
+        self.targets[index].mark = Mark::Refused(until);
+    }
+
+    /// The target has no room.
+    pub(super) fn full(&mut self, index: usize) {
+        self.targets[index].mark = Mark::Full;
+    }
+
+    /// A wait for room at the target was in vain.
+    pub(super) fn busy(&mut self, index: usize) {
+        self.targets[index].mark = Mark::Busy;
+        self.waited = true;
+    }
+
+    /// Nothing more is tried.
+    pub(super) fn give_up(&mut self) {
+        self.over = true;
+    }
+
+    /// Returns the soonest moment at which a target that asked for a wait may be asked again.
+    pub(super) fn soonest(&self) -> Option<Instant> {
+        let told = self.targets.iter().filter_map(|standing| standing.last);
+        told.filter_map(|(lesson, at)| at.checked_add(lesson.retry_after?)).min()
+    }
+
+    fn go_on_in(&mut self, lane: Lane) {
+        self.lane = lane;
+        let any = self.untried().next().is_some();
+        self.over = !any;
+    }
+
+    /// Returns the targets of the lane, each once.
+    fn of_lane(&self) -> impl Iterator<Item = (usize, &Standing)> {
+        let here = self.targets.iter().enumerate().filter(|(_, standing)| standing.lane == self.lane);
+        here.filter(|(index, standing)| {
+            standing.same_as == *index || self.targets[standing.same_as].lane != self.lane
+        })
+    }
+
+    fn untried(&self) -> impl Iterator<Item = (usize, &Standing)> {
+        self.of_lane().filter(|(index, _)| self.calls(*index) == 0)
+    }
+
+    fn tried(&self) -> impl Iterator<Item = (usize, &Standing)> {
+        self.of_lane().filter(|(index, _)| self.calls(*index) > 0)
+    }
+
+    /// Returns the target that is well again soonest, if none is well.
+    fn last_resort(&self) -> Option<usize> {
+        let until = self.untried().map(|(index, standing)| match standing.mark {
+            Mark::Refused(until) => Some((until, index)),
+            Mark::None | Mark::Full | Mark::Busy => None,
+        });
+        let all: Option<Vec<(Instant, usize)>> = until.collect();
+        all?.into_iter().min().map(|(_, index)| index)
+    }
+
+    /// Returns the least pause before a target may be asked again, and the one that was drawn; `None` if it may not, or
+    /// could not answer before the deadline.
+    fn again(
+        &self,
+        standing: &Standing,
+        view: &View,
+        draw: f64,
+        now: Instant,
+    ) -> Option<(Duration, Duration)> {
+        let Standing { calls, last, .. } = self.targets[standing.same_as];
+        let (lesson, at) = last.filter(|_| standing.mark == Mark::None)?;
+        let may_help = matches!(
+            lesson.kind,
+            Kind::RateLimited { .. } | Kind::Timeout | Kind::Unavailable | Kind::BadResponse
+        );
+        if !may_help || !matches!(view.state, State::Closed | State::CoolingDown) {
+            return None;
+        }
+        let told = lesson.retry_after.and_then(|wait| at.checked_add(wait));
+        let wait = told.max(view.retry_at).map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
+        let (least, pause) = if wait.is_zero() {
+            (self.backoff.bound(calls), self.backoff.after(calls, draw))
+        } else {
+            (wait, self.backoff.at_least(wait, draw)?)
+        };
+        let typical = view.first_token.unwrap_or_default();
+        let answers = now.checked_add(pause)?.checked_add(typical)?;
+        (answers < self.deadline.at).then_some((least, pause))
+    }
+}
+
+/// Returns the first place of a plan that has the same target as a candidate.
+fn first_of(plan: &Plan, candidate: &Candidate) -> Option<usize> {
+    plan.all().position(|other| other.target.name == candidate.target.name)
+}
