@@ -27,7 +27,8 @@ use crate::{
     meter::{Catalog, Meter},
     pipeline::Pipeline,
     provider::{self, Settings},
-    route::{Health, Routes, Timeouts},
+    route::{self, Health, Routes, Timeouts},
+    shared::{self, Shared},
     telemetry,
 };
 pub use greeting::Greeting;
@@ -137,8 +138,17 @@ impl Gateway {
         let (callers, operators) = bind(&config).await.map_err(Failure::Start)?;
         let (auth, meter) = open(&config, &data_dir)?;
         let minted = auth.mint_first().map_err(Failure::Start)?;
-        let about = About { start_time: SystemTime::now(), config_hash };
+        let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
+        let shared = shared.map_err(Failure::Config)?.map(Arc::new);
+        let about = About { start_time: SystemTime::now(), config_hash, shared };
         let edge = edge(&config, routes, &auth, &meter, &draining, about);
+        if let Some(shared) = &edge.about.shared {
+            shared::share(shared.clone(), edge.pipeline.health.clone());
+        }
+        if let Some(probe) = &config.probe {
+            let (routes, health) = (edge.pipeline.routes.clone(), edge.pipeline.health.clone());
+            tokio::spawn(route::prober::run(routes, health, probe.every.0));
+        }
         let gateway = Self {
             app: edge::app(&edge).map_err(Failure::Start)?,
             edge,

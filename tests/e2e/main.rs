@@ -10,6 +10,7 @@ mod ledger;
 mod limits;
 mod parameters;
 mod passthrough;
+mod replicas;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]

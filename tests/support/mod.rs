@@ -12,6 +12,7 @@ pub mod http;
 pub mod ledgers;
 pub mod meter;
 pub mod proxy;
+pub mod redis;
 pub mod upstream;
 
 pub use gateway::{ADMIN_KEY, Gateway, KEY};

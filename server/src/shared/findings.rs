@@ -43,7 +43,7 @@ const LOOK: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 struct Finding {
     /// Who found out.
-    replica: Uuid,
+    replica: String,
     target: String,
     state: Word,
     /// How long it holds from now on, in milliseconds.
@@ -61,7 +61,7 @@ enum Word {
 }
 
 impl Finding {
-    fn of(transition: &Transition, replica: Uuid, now: Instant) -> Option<Self> {
+    fn of(transition: &Transition, replica: &str, now: Instant) -> Option<Self> {
         let state = match transition.state {
             State::Closed => Word::Closed,
             State::Open => Word::Open,
@@ -71,7 +71,7 @@ impl Finding {
         };
         let rest = transition.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         let rest_ms = u64::try_from(rest.as_millis()).ok()?;
-        Some(Self { replica, target: transition.target.to_string(), state, rest_ms })
+        Some(Self { replica: replica.to_owned(), target: transition.target.to_string(), state, rest_ms })
     }
 
     fn key(&self) -> String {
@@ -105,9 +105,9 @@ pub fn share(shared: Arc<Shared>, health: Arc<Health>) {
 }
 
 async fn run(shared: Arc<Shared>, health: Arc<Health>, mut told: mpsc::Receiver<Transition>) {
-    let replica = Uuid::new_v4();
+    let replica = Uuid::now_v7().to_string();
     loop {
-        let outcome = connected(&shared, &health, &mut told, replica).await;
+        let outcome = connected(&shared, &health, &mut told, &replica).await;
         shared.note(&outcome);
         sleep(PAUSE).await;
     }
@@ -118,7 +118,7 @@ async fn connected(
     shared: &Shared,
     health: &Health,
     told: &mut mpsc::Receiver<Transition>,
-    replica: Uuid,
+    replica: &str,
 ) -> Result<(), RedisError> {
     let mut commands = shared.commands().await?;
     // First the messages, then the keys: nothing that is told meanwhile is missed.
@@ -197,12 +197,9 @@ mod tests {
     #[test]
     fn a_finding_is_told_as_what_is_left_of_it_and_holds_for_the_hearer() {
         let now = now();
-        let finding = Finding::of(&open(Some(now + Duration::from_secs(2))), Uuid::nil(), now).unwrap();
+        let finding = Finding::of(&open(Some(now + Duration::from_secs(2))), "r1", now).unwrap();
         let text = serde_json::to_string(&finding).unwrap();
-        assert_eq!(
-            text,
-            r#"{"replica":"00000000-0000-0000-0000-000000000000","target":"p/m","state":"open","rest_ms":2000}"#
-        );
+        assert_eq!(text, r#"{"replica":"r1","target":"p/m","state":"open","rest_ms":2000}"#);
         let health = Health::new(Settings::default());
         serde_json::from_str::<Finding>(&text).unwrap().apply(&health, now);
         let view = health.named(&"p/m".into()).view(now);
@@ -214,12 +211,12 @@ mod tests {
     fn that_a_target_is_tried_again_is_told_and_that_it_is_being_tried_is_not() {
         let now = now();
         let health = Health::new(Settings::default());
-        let bad = Finding::of(&open(Some(now + Duration::from_secs(60))), Uuid::nil(), now).unwrap();
+        let bad = Finding::of(&open(Some(now + Duration::from_secs(60))), "r1", now).unwrap();
         bad.apply(&health, now);
         let well = Transition { state: State::Closed, ..open(None) };
-        Finding::of(&well, Uuid::nil(), now).unwrap().apply(&health, now);
+        Finding::of(&well, "r1", now).unwrap().apply(&health, now);
         assert_eq!(health.named(&"p/m".into()).view(now).state, State::Closed);
         let trying = Transition { state: State::HalfOpen, ..open(None) };
-        assert_eq!(Finding::of(&trying, Uuid::nil(), now), None);
+        assert_eq!(Finding::of(&trying, "r1", now), None);
     }
 }

@@ -34,7 +34,10 @@ impl Shared {
     /// A message for operators, without the address: it may hold a password.
     pub fn new(address: &SecretString) -> Result<Self, String> {
         let client = Client::open(address.expose_secret()).map_err(|error| {
-            format!("shared: no address of a Redis ({}); write e.g. `redis://127.0.0.1:6379`", error.category())
+            format!(
+                "shared: no address of a Redis ({}); write e.g. `redis://127.0.0.1:6379`",
+                error.category()
+            )
         })?;
         Ok(Self { client, reachable: AtomicBool::new(false) })
     }
