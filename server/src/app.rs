@@ -28,7 +28,8 @@ use crate::{
     meter::{Catalog, Meter},
     pipeline::Pipeline,
     provider::{self, Settings},
-    route::{Health, Routes, Timeouts},
+    route::{self, Health, Routes, Timeouts},
+    shared::{self, Shared},
     telemetry,
 };
 pub use greeting::Greeting;
@@ -144,8 +145,17 @@ impl Gateway {
         let files = load::files::open_files();
         let callers = callers.at_most(files.map_or(usize::MAX, load::files::connections));
         let load = stage(&config.load, files);
-        let about = About { start_time: SystemTime::now(), config_hash };
+        let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
+        let shared = shared.map_err(Failure::Config)?.map(Arc::new);
+        let about = About { start_time: SystemTime::now(), config_hash, shared };
         let edge = edge(&config, routes, (&auth, &meter, load), &draining, about);
+        if let Some(shared) = &edge.about.shared {
+            shared::share(shared.clone(), edge.pipeline.health.clone());
+        }
+        if let Some(probe) = &config.probe {
+            let (routes, health) = (edge.pipeline.routes.clone(), edge.pipeline.health.clone());
+            tokio::spawn(route::prober::run(routes, health, probe.every.0));
+        }
         let gateway = Self {
             app: edge::app(&edge).map_err(Failure::Start)?,
             edge,

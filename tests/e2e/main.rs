@@ -10,12 +10,13 @@ mod http2;
 mod keys;
 mod ledger;
 mod limits;
-mod overload;
 mod mixed;
+mod overload;
 mod parameters;
 mod passthrough;
-mod routing;
+mod replicas;
 mod resume;
+mod routing;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]

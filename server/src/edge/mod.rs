@@ -44,6 +44,7 @@ use crate::call::{Payload, Surface};
 use crate::{
     error::{Error, Reason},
     pipeline::Pipeline,
+    shared::Shared,
 };
 #[cfg(test)]
 use tollgate_api::v1::ChatInput;
@@ -83,6 +84,8 @@ pub struct About {
     pub start_time: SystemTime,
     /// Hash of its configuration.
     pub config_hash: String,
+    /// What it shares with other replicas.
+    pub shared: Option<Arc<Shared>>,
 }
 
 /// Largest sizes accepted from callers, in bytes (`limits_in`).

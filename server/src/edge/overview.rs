@@ -18,6 +18,7 @@ use crate::{
         Candidate, Routes,
         health::{State, View},
     },
+    shared::Shared,
     telemetry,
 };
 
@@ -55,12 +56,20 @@ pub(super) async fn overview(edge: &Edge) -> admin::GetStatusResponse {
         draining: edge.draining.is_cancelled(),
         targets: targets(&edge.pipeline, Moment::now()),
         load: Some(load(&edge.pipeline.load.status())),
-        stores: vec![admin::StoreStatus {
+        stores: std::iter::once(admin::StoreStatus {
             name: "sqlite".to_owned(),
             reachable: sqlite.is_ok(),
             detail: sqlite.err().map_or_else(String::new, |error| error.to_string()),
-        }],
+        })
+        .chain(edge.about.shared.as_deref().map(redis))
+        .collect(),
     }
+}
+
+fn redis(shared: &Shared) -> admin::StoreStatus {
+    let reachable = shared.is_reachable();
+    let detail = if reachable { "" } else { "each replica goes by what it finds out itself" };
+    admin::StoreStatus { name: "redis".to_owned(), reachable, detail: detail.to_owned() }
 }
 
 /// A target that the configuration leads to.

@@ -24,6 +24,7 @@ mod hints;
 pub mod lot;
 mod plan;
 mod planner;
+pub mod prober;
 mod reason;
 mod resume;
 mod routes;

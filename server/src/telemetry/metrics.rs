@@ -6,8 +6,8 @@
 mod calls;
 mod load;
 mod table;
-mod tries;
 mod targets;
+mod tries;
 
 use std::{
     sync::{LazyLock, OnceLock},
@@ -20,9 +20,9 @@ use tollgate_api::v1;
 
 use calls::Calls;
 pub use load::{LAG, QUEUE_DEPTH, QUEUE_WAIT, SHED, SHED_RATIO, call_shed, load, queue_waited};
-use tries::Tries;
 pub use targets::TargetGauges;
 use targets::Targets;
+use tries::Tries;
 
 /// Calls that ended, by `surface`, `operation`, `model` (the alias), `target`, `provider` and `outcome`, which is `ok`
 /// or the reason in lower case.

@@ -200,6 +200,10 @@ impl Provider for OpenAi {
         chat && self.vendor.prefix
     }
 
+    fn listing(&self) -> &'static str {
+        "models"
+    }
+
     fn place(&self, endpoint: Endpoint, model: &str) -> Option<Place<'_>> {
         let path = self.endpoints.path(endpoint.path(), model).ok()?;
         Some(Place { upstream: &self.upstream, base: self.endpoints.base(), path })
