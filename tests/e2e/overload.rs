@@ -144,7 +144,7 @@ async fn ten_times_the_load_leaves_the_goodput_and_refuses_fast() {
     let goodput = seen.served.len() as f64 / began.elapsed().as_secs_f64();
     let (accepted, refused) =
         (Seen::percentile(&mut seen.served, 99), Seen::percentile(&mut seen.refused, 50));
-    println!(
+    eprintln!(
         "peak {peak:.0}/s, goodput {goodput:.0}/s, accepted p99 {accepted:?}, refused {} p50 {refused:?} p99 {:?}",
         seen.refused.len(),
         Seen::percentile(&mut seen.refused, 99)

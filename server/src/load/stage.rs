@@ -153,3 +153,48 @@ impl Load {
         self.shed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_that_does_not_keep_up_refuses_and_soon_lets_all_in_again() {
+        let load = Load::new(&config::Load::default(), None);
+        let deadline = now() + Duration::from_secs(3_600);
+        let claim = Claim { tenant: "a", priority: Priority::Normal, deadline };
+        load.woken(now());
+        // The task that measures is not woken any more, while calls go on to come.
+        let mut refused = 0;
+        for _ in 0..1_000 {
+            advance(Duration::from_millis(1)).await;
+            refused += usize::from(load.enter(claim).is_err());
+        }
+        assert!(refused > 300, "{refused}");
+        let status = load.status();
+        assert!(status.shed_ratio > 0.5 && status.lag > Duration::from_millis(50), "{status:?}");
+        assert_eq!(status.running, 0, "the places of those who were let in were given back");
+        for _ in 0..500 {
+            advance(Duration::from_millis(20)).await;
+            load.woken(now());
+        }
+        assert_eq!(load.status().shed_ratio, 0.0);
+        assert!(load.enter(claim).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_limit_of_the_lag_nobody_is_refused() {
+        let settings = config::Load { max_lag: config::Span(Duration::ZERO), ..config::Load::default() };
+        let load = Load::new(&settings, Some(1));
+        load.woken(now());
+        advance(Duration::from_secs(10)).await;
+        let deadline = now() + Duration::from_secs(1);
+        let first = load.enter(Claim { tenant: "a", priority: Priority::Low, deadline }).ok().unwrap();
+        assert!(matches!(first, Entry::Now(_)));
+        let second = load.enter(Claim { tenant: "a", priority: Priority::Low, deadline }).ok().unwrap();
+        assert!(matches!(second, Entry::Later(_)));
+        assert_eq!((load.status().limit, load.status().waiting), (Some(1), 1));
+    }
+}
