@@ -28,10 +28,10 @@ mod reason;
 mod routes;
 mod running;
 mod schedule;
-mod sticky;
-mod strategy;
 #[cfg(test)]
 mod sim;
+mod sticky;
+mod strategy;
 #[cfg(test)]
 mod testing;
 

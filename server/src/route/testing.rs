@@ -85,10 +85,7 @@ pub(super) fn plan_for(routes: &Routes, model: &str) -> Result<Plan, Error> {
 pub(super) struct Silent;
 
 impl Provider for Silent {
-    fn chat<'a>(
-        &'a self,
-        _: Outgoing<'a, v1::ChatInput>,
-    ) -> BoxFuture<'a, Result<Answer, provider::Error>> {
+    fn chat<'a>(&'a self, _: Outgoing<'a, v1::ChatInput>) -> BoxFuture<'a, Result<Answer, provider::Error>> {
         Box::pin(pending())
     }
 

@@ -113,11 +113,7 @@ fn a_target_is_not_asked_again_while_it_is_open_or_if_it_could_not_answer_in_tim
     assert_eq!(with(typical(Duration::from_secs(1))), Step::Pause(Duration::ZERO, 0));
     assert_eq!(with(typical(Duration::from_secs(3))), Step::Stop);
     assert_eq!(with(View { state: State::Open, ..View::default() }), Step::Stop);
-    let cooling = |wait| View {
-        state: State::CoolingDown,
-        retry_at: Some(start + wait),
-        ..View::default()
-    };
+    let cooling = |wait| View { state: State::CoolingDown, retry_at: Some(start + wait), ..View::default() };
     assert_eq!(with(cooling(Duration::from_secs(1))), Step::Pause(Duration::from_secs(1), 0));
     assert_eq!(with(cooling(Duration::from_secs(3))), Step::Stop);
 }
@@ -153,7 +149,8 @@ fn fates() -> impl Strategy<Value = Fate> {
     ];
     let wait = prop::option::of((0_u64..9_000).prop_map(Duration::from_millis));
     let status = prop::sample::select(vec![0_u16, 200, 400, 404, 429, 503]);
-    let failed = (kind, status, wait).prop_map(|(kind, status, wait)| Fate::Failed(lesson(kind, status, wait)));
+    let failed =
+        (kind, status, wait).prop_map(|(kind, status, wait)| Fate::Failed(lesson(kind, status, wait)));
     prop_oneof![1 => Just(Fate::Refused), 1 => Just(Fate::Full), 4 => failed]
 }
 

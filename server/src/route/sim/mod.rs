@@ -211,7 +211,8 @@ fn trace(world: &World, ended: &[Ended]) -> String {
     let mut text = String::new();
     let since = |at: Instant| (at - world.start).as_millis();
     for Ended { call, at, outcome, .. } in ended {
-        let outcome = outcome.as_ref().map_err(|told| told.as_ref().map(|(error, out)| (error.reason(), *out)));
+        let outcome =
+            outcome.as_ref().map_err(|told| told.as_ref().map(|(error, out)| (error.reason(), *out)));
         let _ = write!(text, "{} {outcome:?}", since(*at));
         for attempt in &call.attempts {
             let (took, begun) = (attempt.duration.map(|took| took.as_millis()), since(attempt.started));
