@@ -18,16 +18,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{Auth, DeclaredKey},
+    call::Priority,
     config::{self, Config, Problems, Surroundings},
     edge::{
         self, About, Edge,
         listen::{Listener, Tls},
     },
-    load::Gates,
+    load::{self, Gates, Load},
     meter::{Catalog, Meter},
     pipeline::Pipeline,
     provider::{self, Settings},
-    route::{Health, Routes, Timeouts},
+    route::{self, Health, Routes, Timeouts},
+    shared::{self, Shared},
     telemetry,
 };
 pub use greeting::Greeting;
@@ -37,6 +39,9 @@ pub use routing::resolve;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long the operators' connections may go on when everything else has ended.
 const OPERATORS_GRACE: Duration = Duration::from_millis(500);
+
+/// Connections of operators at a time. They live on what callers leave.
+const MOST_OPERATORS: usize = 16;
 
 /// What a process is started with.
 pub struct Options {
@@ -137,8 +142,20 @@ impl Gateway {
         let (callers, operators) = bind(&config).await.map_err(Failure::Start)?;
         let (auth, meter) = open(&config, &data_dir)?;
         let minted = auth.mint_first().map_err(Failure::Start)?;
-        let about = About { start_time: SystemTime::now(), config_hash };
-        let edge = edge(&config, routes, &auth, &meter, &draining, about);
+        let files = load::files::open_files();
+        let callers = callers.at_most(files.map_or(usize::MAX, load::files::connections));
+        let load = stage(&config.load, files);
+        let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
+        let shared = shared.map_err(Failure::Config)?.map(Arc::new);
+        let about = About { start_time: SystemTime::now(), config_hash, shared };
+        let edge = edge(&config, routes, (&auth, &meter, load), &draining, about);
+        if let Some(shared) = &edge.about.shared {
+            shared::share(shared.clone(), edge.pipeline.health.clone());
+        }
+        if let Some(probe) = &config.probe {
+            let (routes, health) = (edge.pipeline.routes.clone(), edge.pipeline.health.clone());
+            tokio::spawn(route::prober::run(routes, health, probe.every.0));
+        }
         let gateway = Self {
             app: edge::app(&edge).map_err(Failure::Start)?,
             edge,
@@ -193,7 +210,7 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
     let callers = callers.map_err(|message| format!("--listen: {message}"))?;
     let operators = Listener::bind(&config.ops_listen.0, None).await;
     let operators = operators.map_err(|message| format!("--ops-listen: {message}"))?;
-    Ok((callers, operators))
+    Ok((callers, operators.at_most(MOST_OPERATORS)))
 }
 
 /// Opens what is kept on disk.
@@ -217,6 +234,11 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
         models: key.models.clone(),
         tags: key.tags.clone(),
         limits: config::to_contract(&key.limits, key.budget.as_ref()),
+        priority: match key.priority {
+            config::Priority::Low => Priority::Low,
+            config::Priority::Normal => Priority::Normal,
+            config::Priority::High => Priority::High,
+        },
         expires: key.expires.map(|moment| moment.0),
     };
     config.keys.iter().map(declared).collect()
@@ -225,18 +247,20 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
 fn edge(
     config: &Config,
     routes: Routes,
-    auth: &Arc<Auth>,
-    meter: &Arc<Meter>,
+    (auth, meter, load): (&Arc<Auth>, &Arc<Meter>, Arc<Load>),
     draining: &CancellationToken,
     about: About,
 ) -> Edge {
     let times = &config.timeouts;
+    let health = Arc::new(Health::new((&config.breaker).into()));
+    health.show();
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
         quota: Arc::default(),
         routes,
-        health: Arc::new(Health::new((&config.breaker).into())),
+        health,
+        load,
         gates: Arc::new(Gates::new((&config.load).into())),
         timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
         total: times.total.0,
@@ -251,6 +275,13 @@ fn edge(
         cors: config.cors.clone().into(),
         about: Arc::new(about),
     }
+}
+
+/// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.
+fn stage(config: &config::Load, files: Option<usize>) -> Arc<Load> {
+    let stage = Load::new(config, files.map(load::files::places));
+    load::watch(&stage);
+    stage
 }
 
 /// Makes the data directory, for this user only, and makes sure that it can be written.

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
+use serde::Serialize;
 use tollgate_api::v1;
 pub use tollgate_api::v1::ErrorReason as Reason;
 
@@ -29,6 +30,26 @@ pub struct Facts {
     pub attempts: Vec<v1::Attempt>,
     /// The routing rule that decided where they went; empty if none.
     pub rule: String,
+    /// What the answer came to before it was interrupted; absent if nothing was delivered.
+    pub came_to: Option<CameTo>,
+}
+
+/// What an interrupted answer came to: delivered and billed counts, by which the record goes too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CameTo {
+    /// Content events that were handed to the caller.
+    pub delivered_event_count: i64,
+    /// Input tokens that are billed; absent if unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<i64>,
+    /// Output tokens that are billed; absent if unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<i64>,
+    /// What they cost, in nano-USD; absent if no price is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_nanos: Option<i64>,
+    /// Whether the counts are an estimate.
+    pub estimated: bool,
 }
 
 /// An upstream's refusal.
@@ -54,6 +75,7 @@ impl Error {
             upstream: None,
             attempts: Vec::new(),
             rule: String::new(),
+            came_to: None,
         }))
     }
 
@@ -105,6 +127,13 @@ impl Error {
     #[must_use]
     pub fn attempts(mut self, attempts: Vec<v1::Attempt>) -> Self {
         self.0.attempts = attempts;
+        self
+    }
+
+    /// Adds what the answer came to before it was interrupted.
+    #[must_use]
+    pub fn after(mut self, came_to: CameTo) -> Self {
+        self.0.came_to = Some(came_to);
         self
     }
 

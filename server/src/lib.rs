@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod provider;
 pub mod quota;
 pub mod route;
+pub mod shared;
 pub mod telemetry;
 
 #[cfg(test)]

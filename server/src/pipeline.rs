@@ -2,6 +2,7 @@
 //!
 //! 1. `edge` turns bytes into a `Call` (before this file).
 //! 2. `auth::authenticate` — who calls? First, and at header time: strangers cost nothing.
+//!    Next to it `load`, for the same reason: is there a place for one more, or for this one before others?
 //! 3. `meter::open` — from here on every outcome ends in one record, refusals too.
 //! 4. `auth::permit` — may this key do this, with this model?
 //! 5. `route::plan` — alias to targets; pure, and a budget needs to know the price.
@@ -24,11 +25,11 @@ use tollgate_api::v1;
 use crate::{
     auth::{self, Auth},
     call::{Call, Caller, Deadline, Endpoint, Operation, Reply, Request, Scope, Target, now},
-    error::Error,
-    load::Gates,
+    error::{Error, Reason},
+    load::{Busy, Claim, Entry, Gates, Load},
     meter::{Meter, Open},
     quota::{Amounts, Quota},
-    route::{Asking, Health, Known, Models, Plan, Routes, Timeouts, Way, dispatch},
+    route::{Asking, Health, Known, Models, Plan, Routes, Timeouts, Way, dispatch, ready, resume},
 };
 
 /// No tokenizer packs ordinary text tighter than this on average, so the bound holds.
@@ -60,6 +61,8 @@ pub struct Pipeline {
     pub routes: Routes,
     /// How the targets are.
     pub health: Arc<Health>,
+    /// Who is let in at all.
+    pub load: Arc<Load>,
     /// Who may enter them.
     pub gates: Arc<Gates>,
     /// How long the phases of an upstream call may take.
@@ -79,9 +82,35 @@ impl Pipeline {
         self.auth.authenticate(headers, query)
     }
 
-    /// Starts the record of a call.
-    pub fn open(&self, call: Call) -> Open {
-        self.meter.open(call)
+    /// Lets a call in and starts its record. Needs its headers only, so that a refusal costs next to nothing: neither a
+    /// body that is read nor a record in the ledger, only a metric. A call that waits for its place leaves a record
+    /// whatever becomes of it.
+    ///
+    /// # Errors
+    /// `GATEWAY_OVERLOADED` if there is no place for it, or its deadline passed while it waited.
+    pub async fn admit(&self, call: Call) -> Result<Open, Error> {
+        let deadline = self.deadline(&call);
+        let claim = Claim { tenant: &call.caller.key_id, priority: call.priority, deadline: deadline.at };
+        let wait = match self.load.enter(claim) {
+            Err(busy) => return Err(overloaded(busy)),
+            Ok(Entry::Now(place)) => {
+                let mut open = self.meter.open(call);
+                open.hold(place);
+                return Ok(open);
+            }
+            Ok(Entry::Later(wait)) => wait,
+        };
+        let (mut open, began) = (self.meter.open(call), now());
+        let place = wait.place().await;
+        open.call.waited += now().saturating_duration_since(began);
+        match place {
+            Ok(place) => {
+                open.hold(place);
+                Ok(open)
+            }
+            Err(_) if now() >= deadline.at => Err(open.refuse(deadline_passed(deadline))),
+            Err(busy) => Err(open.refuse(overloaded(busy))),
+        }
     }
 
     /// Walks a call through the rooms and returns at the commit point: first content, failure, or `commit_after`.
@@ -138,7 +167,7 @@ impl Pipeline {
         auth::permit_model(&call.caller, &call.asked.model)
     }
 
-    async fn answer(self: Arc<Self>, mut open: Open, request: Request) -> Result<Reply, Error> {
+    async fn answer(self: Arc<Self>, mut open: Open, mut request: Request) -> Result<Reply, Error> {
         let plan = match self.plan(&open.call) {
             Ok(plan) => plan,
             Err(error) => return Err(open.refuse(error)),
@@ -148,17 +177,19 @@ impl Pipeline {
         if let Err(error) = self.reserve(&mut open, &plan, request.units()).await {
             return Err(open.refuse(error));
         }
-        let way = Way {
+        // One grammar and one id over several targets need events where bytes would have passed as they are.
+        ready(&mut request, &plan.policy, &open.call.asked);
+        let way = Arc::new(Way {
             plan,
             request,
             timeouts: self.timeouts.narrowed_by(&open.call.options),
             deadline: self.deadline(&open.call),
             health: self.health.clone(),
             gates: self.gates.clone(),
-        };
+        });
         let meter = &self.meter;
         let journal = |call: &Call| meter.dispatching(call);
-        match dispatch(Arc::new(way), &mut open.call, journal).await {
+        match dispatch(way.clone(), &mut open.call, journal).await {
             Err(error) => Err(open.refuse(error)),
             Ok(dispatched) => Ok(Reply {
                 id: open.call.id,
@@ -169,7 +200,10 @@ impl Pipeline {
                 headers: dispatched.headers,
                 upstream_request_id: dispatched.upstream_request_id,
                 settled: open.outcome(),
-                items: open.follow(dispatched.items, dispatched.warnings),
+                items: {
+                    let steps = resume(way, &open.call, dispatched.items);
+                    open.follow(steps, dispatched.warnings)
+                },
             }),
         }
     }
@@ -314,6 +348,7 @@ impl Pipeline {
             quota: Arc::default(),
             routes,
             health: Arc::new(Health::new(crate::route::health::Settings::default())),
+            load: Load::new(&crate::config::Load::default(), None),
             gates: Arc::default(),
             timeouts: Timeouts { first_token: Duration::from_secs(30), idle: Duration::from_secs(30) },
             total: Duration::from_secs(60),
@@ -333,6 +368,20 @@ impl Models for Pipeline {
     fn at_most(&self, call: &Call, target: &Target) -> Option<i64> {
         let (most, priced) = self.most_at(call, target, &[]);
         priced.then_some(most.cost_nanos)
+    }
+}
+
+fn overloaded(busy: Busy) -> Error {
+    let message = "the gateway has too much to do; try again a little later";
+    Error::new(Reason::GatewayOverloaded, message).retry_after(Some(busy.retry_after))
+}
+
+fn deadline_passed(deadline: Deadline) -> Error {
+    if deadline.by_caller {
+        let message = "the caller's deadline passed while the call waited for a place";
+        Error::new(Reason::CallerDeadlineExceeded, message)
+    } else {
+        Error::new(Reason::GatewayOverloaded, "`timeouts.total` passed while the call waited for a place")
     }
 }
 

@@ -6,12 +6,17 @@ mod client_faults;
 mod failover;
 mod failures;
 mod framing;
+mod http2;
 mod keys;
 mod ledger;
 mod limits;
 mod mixed;
+mod overload;
 mod parameters;
 mod passthrough;
+mod replicas;
+mod resume;
+mod routing;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]

@@ -41,6 +41,18 @@ pub struct Gateway {
 impl Gateway {
     /// Starts the binary with this configuration; listeners, the store and two keys are added.
     pub fn start(yaml: &str) -> Self {
+        Self::start_with(yaml, Command::new(env!("CARGO_BIN_EXE_tollgate")))
+    }
+
+    /// Starts the binary as `start` does, with at most so many open files.
+    pub fn start_with_files(yaml: &str, files: u32) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_tollgate"));
+        Self::start_with(yaml, command)
+    }
+
+    fn start_with(yaml: &str, command: Command) -> Self {
         let data = tempfile::tempdir().unwrap();
         let config = data.path().join("config.yaml");
         let keys = format!(
@@ -49,7 +61,7 @@ impl Gateway {
              - {{ name: admin, key: {ADMIN_KEY}, scopes: [chat, embed, models, usage, \"route:pin\", admin] }}\n"
         );
         std::fs::write(&config, format!("{keys}{yaml}")).unwrap();
-        let (child, addr, ops, greeting) = launch(&config, data.path());
+        let (child, addr, ops, greeting) = launch(command, &config, data.path());
         Self { child, data, config, shared: OnceCell::new(), addr, ops, greeting }
     }
 
@@ -91,7 +103,8 @@ impl Gateway {
     /// Starts the binary again on the same data directory.
     pub fn restart(&mut self) {
         self.shared = OnceCell::new();
-        (self.child, self.addr, self.ops, self.greeting) = launch(&self.config, self.data.path());
+        (self.child, self.addr, self.ops, self.greeting) =
+            launch(Command::new(env!("CARGO_BIN_EXE_tollgate")), &self.config, self.data.path());
     }
 
     /// The process id, for signals.
@@ -141,8 +154,8 @@ impl Interceptor for BearerKey {
     }
 }
 
-fn launch(config: &Path, data: &Path) -> (Child, SocketAddr, SocketAddr, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+fn launch(mut command: Command, config: &Path, data: &Path) -> (Child, SocketAddr, SocketAddr, String) {
+    let mut child = command
         .args(["serve", "--config"])
         .arg(config)
         .arg("--data-dir")

@@ -1,14 +1,7 @@
 //! A scripted upstream that speaks HTTP/2 without TLS. What it does with each stream is a list of steps; it counts its
 //! connections and the streams that run at once.
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use h2::{
@@ -52,7 +45,7 @@ type Script = dyn Fn(&Asked) -> Vec<Step> + Send + Sync;
 #[derive(Clone)]
 pub struct Http2Upstream {
     pub addr: SocketAddr,
-    connections: Arc<AtomicUsize>,
+    peers: Arc<watch::Sender<Vec<SocketAddr>>>,
     running: Arc<watch::Sender<usize>>,
     seen: Arc<watch::Sender<Vec<Asked>>>,
     reset: Arc<watch::Sender<usize>>,
@@ -68,7 +61,7 @@ impl Http2Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let upstream = Self {
             addr: listener.local_addr().unwrap(),
-            connections: Arc::default(),
+            peers: Arc::new(watch::Sender::new(Vec::new())),
             running: Arc::new(watch::Sender::new(0)),
             seen: Arc::new(watch::Sender::new(Vec::new())),
             reset: Arc::new(watch::Sender::new(0)),
@@ -77,8 +70,9 @@ impl Http2Upstream {
         let (me, script): (_, Arc<Script>) = (upstream.clone(), Arc::new(script));
         tokio::spawn(async move {
             loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                let number = me.connections.fetch_add(1, Ordering::Relaxed) + 1;
+                let (socket, peer) = listener.accept().await.unwrap();
+                me.peers.send_modify(|peers| peers.push(peer));
+                let number = me.peers().len();
                 tokio::spawn(me.clone().serve(socket, number, most_streams, script.clone()));
             }
         });
@@ -96,6 +90,11 @@ impl Http2Upstream {
     /// Everything asked so far.
     pub fn seen(&self) -> Vec<Asked> {
         self.seen.borrow().clone()
+    }
+
+    /// Where the connections came from.
+    pub fn peers(&self) -> Vec<SocketAddr> {
+        self.peers.borrow().clone()
     }
 
     /// On how many connections there were requests.

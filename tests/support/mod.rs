@@ -10,9 +10,11 @@ pub mod dice;
 pub mod faces;
 pub mod gateway;
 pub mod http;
+pub mod http2;
 pub mod ledgers;
 pub mod meter;
 pub mod proxy;
+pub mod redis;
 pub mod upstream;
 
 pub use gateway::{ADMIN_KEY, Gateway, KEY};

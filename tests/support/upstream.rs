@@ -1,7 +1,11 @@
 //! A scripted upstream: an HTTP/1.1 server whose answer to each request is a list of steps on the raw socket, so that
 //! it can do everything a real provider does wrong. It remembers what it was asked and when the gateway hung up.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -43,6 +47,8 @@ pub enum Step {
     Await(usize),
     /// Waits until the gateway hangs up.
     Hold,
+    /// Takes so long over its work.
+    Work(Duration),
     /// Ends the connection cleanly.
     Close,
     /// Resets the connection.
@@ -134,6 +140,10 @@ impl Upstream {
                         closed(&mut socket).await;
                         false
                     }
+                    Step::Work(time) => tokio::select! {
+                        () = tokio::time::sleep(time) => true,
+                        () = closed(&mut socket) => false,
+                    },
                     Step::Close => return,
                     Step::Reset => {
                         socket.get_ref().set_zero_linger().unwrap();

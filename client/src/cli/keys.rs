@@ -8,6 +8,7 @@ use std::{
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use tollgate_client::api::admin::{CreateKeyRequest, Key, Limit, ListKeysResponse, RotateKeyRequest};
+use tollgate_client::api::v1::Priority;
 
 use super::{
     Context, amount,
@@ -83,6 +84,27 @@ pub(crate) struct CreateArgs {
     /// Limit or budget: requests/minute=60, tokens/day=2M, concurrent=5, usd/month=20
     #[arg(long, value_name = "LIMIT", value_parser = amount::parse_limit)]
     limit: Vec<Limit>,
+    /// How important its calls are when there is not room for all: low, normal, high [default: normal]
+    #[arg(long, value_parser = parse_priority)]
+    priority: Option<Priority>,
+}
+
+/// Reads how important calls are.
+pub(crate) fn parse_priority(text: &str) -> Result<Priority, String> {
+    match text {
+        "low" => Ok(Priority::Low),
+        "normal" => Ok(Priority::Normal),
+        "high" => Ok(Priority::High),
+        _ => Err("it must be low, normal or high".to_owned()),
+    }
+}
+
+fn priority(key: &Key) -> &'static str {
+    match key.priority() {
+        Priority::Low => "low",
+        Priority::High => "high",
+        Priority::Normal | Priority::Unspecified => "normal",
+    }
 }
 
 /// Runs the command.
@@ -110,6 +132,7 @@ async fn create(context: &mut Context, args: CreateArgs) -> Result<(), Failure> 
         limits: args.limit,
         default_tags: pairs::to_map(args.tag),
         expire_time,
+        priority: args.priority.unwrap_or_default().into(),
         ..Key::default()
     };
     // An id of its own makes it safe to send the call again when the server asks for it.
@@ -188,6 +211,7 @@ pub(crate) fn show(out: &mut Out, as_json: bool, key: &Key) -> Result<(), Failur
         ("models", if key.allowed_models.is_empty() { "*".to_owned() } else { key.allowed_models.join(" ") }),
         ("limits", limits(key)),
         ("tags", pairs::show(&key.default_tags)),
+        ("priority", priority(key).to_owned()),
         ("made (UTC)", time::show(key.create_time.as_ref())),
         ("made by", key.created_by.clone()),
         ("expires", key.expire_time.as_ref().map_or("never".to_owned(), |at| time::show(Some(at)))),

@@ -3,7 +3,10 @@
 use clap::Args;
 use jiff::Timestamp;
 use prost_types::FieldMask;
-use tollgate_client::api::admin::{Key, Limit, UpdateKeyRequest};
+use tollgate_client::api::{
+    admin::{Key, Limit, UpdateKeyRequest},
+    v1::Priority,
+};
 
 use super::{
     Context, amount,
@@ -60,6 +63,9 @@ pub(crate) struct UpdateArgs {
     /// When it stops working: 30d, 2027-01-01, never
     #[arg(long, value_name = "TIME")]
     expires: Option<When>,
+    /// How important its calls are when there is not room for all: low, normal, high
+    #[arg(long, value_parser = keys::parse_priority)]
+    priority: Option<Priority>,
     /// Block the key for now
     #[arg(long, conflicts_with = "enable")]
     disable: bool,
@@ -110,6 +116,10 @@ impl UpdateArgs {
         if let Some(when) = self.expires {
             key.expire_time = when.after(now).map(time::to_proto);
             paths.push("expire_time");
+        }
+        if let Some(priority) = self.priority {
+            key.set_priority(priority);
+            paths.push("priority");
         }
         if self.disable || self.enable {
             key.disabled = self.disable;

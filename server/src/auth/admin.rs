@@ -287,6 +287,7 @@ fn new_record(wanted: &admin::Key, created_by: &str, now: SystemTime) -> Result<
         created_by: created_by.to_owned(),
         declared: false,
         version: 1,
+        priority: check::priority("key.priority", wanted.priority)?,
     })
 }
 
@@ -341,6 +342,7 @@ fn create_bytes(wanted: &admin::Key) -> Vec<u8> {
         limits: wanted.limits.clone(),
         expire_time: wanted.expire_time,
         disabled: wanted.disabled,
+        priority: wanted.priority,
         ..Default::default()
     };
     let mut bytes = b"create".to_vec();

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use tollgate_api::admin;
+use tollgate_api::{admin, v1};
 
 use super::{
     key,
     record::{from_micros, to_micros},
 };
 use crate::{
-    call::{self, Limit, Metric, Period, Scope, Scopes},
+    call::{self, Limit, Metric, Period, Priority, Scope, Scopes},
     error::Error,
 };
 
@@ -167,4 +167,13 @@ pub(super) fn unknown(field: &str, what: &str, word: &str, known: &[&str]) -> Er
         Some(nearest) => error.with("nearest", *nearest),
         None => error,
     }
+}
+/// Reads how important a key's calls are; they are as most calls if nothing is said.
+///
+/// # Errors
+/// `INVALID_REQUEST` for a value that the contract does not have.
+pub(super) fn priority(path: &str, wanted: i32) -> Result<Priority, Error> {
+    let known = v1::Priority::try_from(wanted);
+    let known = known.map_err(|_| Error::invalid(path, format!("{path} must be low, normal or high")))?;
+    Ok(Priority::from_proto(known).unwrap_or_default())
 }

@@ -16,7 +16,10 @@ use super::{
     record::{Record, from_micros, to_micros},
     store::{self, Trouble},
 };
-use crate::{call::Scopes, error::Error};
+use crate::{
+    call::{Priority, Scopes},
+    error::Error,
+};
 
 /// Who made a declared key.
 const CREATED_BY: &str = "config";
@@ -38,6 +41,8 @@ pub struct DeclaredKey {
     pub tags: BTreeMap<String, String>,
     /// Limits and budgets of the key.
     pub limits: Vec<admin::Limit>,
+    /// How important the calls of the key are.
+    pub priority: Priority,
     /// When the key stops working.
     pub expires: Option<SystemTime>,
 }
@@ -124,6 +129,7 @@ fn record(declared: &DeclaredKey, pepper: &Pepper, now: SystemTime) -> Result<Re
         created_by: CREATED_BY.to_owned(),
         declared: true,
         version: 1,
+        priority: declared.priority,
     })
 }
 

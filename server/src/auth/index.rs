@@ -168,6 +168,7 @@ impl Maps {
                 allowed_models: ModelGlobs::new(record.allowed_models.clone()),
                 default_tags: record.default_tags.clone(),
                 limits: record.limits.iter().filter_map(check::limit).collect(),
+                priority: record.priority,
             }),
             limits: record.limits.clone(),
             hash: record.hash,

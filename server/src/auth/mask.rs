@@ -7,8 +7,8 @@ use tollgate_api::admin;
 use super::{check, record::Record};
 use crate::error::Error;
 
-const PATHS: [&str; 7] =
-    ["name", "scopes", "allowed_models", "limits", "default_tags", "expire_time", "disabled"];
+const PATHS: [&str; 8] =
+    ["name", "scopes", "allowed_models", "limits", "default_tags", "expire_time", "disabled", "priority"];
 
 /// Returns the fields that are to change: those the mask names; all for `*`; those that are set if it is empty.
 ///
@@ -47,6 +47,7 @@ fn is_set(path: &str, wanted: &admin::Key) -> bool {
         "limits" => !wanted.limits.is_empty(),
         "default_tags" => !wanted.default_tags.is_empty(),
         "expire_time" => wanted.expire_time.is_some(),
+        "priority" => wanted.priority != 0,
         _ => wanted.disabled,
     }
 }
@@ -86,6 +87,7 @@ pub(super) fn apply(
                 }
                 record.expire_time = time;
             }
+            "priority" => record.priority = check::priority(&path, wanted.priority)?,
             _ => record.disabled = wanted.disabled,
         }
     }

@@ -39,7 +39,7 @@ pub use access::{permit, permit_model};
 pub use declared::DeclaredKey;
 
 use crate::{
-    call::{Caller, ModelGlobs, Scope},
+    call::{Caller, ModelGlobs, Priority, Scope},
     error::Error,
 };
 use index::Index;
@@ -202,6 +202,7 @@ impl Room {
             allowed_models: ModelGlobs::default(),
             default_tags: Default::default(),
             limits: Arc::default(),
+            priority: Priority::High,
         };
         Ok((self.pepper.hash(key), Arc::new(caller)))
     }

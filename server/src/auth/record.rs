@@ -6,10 +6,10 @@ use std::{
 };
 
 use rusqlite::{Row, named_params};
-use tollgate_api::{admin, v1};
+use tollgate_api::admin;
 
 use super::pepper::Hash;
-use crate::call::{Scope, Scopes};
+use crate::call::{Priority, Scope, Scopes};
 
 /// The secret that a rotation replaced.
 #[derive(Clone)]
@@ -42,23 +42,24 @@ pub(super) struct Record {
     pub(super) declared: bool,
     /// Goes up by one with every change.
     pub(super) version: i64,
+    pub(super) priority: Priority,
 }
 
 /// The columns that `Record::from_row` reads.
 pub(super) const COLUMNS: &str = "id, name, hash, old_hash, old_expire_time, hint, team_id, scopes, \
     allowed_models, limits, default_tags, create_time, expire_time, last_use_time, disabled, revoke_time, \
-    created_by, declared, version";
+    created_by, declared, version, priority";
 
 const PUT: &str = "INSERT INTO keys (id, name, hash, old_hash, old_expire_time, hint, team_id, scopes, \
     allowed_models, limits, default_tags, create_time, expire_time, last_use_time, disabled, revoke_time, \
-    created_by, declared, version) VALUES (:id, :name, :hash, :old_hash, :old_expire_time, :hint, :team_id, \
+    created_by, declared, version, priority) VALUES (:id, :name, :hash, :old_hash, :old_expire_time, :hint, :team_id, \
     :scopes, :allowed_models, :limits, :default_tags, :create_time, :expire_time, :last_use_time, :disabled, \
-    :revoke_time, :created_by, :declared, :version) \
+    :revoke_time, :created_by, :declared, :version, :priority) \
     ON CONFLICT (id) DO UPDATE SET name = :name, hash = :hash, old_hash = :old_hash, \
     old_expire_time = :old_expire_time, hint = :hint, team_id = :team_id, scopes = :scopes, \
     allowed_models = :allowed_models, limits = :limits, default_tags = :default_tags, \
     expire_time = :expire_time, disabled = :disabled, revoke_time = :revoke_time, created_by = :created_by, \
-    declared = :declared, version = :version";
+    declared = :declared, version = :version, priority = :priority";
 
 impl Record {
     /// Reads a row that has `COLUMNS`.
@@ -95,6 +96,8 @@ impl Record {
             created_by: row.get("created_by")?,
             declared: row.get("declared")?,
             version: row.get("version")?,
+            // What a newer Tollgate wrote may be a word that this one does not know.
+            priority: Priority::from_name(&row.get::<_, String>("priority")?).unwrap_or_default(),
         })
     }
 
@@ -125,6 +128,7 @@ impl Record {
             ":created_by": self.created_by,
             ":declared": self.declared,
             ":version": self.version,
+            ":priority": self.priority.as_str(),
         })?;
         Ok(())
     }
@@ -153,7 +157,7 @@ impl Record {
             etag: self.etag(),
             created_by: self.created_by.clone(),
             declared: self.declared,
-            priority: v1::Priority::Unspecified.into(),
+            priority: self.priority.to_proto().into(),
         }
     }
 }

@@ -40,7 +40,8 @@ CREATE TABLE IF NOT EXISTS keys (
     revoke_time INTEGER,
     created_by TEXT NOT NULL,
     declared INTEGER NOT NULL,
-    version INTEGER NOT NULL
+    version INTEGER NOT NULL,
+    priority TEXT NOT NULL DEFAULT 'normal'
 );
 CREATE INDEX IF NOT EXISTS keys_by_name ON keys (name);
 CREATE INDEX IF NOT EXISTS keys_by_team ON keys (team_id, seq);
@@ -121,6 +122,7 @@ impl Store {
             // The nonces of `key_requests` are overwritten when they are deleted.
             store.pragma_update(None, "secure_delete", "ON")?;
             store.execute_batch(TABLES)?;
+            add_what_came_later(&store)?;
             Ok(store)
         };
         let explain = |error| format!("cannot open the store {}: {error}", path.display());
@@ -170,6 +172,15 @@ impl Store {
         // A panic while it was held has rolled its transaction back.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Adds the columns that a store of an earlier Tollgate does not have. That one goes on working with them.
+fn add_what_came_later(store: &Connection) -> rusqlite::Result<()> {
+    let known = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('keys') WHERE name = 'priority')";
+    if store.query_row(known, [], |row| row.get(0))? {
+        return Ok(());
+    }
+    store.execute_batch("ALTER TABLE keys ADD COLUMN priority TEXT NOT NULL DEFAULT 'normal'")
 }
 
 /// Returns a value of `auth_meta`.

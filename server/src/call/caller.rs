@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use super::Priority;
+
 /// Who calls: the virtual key that opened the door, as it was at that moment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -19,6 +21,8 @@ pub struct Caller {
     pub default_tags: BTreeMap<String, String>,
     /// How much the key may use; all of them hold.
     pub limits: Arc<[Limit]>,
+    /// How important its calls are; a call can only lower it.
+    pub priority: Priority,
 }
 
 #[cfg(test)]
@@ -33,6 +37,7 @@ impl Caller {
             allowed_models: ModelGlobs::default(),
             default_tags: BTreeMap::new(),
             limits: Arc::default(),
+            priority: Priority::default(),
         }
     }
 }

@@ -92,6 +92,20 @@ impl Priority {
         }
     }
 
+    /// Finds a priority by its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.as_str() == name)
+    }
+
+    /// Returns the contract's word.
+    pub fn to_proto(self) -> v1::Priority {
+        match self {
+            Self::Low => v1::Priority::Low,
+            Self::Normal => v1::Priority::Normal,
+            Self::High => v1::Priority::High,
+        }
+    }
+
     /// Reads the contract's word; absent if it says nothing.
     pub fn from_proto(priority: v1::Priority) -> Option<Self> {
         match priority {

@@ -5,6 +5,8 @@ mod keys;
 mod models;
 mod providers;
 mod ranges;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeSet, path::Path};
 

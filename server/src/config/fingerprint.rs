@@ -23,7 +23,8 @@ impl Config {
             hasher.update(bytes);
         };
         add(self.to_json().as_bytes());
-        for secret in self.secrets() {
+        for (name, secret) in self.secrets() {
+            add(name.as_bytes());
             add(secret.and_then(Secret::filled).map_or("", |secret| secret.expose_secret()).as_bytes());
         }
         for (name, credential) in discovered {
@@ -35,20 +36,21 @@ impl Config {
         hash.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Returns everything that `to_json` leaves out, in the order of the file.
-    fn secrets(&self) -> impl Iterator<Item = Option<&Secret>> {
+    /// Returns everything that `to_json` leaves out, in the order of the file; with its name where the file gives it one.
+    fn secrets(&self) -> impl Iterator<Item = (&str, Option<&Secret>)> {
         let providers = self.providers.iter().flatten().flat_map(|(_, provider)| provider.secrets());
-        let keys = self.keys.iter().map(|key| Some(&key.key));
-        [self.admin_key.as_ref(), self.shared.as_ref()].into_iter().chain(providers).chain(keys)
+        let keys = self.keys.iter().map(|key| ("", Some(&key.key)));
+        [("", self.admin_key.as_ref()), ("", self.shared.as_ref())].into_iter().chain(providers).chain(keys)
     }
 }
 
 impl Provider {
-    fn secrets(&self) -> impl Iterator<Item = Option<&Secret>> {
-        let Self { api_key, credentials, secret_access_key, session_token, client_secret, .. } = self;
-        [api_key, credentials, secret_access_key, session_token, client_secret]
-            .map(Option::as_ref)
-            .into_iter()
+    fn secrets(&self) -> impl Iterator<Item = (&str, Option<&Secret>)> {
+        let Self { api_key, api_keys, credentials, secret_access_key, session_token, client_secret, .. } =
+            self;
+        let unnamed = [api_key, credentials, secret_access_key, session_token, client_secret];
+        let named = api_keys.iter().map(|(name, secret)| (name.as_str(), Some(secret)));
+        unnamed.map(|secret| ("", secret.as_ref())).into_iter().chain(named)
     }
 }
 
@@ -61,6 +63,9 @@ mod tests {
         let mut body = serde_json::json!({ "dialect": "openai" });
         for (name, secret) in provider {
             body[*name] = (*secret).into();
+        }
+        if let Some(keys) = body["api_keys"].as_str().map(|name| serde_json::json!({ name: "x" })) {
+            body["api_keys"] = keys;
         }
         let read = |value: serde_json::Value| serde_json::from_value::<Provider>(value).unwrap();
         let key: Key = serde_json::from_value(serde_json::json!({ "name": "k", "key": key })).unwrap();
@@ -91,6 +96,8 @@ mod tests {
         for name in ["api_key", "credentials", "secret_access_key", "session_token", "client_secret"] {
             hashes.push(hash(&config("a", &[(name, "x")], "k")));
         }
+        hashes.push(hash(&config("a", &[("api_keys", "one")], "k")));
+        hashes.push(hash(&config("a", &[("api_keys", "two")], "k")));
         let found = SecretString::from("sk-found");
         hashes.push(plain.fingerprint([("openai", None)]));
         hashes.push(plain.fingerprint([("openai", Some(&found))]));

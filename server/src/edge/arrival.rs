@@ -32,12 +32,12 @@ pub fn call(
         surface,
         operation,
         tags: caller.default_tags.clone(),
+        priority: caller.priority,
         caller,
         asked: Asked::default(),
         options: v1::CallOptions::default(),
         deadline: None,
         traceparent: traceparent(headers),
-        priority: Priority::default(),
         waited: Duration::ZERO,
         rule: String::new(),
         attempts: Vec::new(),
@@ -65,6 +65,13 @@ fn read(headers: &HeaderMap, call: &mut Call) -> Result<(), Error> {
             id.clone_into(&mut call.options.request_id);
             break;
         }
+    }
+    if let Some(word) = text(headers, "x-tollgate-priority")? {
+        let asked = Priority::from_name(word.trim()).ok_or_else(|| {
+            Error::invalid("x-tollgate-priority", "x-tollgate-priority must be low, normal or high")
+        })?;
+        // Nobody makes a call more important than its key.
+        call.priority = call.priority.min(asked);
     }
     if let Some(session) = text(headers, "x-claude-code-session-id")? {
         session.clone_into(&mut call.options.session_id);
@@ -106,6 +113,10 @@ pub fn take_options(call: &mut Call, options: Option<v1::CallOptions>) -> Result
     }
     options.route.as_ref().map_or(Ok(()), hints::check_message)?;
     options.route = hints::join(call.options.route.take(), options.route.take());
+    let asked = v1::Priority::try_from(options.priority).map_err(|_| {
+        Error::invalid("options.priority", "options.priority must be one of the contract's priorities")
+    })?;
+    call.priority = call.caller.priority.min(Priority::from_proto(asked).unwrap_or(call.priority));
     merge_tags(call, "options.tags", std::mem::take(&mut options.tags).into_iter().collect())?;
     if options.request_id.is_empty() {
         options.request_id = std::mem::take(&mut call.options.request_id);

@@ -1,8 +1,8 @@
 //! The sockets: accepting, TLS, HTTP/1.1 and HTTP/2 on one port, limits on what a connection may cost, and draining.
 
 use std::{
-    any::Any, convert::Infallible, net::SocketAddr, panic::AssertUnwindSafe, path::PathBuf, sync::Arc,
-    time::Duration,
+    any::Any, convert::Infallible, net::SocketAddr, panic::AssertUnwindSafe, path::PathBuf, pin::pin,
+    sync::Arc, time::Duration,
 };
 
 use axum::{Router, body::Body, response::Response, routing::future::RouteFuture};
@@ -22,9 +22,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Limits, grpc, openai, stall::Stall, tls};
+use super::{
+    Limits,
+    crowd::{Crowd, Seat},
+    grpc, openai,
+    stall::Stall,
+    tls,
+};
 
 /// Connections that wait to be accepted; a burst of thousands must not be refused by the kernel.
 const BACKLOG: u32 = 16_384;
@@ -56,6 +62,7 @@ pub struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
     tls: Option<TlsAcceptor>,
+    most: usize,
 }
 
 impl Listener {
@@ -73,7 +80,7 @@ impl Listener {
             match bind_one(candidate) {
                 Ok(socket) => {
                     let addr = socket.local_addr().map_err(|error| error.to_string())?;
-                    return Ok(Self { socket, addr, tls });
+                    return Ok(Self { socket, addr, tls, most: usize::MAX });
                 }
                 Err(error) => failed = explain(addr, &error),
             }
@@ -86,12 +93,24 @@ impl Listener {
         self.addr
     }
 
+    /// Bounds the connections there are at a time.
+    #[must_use]
+    pub fn at_most(mut self, connections: usize) -> Self {
+        self.most = connections;
+        self
+    }
+
     /// Serves until `draining` is cancelled, then lets running requests end for up to `grace`, then cuts them off.
     pub async fn serve(self, app: Router, limits: Limits, draining: CancellationToken, grace: Duration) {
-        let graceful = GracefulShutdown::new();
+        let (connections, goodbye, mut crowd) =
+            (TaskTracker::new(), CancellationToken::new(), Crowd::new(self.most));
         let cut = CancellationToken::new();
         let server = Arc::new(server(limits));
         loop {
+            let room = tokio::select! {
+                () = draining.cancelled() => break,
+                room = crowd.room() => room,
+            };
             let stream = tokio::select! {
                 () = draining.cancelled() => break,
                 accepted = self.socket.accept() => match accepted {
@@ -107,11 +126,11 @@ impl Listener {
                 server: server.clone(),
                 app: app.clone(),
                 header: limits.header,
-                watcher: graceful.watcher(),
+                seat: crowd.seat(room, &goodbye),
                 tls: self.tls.clone(),
             };
             let cut = cut.clone();
-            tokio::spawn(async move {
+            connections.spawn(async move {
                 tokio::select! {
                     () = cut.cancelled() => {}
                     () = connection.run(stream) => {}
@@ -120,7 +139,9 @@ impl Listener {
         }
         sleep(LAME_DUCK.min(grace)).await;
         drop(self.socket);
-        if timeout(grace, graceful.shutdown()).await.is_err() {
+        goodbye.cancel();
+        connections.close();
+        if timeout(grace, connections.wait()).await.is_err() {
             tracing::warn!(
                 ?grace,
                 "connections are cut off: their requests did not end within the grace period"
@@ -134,7 +155,7 @@ struct Connection {
     server: Arc<Builder<TokioExecutor>>,
     app: Router,
     header: usize,
-    watcher: hyper_util::server::graceful::Watcher,
+    seat: Seat,
     tls: Option<TlsAcceptor>,
 }
 
@@ -144,7 +165,11 @@ impl Connection {
             tracing::debug!(%error, "TCP_NODELAY cannot be set");
         }
         let Some(tls) = &self.tls else { return self.http(stream).await };
-        match timeout(HANDSHAKE, tls.accept(stream)).await {
+        let handshake = tokio::select! {
+            handshake = timeout(HANDSHAKE, tls.accept(stream)) => handshake,
+            () = self.seat.go.cancelled() => return,
+        };
+        match handshake {
             Ok(Ok(stream)) => self.http(stream).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -154,7 +179,19 @@ impl Connection {
     async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let io = TokioIo::new(Stall::new(stream));
         let connection = self.server.serve_connection(io, Guard { app: self.app, header: self.header });
-        if let Err(error) = self.watcher.watch(connection.into_owned()).await {
+        let alone = GracefulShutdown::new();
+        let mut connection = pin!(alone.watch(connection.into_owned()));
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = self.seat.go.cancelled() => {
+                // It ends when what it does is done.
+                tokio::select! {
+                    ended = &mut connection => ended,
+                    () = alone.shutdown() => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended with an error");
         }
     }

@@ -7,6 +7,7 @@ pub mod anthropic;
 pub mod arrival;
 pub mod continuity;
 mod cors;
+mod crowd;
 mod explain;
 pub mod fold;
 pub mod grpc;
@@ -43,6 +44,7 @@ use crate::call::{Payload, Surface};
 use crate::{
     error::{Error, Reason},
     pipeline::Pipeline,
+    shared::Shared,
 };
 #[cfg(test)]
 use tollgate_api::v1::ChatInput;
@@ -82,6 +84,8 @@ pub struct About {
     pub start_time: SystemTime,
     /// Hash of its configuration.
     pub config_hash: String,
+    /// What it shares with other replicas.
+    pub shared: Option<Arc<Shared>>,
 }
 
 /// Largest sizes accepted from callers, in bytes (`limits_in`).

@@ -12,11 +12,13 @@ use tollgate_api::admin::{self, target_status::State as Shown};
 use super::Edge;
 use crate::{
     call::{Target, glob_matches, now},
+    load::Status,
     pipeline::Pipeline,
     route::{
         Candidate, Routes,
         health::{State, View},
     },
+    shared::Shared,
     telemetry,
 };
 
@@ -53,13 +55,21 @@ pub(super) async fn overview(edge: &Edge) -> admin::GetStatusResponse {
         config_hash: edge.about.config_hash.clone(),
         draining: edge.draining.is_cancelled(),
         targets: targets(&edge.pipeline, Moment::now()),
-        load: None,
-        stores: vec![admin::StoreStatus {
+        load: Some(load(&edge.pipeline.load.status())),
+        stores: std::iter::once(admin::StoreStatus {
             name: "sqlite".to_owned(),
             reachable: sqlite.is_ok(),
             detail: sqlite.err().map_or_else(String::new, |error| error.to_string()),
-        }],
+        })
+        .chain(edge.about.shared.as_deref().map(redis))
+        .collect(),
     }
+}
+
+fn redis(shared: &Shared) -> admin::StoreStatus {
+    let reachable = shared.is_reachable();
+    let detail = if reachable { "" } else { "each replica goes by what it finds out itself" };
+    admin::StoreStatus { name: "redis".to_owned(), reachable, detail: detail.to_owned() }
 }
 
 /// A target that the configuration leads to.
@@ -151,6 +161,16 @@ fn status(view: &View, moment: Moment) -> admin::TargetStatus {
     }
 }
 
+fn load(status: &Status) -> admin::LoadStatus {
+    admin::LoadStatus {
+        running_count: count(status.running),
+        running_limit: count(status.limit.unwrap_or(0)),
+        waiting_count: count(status.waiting),
+        shed_ratio: status.shed_ratio,
+        lag: status.lag.try_into().ok(),
+    }
+}
+
 fn shown(state: State) -> Shown {
     match state {
         State::Closed => Shown::Closed,
@@ -163,4 +183,69 @@ fn shown(state: State) -> Shown {
 
 fn count(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        provider::{Named, echo::Echo},
+        route::Alias,
+    };
+
+    fn routes() -> Routes {
+        let one = |name: &str, model: &str| Alias::plain(Named::new(name, name, Arc::new(Echo)), model);
+        let aliases = [
+            ("chat", one("a", "m-1")),
+            ("fast", one("a", "m-1")),
+            ("a/*", one("a", "*")),
+            ("b/*", one("b", "*")),
+        ];
+        Routes::new(aliases.map(|(name, alias)| (name.to_owned(), alias)))
+    }
+
+    #[test]
+    fn targets_have_the_models_that_lead_there_and_those_of_patterns_come_with_their_first_call() {
+        let called: [Arc<str>; 3] = ["a/m-1".into(), "b/org/m-2".into(), "gone/m".into()];
+        let led = led_to(&routes(), called.iter());
+        let told: Vec<(&str, &str, &str, Vec<&str>)> = led
+            .iter()
+            .map(|(name, led)| {
+                let models = led.models.iter().map(String::as_str).collect();
+                (&**name, led.provider.as_str(), led.model.as_str(), models)
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [("a/m-1", "a", "m-1", vec!["a/*", "chat", "fast"]), ("b/org/m-2", "b", "org/m-2", vec!["b/*"]),]
+        );
+    }
+
+    #[test]
+    fn moments_of_the_rooms_are_told_by_the_calendar() {
+        let moment = Moment::now();
+        let at = |at: Instant| SystemTime::try_from(moment.calendar(at)).unwrap();
+        let second = Duration::from_secs(1);
+        assert_eq!(at(moment.now + second), moment.time + second);
+        assert_eq!(at(moment.now - second), moment.time - second);
+    }
+
+    #[test]
+    fn a_view_is_told_with_its_times_and_its_source() {
+        let moment = Moment::now();
+        let view = View {
+            state: State::Open,
+            retry_at: Some(moment.now + Duration::from_secs(2)),
+            last_failure: Some(("timeout", moment.now)),
+            told_by_replica: true,
+            ..View::default()
+        };
+        let status = status(&view, moment);
+        assert_eq!((status.state(), status.told_by.as_str()), (Shown::Open, "replica"));
+        assert_eq!(status.last_failure, "timeout");
+        assert!(status.retry_time.unwrap().seconds > status.last_failure_time.unwrap().seconds);
+        assert_eq!((status.failure_ratio, status.first_token_duration), (None, None));
+    }
 }

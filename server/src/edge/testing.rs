@@ -103,7 +103,7 @@ pub(super) fn edge(dir: &Path, provider: impl Provider) -> Edge {
 
 /// What a process would be started with.
 pub(super) fn about() -> About {
-    About { start_time: SystemTime::now(), config_hash: "0123456789abcdef".to_owned() }
+    About { start_time: SystemTime::now(), config_hash: "0123456789abcdef".to_owned(), shared: None }
 }
 
 pub(super) const LIMITS: Limits = Limits { header: 16 * 1024, body: 64 * 1024, message: 64 * 1024 };
@@ -124,6 +124,7 @@ pub(super) fn known_keys(headers: &HeaderMap) -> Result<Arc<Caller>, Error> {
         scopes,
         allowed_models: ModelGlobs::new(vec!["words*".to_owned()]),
         default_tags: BTreeMap::new(),
+        priority: crate::call::Priority::default(),
         limits: Arc::default(),
     }))
 }

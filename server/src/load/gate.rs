@@ -1,15 +1,34 @@
 //! A gate with so many places: at a target, or of the whole gateway.
 
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::{Duration, Instant},
 };
 
-use crate::{call::Priority, config};
+use tokio::{sync::oneshot, time::timeout_at};
+
+use super::{
+    aimd::Aimd,
+    queue::{Queue, Ticket},
+};
+use crate::{
+    call::{Priority, now},
+    config,
+};
+
+/// What stands for "no limit", so that one comparison is enough.
+const UNLIMITED: usize = usize::MAX;
+/// Least pause that somebody who found no place is asked for.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Spreads the pauses over the thousandths of a second more, so that those who were sent away together do not come
+/// back together.
+const SPREAD: usize = 617;
 
 /// How gates treat those who wait.
 #[derive(Clone, Copy, Debug)]
@@ -44,17 +63,51 @@ pub struct Busy {
     pub retry_after: Duration,
 }
 
-/// A gate. Cheap while nobody has to wait.
+/// A gate. Cheap while nobody has to wait: then it is two atomic numbers.
 #[derive(Debug)]
 pub struct Gate {
+    settings: Settings,
     running: AtomicUsize,
+    /// Places there are now.
+    limit: AtomicUsize,
+    /// As the queue's length, for those who do not look into it. Whoever gives a place back reads it after having given,
+    /// and whoever queues looks for a place after having written it, so that one of them sees the other.
+    waiting: AtomicUsize,
+    /// As often as the limit was cut by a target's refusals.
+    cuts: AtomicU64,
+    sent_away: AtomicUsize,
+    inside: Mutex<Inside>,
+}
+
+/// What only those look at who wait, and those who meet a target that refuses.
+#[derive(Debug)]
+struct Inside {
+    configured: Option<usize>,
+    found: Aimd,
+    queue: Queue<oneshot::Sender<Place>>,
 }
 
 impl Gate {
-    /// Takes a place if one is free now.
+    /// Makes a gate. Without a limit it lets all in, until a target refuses.
+    pub fn new(settings: Settings, limit: Option<usize>) -> Arc<Self> {
+        let inside = Inside { configured: limit, found: Aimd::default(), queue: Queue::new(settings.queue) };
+        Arc::new(Self {
+            settings,
+            running: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit.unwrap_or(UNLIMITED)),
+            waiting: AtomicUsize::new(0),
+            cuts: AtomicU64::new(0),
+            sent_away: AtomicUsize::new(0),
+            inside: Mutex::new(inside),
+        })
+    }
+
+    /// Takes a place if one is free now and nobody waits for it.
     pub fn try_enter(self: &Arc<Self>) -> Option<Place> {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        Some(Place { gate: self.clone() })
+        if self.waiting.load(SeqCst) > 0 {
+            return None;
+        }
+        self.take()
     }
 
     /// Takes a place, and waits for one if need be: not longer than the settings say, and never when the deadline
@@ -62,24 +115,133 @@ impl Gate {
     ///
     /// # Errors
     /// `Busy` if the queue is full, or the wait would be too long or was.
-    #[expect(clippy::unused_async, reason = "waits once the queue is there")]
-    pub async fn enter(self: &Arc<Self>, _claim: Claim<'_>) -> Result<Place, Busy> {
-        self.try_enter().ok_or(Busy { retry_after: Duration::from_secs(1) })
+    pub async fn enter(self: &Arc<Self>, claim: Claim<'_>) -> Result<Place, Busy> {
+        match self.try_enter() {
+            Some(place) => Ok(place),
+            None => self.queue(claim)?.place().await,
+        }
+    }
+
+    /// Has somebody wait for a place.
+    ///
+    /// # Errors
+    /// `Busy` if the queue is full, or there is no time to wait.
+    pub(super) fn queue(self: &Arc<Self>, claim: Claim<'_>) -> Result<Waiting, Busy> {
+        let at = now();
+        let until = claim.deadline.min(at + self.settings.max_wait);
+        if until <= at {
+            return Err(self.busy());
+        }
+        let (sender, place) = oneshot::channel();
+        let mut inside = self.inside();
+        let joined = inside.queue.join(claim.tenant, claim.priority, until, sender);
+        self.waiting.store(inside.queue.len(), SeqCst);
+        drop(inside);
+        // Whoever was sent away for it learns of that by the end of the sender.
+        let Ok((ticket, _)) = joined else { return Err(self.busy()) };
+        let waiting = Waiting { gate: self.clone(), ticket, until, place };
+        self.call_next();
+        Ok(waiting)
     }
 
     /// Returns how many places are taken.
     pub fn running(&self) -> usize {
-        self.running.load(Ordering::Relaxed)
+        self.running.load(SeqCst)
     }
 
     /// Returns how many places there are; absent if there is no limit.
     pub fn limit(&self) -> Option<usize> {
-        None
+        Some(self.limit.load(SeqCst)).filter(|limit| *limit != UNLIMITED)
     }
 
     /// Returns how many wait.
     pub fn waiting(&self) -> usize {
-        0
+        self.waiting.load(SeqCst)
+    }
+
+    /// Lowers the configured number of places; never raises it.
+    pub(super) fn at_most(self: &Arc<Self>, limit: usize) {
+        if self.limit.load(SeqCst) <= limit {
+            return;
+        }
+        let mut inside = self.inside();
+        inside.configured = Some(inside.configured.map_or(limit, |known| known.min(limit)));
+        self.set_limit(&mut inside);
+    }
+
+    /// Tells whether nobody is in or waits, and nothing was learnt that would be lost with the gate.
+    pub(super) fn is_idle(&self) -> bool {
+        let mut inside = self.inside();
+        self.running() == 0 && inside.queue.len() == 0 && inside.found.limit(now()).is_none()
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(self: &Arc<Self>) -> Option<Place> {
+        let free = |running: usize| (running < self.limit.load(SeqCst)).then(|| running + 1);
+        self.running.fetch_update(SeqCst, SeqCst, free).ok()?;
+        Some(Place { gate: self.clone(), cuts: self.cuts.load(SeqCst) })
+    }
+
+    /// Gives free places to those who wait.
+    fn call_next(self: &Arc<Self>) {
+        let mut returned = None;
+        while self.waiting() > 0 {
+            let mut inside = self.inside();
+            self.set_limit(&mut inside);
+            let Some(place) = returned.take().or_else(|| self.take()) else { return };
+            let next = inside.queue.next(now());
+            self.waiting.store(inside.queue.len(), SeqCst);
+            drop(inside);
+            // Without the lock, which a place takes on its way back.
+            returned = next.and_then(|waiter| waiter.send(place).err());
+        }
+    }
+
+    fn set_limit(&self, inside: &mut Inside) {
+        let found = inside.found.limit(now()).unwrap_or(UNLIMITED);
+        self.limit.store(inside.configured.unwrap_or(UNLIMITED).min(found), SeqCst);
+    }
+
+    fn busy(&self) -> Busy {
+        let nth = self.sent_away.fetch_add(1, Relaxed);
+        Busy {
+            retry_after: PAUSE + PAUSE * u32::try_from(nth.wrapping_mul(SPREAD) % 1_000).unwrap_or(0) / 1_000,
+        }
+    }
+}
+
+/// Somebody in the queue, until dropped.
+pub(super) struct Waiting {
+    gate: Arc<Gate>,
+    ticket: Ticket,
+    until: Instant,
+    place: oneshot::Receiver<Place>,
+}
+
+impl Waiting {
+    /// Waits for the place.
+    ///
+    /// # Errors
+    /// `Busy` if none came in time, or a more modest one came instead.
+    pub(super) async fn place(mut self) -> Result<Place, Busy> {
+        match timeout_at(self.until.into(), &mut self.place).await {
+            Ok(Ok(place)) => Ok(place),
+            // A place that comes at this very moment goes on to the next with the receiver.
+            Ok(Err(_)) | Err(_) => Err(self.gate.busy()),
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut inside = self.gate.inside();
+        let left = inside.queue.leave(&self.ticket);
+        self.gate.waiting.store(inside.queue.len(), SeqCst);
+        drop(inside);
+        drop(left);
     }
 }
 
@@ -87,43 +249,36 @@ impl Gate {
 #[derive(Debug)]
 pub struct Place {
     gate: Arc<Gate>,
+    /// How often the limit had been cut when the place was taken.
+    cuts: u64,
 }
 
 impl Place {
     /// Tells the gate that the call was refused for want of capacity (429), so that it lets fewer in.
-    pub fn throttled(&self) {}
+    pub fn throttled(&self) {
+        let mut inside = self.gate.inside();
+        inside.found.refused(self.cuts, self.gate.running(), now());
+        self.gate.cuts.store(inside.found.cuts(), SeqCst);
+        self.gate.set_limit(&mut inside);
+    }
 
     /// Tells the gate that the call was served, so that it may let more in again.
-    pub fn served(&self) {}
+    pub fn served(&self) {
+        if self.gate.cuts.load(SeqCst) == 0 {
+            return;
+        }
+        let mut inside = self.gate.inside();
+        inside.found.served();
+        self.gate.set_limit(&mut inside);
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.gate.running.fetch_sub(1, Ordering::Relaxed);
+        self.gate.running.fetch_sub(1, SeqCst);
+        self.gate.call_next();
     }
 }
 
-/// The gates of all targets, by name.
-#[derive(Debug)]
-pub struct Gates {
-    gates: Mutex<HashMap<Arc<str>, Arc<Gate>>>,
-}
-
-impl Default for Gates {
-    fn default() -> Self {
-        Self::new(Settings::from(&config::Load::default()))
-    }
-}
-
-impl Gates {
-    /// Makes the gates; there is one for each target from the first time on that somebody asks for it.
-    pub fn new(_settings: Settings) -> Self {
-        Self { gates: Mutex::default() }
-    }
-
-    /// Returns the gate of a target. `limit` is the configured number of places.
-    pub fn of(&self, target: &Arc<str>, _limit: Option<usize>) -> Arc<Gate> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        gates.entry(target.clone()).or_insert_with(|| Arc::new(Gate { running: AtomicUsize::new(0) })).clone()
-    }
-}
+#[cfg(test)]
+mod tests;

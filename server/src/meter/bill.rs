@@ -30,7 +30,7 @@ pub(super) fn settle(call: &mut Call, tally: &Tally, complete: bool, catalog: &C
     if call.operation == Operation::CountTokens {
         return Sum::default();
     }
-    if complete && call.served_by().is_none() {
+    if complete && tally.served_by(call).is_none() {
         // The gateway's own answer uses nothing, but the attempts before it may have.
         let mut sum = in_vain(&mut call.attempts, &call.asked, catalog);
         let nothing = || v1::Usage { input_tokens: Some(0), output_tokens: Some(0), ..Default::default() };
@@ -92,14 +92,15 @@ pub(super) fn prompt_tokens(asked: &Asked, carried_tokens: i64) -> i64 {
 }
 
 fn part(last: Option<&Attempt>, tally: &Tally, asked: &Asked, complete: bool) -> Option<v1::Usage> {
-    // It told its usage before any content, and then there was none.
-    if let Some(told) = last.and_then(|attempt| attempt.usage.as_deref())
-        && tally.content_events == 0
-        && tally.usage.is_none()
-    {
-        return Some(v1::Usage { r#final: true, ..told.clone() });
-    }
-    let dispatched = tally.content_events > 0 || last.is_some_and(may_be_billed);
+    let is_silent = tally.content_events == 0 && tally.usage.is_none();
+    let told = last.and_then(|attempt| attempt.usage.as_deref()).filter(|_| is_silent);
+    let dispatched = match last {
+        // It told its usage before any content, and then there was none.
+        _ if told.is_some() => return told.map(|told| v1::Usage { r#final: true, ..told.clone() }),
+        // It was to go on with an answer, and failed: what is known of earlier attempts is known of it.
+        Some(attempt) if is_silent && tally.carried_tokens > 0 => has_read_the_prompt(attempt),
+        last => !is_silent || last.is_some_and(may_be_billed),
+    };
     tally.usage(asked, dispatched, complete)
 }
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     call::{Attempt, Call, Event, Item, Items, Settled, Step, Steps, Target, now},
-    error::{Error, Reason},
+    error::{CameTo, Error, Reason},
     telemetry,
 };
 
@@ -44,6 +44,7 @@ pub struct Open {
     over: Option<Instant>,
     settled: Arc<OnceLock<Settled>>,
     on_settle: Option<OnSettle>,
+    held: Option<Box<dyn Send>>,
 }
 
 /// What another room wants to do with the outcome of a call, whatever it is.
@@ -62,6 +63,7 @@ impl Open {
             over: None,
             settled: Arc::default(),
             on_settle: None,
+            held: None,
         }
     }
 
@@ -73,6 +75,11 @@ impl Open {
     /// Has this done with the outcome, on every ending.
     pub fn on_settle(&mut self, then: impl FnOnce(&Settled) + Send + 'static) {
         self.on_settle = Some(Box::new(then));
+    }
+
+    /// Keeps this until the call is over, whatever its ending is.
+    pub fn hold(&mut self, what: impl Send + 'static) {
+        self.held = Some(Box::new(what));
     }
 
     /// Settles the call as refused or failed, and hands the error on.
@@ -191,7 +198,7 @@ impl Open {
     }
 
     fn route_info(&self) -> v1::RouteInfo {
-        let target = self.call.served_by().map(|attempt| &attempt.target);
+        let target = self.tally.served_by(&self.call).map(|attempt| &attempt.target);
         v1::RouteInfo {
             target: target.map_or_else(String::new, |target| target.name.to_string()),
             provider: target.map_or_else(String::new, |target| target.provider.to_string()),
@@ -294,10 +301,20 @@ impl Metered {
         if self.open.is_settled() {
             return; // The answer was complete; what happens to the connection afterwards is no matter.
         }
-        let error = self.open.settle(&Ending::Failed(&error)).err().unwrap_or(error);
+        let mut error = self.open.settle(&Ending::Failed(&error)).err().unwrap_or(error);
+        let delivered_event_count = self.open.delivered().content_events;
         let usage = self.open.settled.get().map(|settled| settled.usage.clone());
-        if let (true, Some(usage)) = (self.typed && self.open.delivered().content_events > 0, usage) {
-            self.ready.push_back(Ok(Item::Event(Event::Usage(Box::new(usage)))));
+        if let Some(usage) = usage.filter(|_| delivered_event_count > 0) {
+            error = error.after(CameTo {
+                delivered_event_count,
+                input_tokens: usage.input_tokens,
+                output_tokens: usage.output_tokens,
+                cost_nanos: usage.cost.as_ref().map(|cost| cost.amount_nanos),
+                estimated: usage.source() == v1::usage::Source::Estimated,
+            });
+            if self.typed {
+                self.ready.push_back(Ok(Item::Event(Event::Usage(Box::new(usage)))));
+            }
         }
         let attempts = self.open.call.attempts.iter().map(Attempt::to_proto).collect();
         self.ready.push_back(Err(error.attempts(attempts)));

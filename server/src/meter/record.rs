@@ -77,7 +77,7 @@ pub(super) struct Over<'a> {
 pub(super) fn settled(call: &Call, tally: &Tally, over: Over<'_>) -> v1::UsageRecord {
     let Over { ending, at, first_token, delivered, bill } = over;
     let mut begun = begun(call, 0);
-    if matches!(ending, Ending::Complete) && call.served_by().is_none() {
+    if matches!(ending, Ending::Complete) && tally.served_by(call).is_none() {
         // The gateway's own answer, after all attempts failed, is nobody's.
         (begun.target, begun.provider, begun.model) = Default::default();
     }

@@ -3,7 +3,7 @@
 use tollgate_api::v1::{self, usage::Source};
 
 use super::bill;
-use crate::call::{Asked, Event, Item, content_bytes, estimate_delta_tokens};
+use crate::call::{Asked, Attempt, Call, Event, Item, content_bytes, estimate_delta_tokens};
 
 /// What has been seen of an attempt's answer so far.
 #[derive(Debug, Default)]
@@ -34,6 +34,11 @@ impl Tally {
     /// Starts to count an attempt that is sent along with so many estimated tokens of what others delivered.
     pub(super) fn after(carried_tokens: i64) -> Self {
         Self { carried_tokens, ..Self::default() }
+    }
+
+    /// Returns the attempt that serves the call, though its answer may be cut.
+    pub(super) fn served_by<'c>(&self, call: &'c Call) -> Option<&'c Attempt> {
+        call.served_by().or_else(|| call.attempts.last().filter(|_| self.cut))
     }
 
     /// Counts one item. Returns true if it is content.

@@ -65,6 +65,7 @@ pub(super) fn caller(key: &str, team: &str, scopes: &[Scope]) -> Caller {
         scopes: scopes.iter().copied().collect(),
         allowed_models: ModelGlobs::default(),
         default_tags: BTreeMap::new(),
+        priority: crate::call::Priority::default(),
         limits: Arc::default(),
     }
 }

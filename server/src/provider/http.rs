@@ -11,6 +11,8 @@ mod incoming;
 mod line;
 mod pieces;
 mod read;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod two;
 
@@ -33,7 +35,7 @@ pub use read::{MAX_ANSWER_BYTES, MAX_ERROR_BYTES, drain, read_all, read_error};
 use self::{
     connect::Connector,
     failure::{Cure, Failed},
-    tls::Loaded,
+    tls::{Loaded, Roots},
     two::Two,
 };
 use super::Error;
@@ -63,6 +65,7 @@ pub struct Http(Arc<Inner>);
 struct Inner {
     connect_timeout: Duration,
     protocol: Protocol,
+    roots: &'static Roots,
     /// The connections in use. Replaced as a whole when those that are kept open cannot be trusted any more; calls
     /// that run on the old ones go on.
     pool: RwLock<Arc<Pool>>,
@@ -93,9 +96,18 @@ impl Http {
     /// # Errors
     /// As `new`.
     pub fn speaking(protocol: Protocol, connect_timeout: Duration, https: bool) -> Result<Self, String> {
-        let roots = https.then(|| tls::PLATFORM.current()).transpose()?;
-        let pool = Pool::new(protocol, connect_timeout, roots)?;
-        Ok(Self(Arc::new(Inner { connect_timeout, protocol, pool: RwLock::new(Arc::new(pool)) })))
+        Self::trusting(&tls::PLATFORM, protocol, connect_timeout, https)
+    }
+
+    fn trusting(
+        roots: &'static Roots,
+        protocol: Protocol,
+        connect_timeout: Duration,
+        https: bool,
+    ) -> Result<Self, String> {
+        let loaded = https.then(|| roots.current()).transpose()?;
+        let pool = RwLock::new(Arc::new(Pool::new(protocol, connect_timeout, loaded)?));
+        Ok(Self(Arc::new(Inner { connect_timeout, protocol, roots, pool })))
     }
 
     /// Sends a request and returns the response's head with its unread body. Dropping the future or the body ends the
@@ -127,12 +139,13 @@ impl Http {
     async fn renew(&self, old: &Arc<Pool>, cure: Cure) -> bool {
         let roots = match (cure, old.reading) {
             (Cure::Roots, Some(reading)) => {
-                let read = tokio::task::spawn_blocking(move || tls::PLATFORM.newer(reading));
+                let roots = self.0.roots;
+                let read = tokio::task::spawn_blocking(move || roots.newer(reading));
                 let Ok(Some(newer)) = read.await else { return false };
                 Some(newer)
             }
             (Cure::Roots, None) => return false,
-            (Cure::Fresh, reading) => reading.and_then(|_| tls::PLATFORM.current().ok()),
+            (Cure::Fresh, reading) => reading.and_then(|_| self.0.roots.current().ok()),
         };
         let Ok(new) = Pool::new(self.0.protocol, self.0.connect_timeout, roots) else { return false };
         let mut pool = self.0.pool.write().unwrap_or_else(PoisonError::into_inner);
@@ -236,5 +249,26 @@ mod tests {
         let error = error_of(format!("http://{address}/"), Duration::from_secs(5)).await;
         assert_eq!(error.kind, Kind::Unavailable);
         drop(peer.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn many_calls_at_once_get_a_connection_each_and_leave_few_behind() {
+        const CALLS: usize = MOST_IDLE + 100;
+        let plain = testing::Plain::start().await;
+        // So many at once may take a while on a machine that has other things to do.
+        let http = Http::new(Duration::from_secs(60), false).unwrap();
+        let calls: Vec<_> = (0..CALLS)
+            .map(|_| tokio::spawn(testing::get(http.clone(), format!("http://{}/", plain.addr))))
+            .collect();
+        plain.running(CALLS).await;
+        plain.release();
+        for call in calls {
+            assert_eq!(call.await.unwrap().unwrap(), "ok");
+        }
+        plain.open_at_most(MOST_IDLE).await;
+        testing::get(http.clone(), format!("http://{}/", plain.addr)).await.unwrap();
+        assert_eq!(plain.peers().len(), CALLS, "one that was kept is used again");
+        drop(http);
+        plain.open_at_most(0).await;
     }
 }

@@ -28,6 +28,7 @@ mod json;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod lanes;
 pub mod openai;
+mod probe;
 mod refusal;
 mod refused;
 pub mod registry;
@@ -77,9 +78,32 @@ pub trait Provider: Send + Sync + 'static {
         Box::pin(async move { estimate::count_tokens(request.payload.view()?, request.model) })
     }
 
+    /// Tells whether a model is known to go on with a last message of the assistant, so that the two are one answer.
+    fn continues(&self, _model: &str) -> bool {
+        false
+    }
+
     /// Names where an endpoint that passes through is reached, if the vendor has it.
     fn place(&self, _endpoint: Endpoint, _model: &str) -> Option<Place<'_>> {
         None
+    }
+
+    /// Names what can be asked for with a GET below the provider's address, at no cost: whether it is there.
+    fn listing(&self) -> &'static str {
+        "v1/models"
+    }
+
+    /// Asks whether the vendor is well, with a request that costs nothing.
+    ///
+    /// # Errors
+    /// As `chat`. An answer that only refuses the request is one of a vendor that is well.
+    fn probe<'a>(&'a self, model: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            match self.place(Endpoint::Native, model) {
+                Some(place) => probe::ask(&place, self.listing()).await,
+                None => Ok(()),
+            }
+        })
     }
 
     /// Passes a request through, byte for byte but for the model's name.

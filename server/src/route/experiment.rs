@@ -2,7 +2,8 @@
 
 use super::{
     entry::{Entry, Line},
-    sticky::{Luck, race},
+    lot::Lot,
+    sticky::race,
 };
 use crate::call::{Call, MAX_TAGS};
 
@@ -15,11 +16,11 @@ pub(super) struct Drawn<'r> {
 }
 
 /// Draws the arm of a call: the same for calls that are kept together. `None` if the alias has no experiment.
-pub(super) fn draw<'r>(entry: &'r Entry, key: Option<&str>, luck: &mut Luck) -> Option<Drawn<'r>> {
+pub(super) fn draw<'r>(entry: &'r Entry, key: Option<&str>, lot: &Lot) -> Option<Drawn<'r>> {
     let experiment = entry.alias.experiment.as_ref()?;
     let runners = experiment.arms.iter().zip(&entry.arms).filter(|((_, weight, _), _)| *weight > 0);
     let ((arm, _, _), lines) = runners
-        .map(|runner| (race(key, &[&experiment.name, &runner.0.0], runner.0.1, luck), runner))
+        .map(|runner| (race(key, &[&experiment.name, &runner.0.0], runner.0.1, lot), runner))
         .max_by(|(a, _), (b, _)| a.total_cmp(b))?
         .1;
     let lines = if lines.is_empty() { &entry.lines } else { lines };

@@ -56,16 +56,6 @@ fn strategy_name(strategy: Strategy) -> &'static str {
     }
 }
 
-fn state_name(state: State) -> &'static str {
-    match state {
-        State::Closed => "closed",
-        State::Open => "open",
-        State::HalfOpen => "half_open",
-        State::CoolingDown => "cooling_down",
-        State::Ejected => "ejected",
-    }
-}
-
 fn view(target: &Target, asking: &Asking<'_>) -> View {
     asking.health.of(target).view(asking.now)
 }
@@ -114,10 +104,13 @@ fn facts(target: &Target, view: &View, asking: &Asking<'_>) -> v1::RouteCandidat
         provider: target.provider.to_string(),
         model: target.model.to_string(),
         estimated_cost: asking.models.at_most(call, target).map(cost),
-        health: state_name(view.state).to_owned(),
+        health: view.state.as_str().to_owned(),
         retry_time: view.retry_at.filter(|at| *at > asking.now).map(time),
         first_token_duration: view.first_token.and_then(|wait| wait.try_into().ok()),
         running_count: i64::try_from(view.running).unwrap_or(i64::MAX),
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,3 +121,8 @@ pub(super) fn busy(target: &Target, concurrent: Option<usize>, busy: Busy) -> Er
         .with("target", &*target.name)
         .retry_after(Some(busy.retry_after.min(MAX_RETRY_AFTER)))
 }
+
+/// Tells whether an answer that was broken off by a failure of that name may go on at another target.
+pub(super) fn may_go_on(kind: &str) -> bool {
+    matches!(kind, "rate_limited" | "timeout" | "unavailable" | "denied" | "bad_response")
+}

@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::{attempt::Held, failure};
 use crate::{
-    call::{Deadline, Event, Item, Items, Step, Target, now},
+    call::{Deadline, Event, Item, Items, Step, Target, content_bytes, estimate_delta_tokens, now},
     error::{Error, Reason},
     provider::{self, Kind},
 };
@@ -27,6 +27,8 @@ pub(super) struct Guarded {
     deadline: Deadline,
     timer: Pin<Box<Sleep>>,
     held: Option<Held>,
+    /// Estimated tokens so far, for how fast the target is.
+    output_tokens: i64,
 }
 
 impl Guarded {
@@ -40,7 +42,8 @@ impl Guarded {
     ) -> Self {
         let idle_until = now() + idle;
         let timer = Box::pin(sleep_until(idle_until.min(deadline.at).into()));
-        Self { items: Some(items), target, streamed, idle, idle_until, deadline, timer, held: Some(held) }
+        let (items, held, output_tokens) = (Some(items), Some(held), 0);
+        Self { items, target, streamed, idle, idle_until, deadline, timer, held, output_tokens }
     }
 
     fn fail(&mut self, failed: provider::Error) -> Poll<Option<Result<Step, Error>>> {
@@ -86,10 +89,11 @@ impl Stream for Guarded {
                 if !matches!(&item, Item::Raw(_, seen) if !seen.progress) {
                     self.idle_until = now + self.idle;
                 }
+                self.output_tokens = self.output_tokens.saturating_add(output_tokens(&item));
                 if is_last(&item)
                     && let Some(held) = self.held.take()
                 {
-                    held.complete(0, now);
+                    held.complete(self.output_tokens, now);
                 }
                 Poll::Ready(Some(Ok(Step::Item(item))))
             }
@@ -108,6 +112,16 @@ impl Stream for Guarded {
             }
         }
     }
+}
+
+/// Estimates the tokens of an item, unless it tells them itself.
+fn output_tokens(item: &Item) -> i64 {
+    let tokens = match item {
+        Item::Raw(_, seen) => seen.output_tokens,
+        Item::Event(event) => content_bytes(event).map_or(0, estimate_delta_tokens),
+        Item::Embeddings(_) | Item::Counted(_) => 0,
+    };
+    i64::from(tokens)
 }
 
 fn is_last(item: &Item) -> bool {

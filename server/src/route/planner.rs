@@ -6,9 +6,10 @@ use super::{
     entry::{Entry, Line},
     experiment,
     hints::Hints,
+    lot::Lot,
     plan::{Candidate, PassedOver},
     reason::Why,
-    sticky::{self, Luck},
+    sticky,
     strategy::{Draft, Group, Order, order_credentials, unwell_last},
 };
 use crate::error::{Error, Reason};
@@ -23,7 +24,7 @@ struct Planner<'r, 'a> {
     routes: &'r Routes,
     asking: &'r Asking<'a>,
     hints: Hints<'r>,
-    luck: Luck,
+    lot: Lot,
     passed_over: Vec<PassedOver>,
     /// Whether the alias at hand is another than the one that was asked for.
     fallback: bool,
@@ -45,12 +46,12 @@ pub(super) fn plan<'r>(
         routes,
         asking,
         hints: Hints::of(call)?,
-        luck: Luck::of(call.id.as_u128()),
+        lot: sticky::lot_of(call),
         passed_over: Vec::new(),
         fallback: false,
     };
     let key = sticky::key_of(entry.alias.sticky, call);
-    let arm = experiment::draw(entry, key, &mut planner.luck);
+    let arm = experiment::draw(entry, key, &planner.lot);
     let lines = arm.as_ref().map_or(entry.lines.as_slice(), |arm| arm.lines);
     let own = planner.arrange(entry, lines, star, 0);
     let fallbacks = planner.fallbacks(entry, star)?;
@@ -93,7 +94,7 @@ impl<'r> Planner<'r, '_> {
             }
         }
         let measure = self.hints.measure(entry.alias.strategy);
-        Order { measure, key, luck: &mut self.luck, asking: self.asking }.sort(&mut groups);
+        Order { measure, key, lot: &self.lot, asking: self.asking }.sort(&mut groups);
         if groups.len() == 1 {
             return groups.pop().map(|group| group.members).unwrap_or_default();
         }
@@ -117,7 +118,7 @@ impl<'r> Planner<'r, '_> {
                 Some(hint) => self.pass_over(vec![candidate], &Why::Hinted(hint)),
             }
         }
-        order_credentials(&mut drafts, key, &mut self.luck, self.asking);
+        order_credentials(&mut drafts, key, &self.lot, self.asking);
         drafts
     }
 
@@ -138,7 +139,7 @@ impl<'r> Planner<'r, '_> {
     /// experiment, but is split as its calls are.
     fn arm_of(&mut self, entry: &'r Entry, star: &str, depth: usize) -> Vec<Draft<'r>> {
         let key = sticky::key_of(entry.alias.sticky, self.asking.call);
-        let arm = experiment::draw(entry, key, &mut self.luck);
+        let arm = experiment::draw(entry, key, &self.lot);
         self.arrange(entry, arm.map_or(&entry.lines, |arm| arm.lines), star, depth)
     }
 

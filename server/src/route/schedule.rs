@@ -171,14 +171,14 @@ impl Schedule {
         self.targets[same].calls += 1;
         self.made += 1;
         self.waited = false;
-        // By the time it has failed, the others may be well again, or have room.
-        self.targets.iter_mut().for_each(|standing| standing.mark = Mark::None);
     }
 
     /// The attempt at a target failed.
     pub(super) fn failed(&mut self, index: usize, lesson: Lesson, now: Instant) {
         let same = self.targets[index].same_as;
         self.targets[same].last = Some((lesson, now));
+        // Since they were looked at, the others may be well again, or have room.
+        self.targets.iter_mut().for_each(|standing| standing.mark = Mark::None);
         match lesson.kind {
             _ if lesson.is_callers => self.over = true,
             Kind::ContextLength => self.go_on_in(Lane::ContextLength),

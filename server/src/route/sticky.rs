@@ -3,7 +3,10 @@
 //! The draw is weighted rendezvous hashing: each name runs a race against the others, by hash for calls that are kept
 //! together and by lot for the rest. When a name goes, only its own calls move.
 
-use super::alias::Sticky;
+use super::{
+    alias::Sticky,
+    lot::{Lot, mixed},
+};
 use crate::call::Call;
 
 /// Returns what keeps the call together with others, if anything does.
@@ -21,35 +24,17 @@ pub(super) fn key_of(sticky: Option<Sticky>, call: &Call) -> Option<&str> {
     Some(key).filter(|key| !key.is_empty())
 }
 
-/// The luck of one call: random numbers that its id seeds.
-pub(super) struct Luck(u64);
-
-impl Luck {
-    /// Starts from a seed.
-    pub(super) fn of(seed: u128) -> Self {
-        Self(hash([&seed.to_le_bytes()[..]]))
-    }
-
-    /// Draws the next number.
-    pub(super) fn draw(&mut self) -> u64 {
-        // The golden ratio as a step visits every number once (SplitMix64).
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
-    /// Draws a number below `below`, which is not zero.
-    pub(super) fn below(&mut self, below: usize) -> usize {
-        let drawn = self.draw() % u64::try_from(below).unwrap_or(u64::MAX).max(1);
-        usize::try_from(drawn).unwrap_or(0)
-    }
+/// Returns the lot of one call: its id seeds it, so that a plan depends on the call and nothing else.
+pub(super) fn lot_of(call: &Call) -> Lot {
+    Lot::seeded(hash([&call.id.as_bytes()[..]]))
 }
 
 /// Returns how well a name does in the race for a call. The highest wins, each in proportion to its weight; weight 0 is
 /// behind all others.
-pub(super) fn race(key: Option<&str>, name: &[&str], weight: u32, luck: &mut Luck) -> f64 {
+pub(super) fn race(key: Option<&str>, name: &[&str], weight: u32, lot: &Lot) -> f64 {
     let number = match key {
         Some(key) => hash(std::iter::once(&key).chain(name).map(|part| part.as_bytes())),
-        None => luck.draw(),
+        None => lot.draw(),
     };
     let high = u32::try_from(number >> 32).unwrap_or(u32::MAX);
     // Strictly between 0 and 1, so that the logarithm is a negative number.
@@ -64,12 +49,8 @@ fn hash<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
     // 0xff is in no text, so that the parts cannot run into each other.
     let fnv = |hash, part: &[u8]| part.iter().copied().chain([0xff]).fold(hash, step);
-    mix(parts.into_iter().fold(BASIS, fnv))
+    mixed(parts.into_iter().fold(BASIS, fnv))
 }
 
-/// Spreads a number's bits over all of them.
-fn mix(mut bits: u64) -> u64 {
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
-}
+#[cfg(test)]
+mod tests;

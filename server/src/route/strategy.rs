@@ -7,9 +7,10 @@ use super::{
     alias::{AliasTarget, Strategy},
     health::{State, View},
     hints::Measure,
+    lot::Lot,
     plan::Candidate,
     reason::Placed,
-    sticky::{Luck, race},
+    sticky::race,
 };
 
 /// One in so many calls goes to the slower of two, so that a target that has become fast is found out.
@@ -38,7 +39,7 @@ pub(super) struct Order<'o, 'a> {
     pub(super) measure: Measure,
     /// What keeps the call together with others.
     pub(super) key: Option<&'o str>,
-    pub(super) luck: &'o mut Luck,
+    pub(super) lot: &'o Lot,
     pub(super) asking: &'o Asking<'a>,
 }
 
@@ -66,25 +67,20 @@ pub(super) fn unwell_last(drafts: &mut [Draft<'_>], asking: &Asking<'_>) {
 }
 
 /// Orders the credentials of one target: the idlest first, or the same for calls that are kept together.
-pub(super) fn order_credentials(
-    drafts: &mut [Draft<'_>],
-    key: Option<&str>,
-    luck: &mut Luck,
-    asking: &Asking<'_>,
-) {
+pub(super) fn order_credentials(drafts: &mut [Draft<'_>], key: Option<&str>, lot: &Lot, asking: &Asking<'_>) {
     if drafts.len() < 2 {
         return;
     }
     best_first(drafts, |draft| {
         let running = if key.is_some() { 0.0 } else { running(draft, asking) };
-        (-running, race(key, &[&draft.candidate.provider.credential], 1, luck))
+        (-running, race(key, &[&draft.candidate.provider.credential], 1, lot))
     });
     unwell_last(drafts, asking);
 }
 
 impl Order<'_, '_> {
     /// Orders what the lines of an alias lead to; each is judged by the best it has.
-    pub(super) fn sort(&mut self, groups: &mut [Group<'_>]) {
+    pub(super) fn sort(&self, groups: &mut [Group<'_>]) {
         let (asking, placed) = (self.asking, self.placed());
         for draft in groups.iter_mut().flat_map(|group| &mut group.members) {
             draft.candidate.reason = placed;
@@ -115,21 +111,19 @@ impl Order<'_, '_> {
         }
     }
 
-    fn sort_equals(&mut self, groups: &mut [Group<'_>]) {
+    fn sort_equals(&self, groups: &mut [Group<'_>]) {
         let asking = self.asking;
         match self.placed() {
             Placed::ByFile => {}
             Placed::ByWeight | Placed::Kept => {
-                best_first(groups, |group| {
-                    (race(self.key, &group.name(), group.line.weight, self.luck), 0.0)
-                });
+                best_first(groups, |group| (race(self.key, &group.name(), group.line.weight, self.lot), 0.0));
             }
             Placed::ByPrice => groups.sort_by_cached_key(|group| {
                 let price = asking.models.at_most(asking.call, &group.best().candidate.target);
                 (price.is_none(), price)
             }),
             Placed::ByLoad => {
-                best_first(groups, |group| (-running(group.best(), asking), race(None, &[], 1, self.luck)));
+                best_first(groups, |group| (-running(group.best(), asking), race(None, &[], 1, self.lot)));
             }
             Placed::ByLatency => self.better_of_two(groups, |view| Some(view.first_token?.as_secs_f64())),
             Placed::ByThroughput => self.better_of_two(groups, |view| {
@@ -138,17 +132,22 @@ impl Order<'_, '_> {
         }
     }
 
+    fn below(&self, bound: usize) -> usize {
+        let drawn = self.lot.below(u64::try_from(bound).unwrap_or(u64::MAX));
+        usize::try_from(drawn).unwrap_or_default()
+    }
+
     /// Draws two and puts the one with the shorter time first (power of two choices: the best target of all does not get
     /// all the calls at once); the others follow by their time.
-    fn better_of_two(&mut self, groups: &mut [Group<'_>], time: impl Fn(&View) -> Option<f64>) {
+    fn better_of_two(&self, groups: &mut [Group<'_>], time: impl Fn(&View) -> Option<f64>) {
         let asking = self.asking;
         best_first(groups, |group| (-expected(group.best().view(asking), &time), 0.0));
         if groups.len() < 2 {
             return;
         }
-        let one = self.luck.below(groups.len());
-        let other = (one + 1 + self.luck.below(groups.len() - 1)) % groups.len();
-        let slower = self.luck.below(SLOWER_ONE_IN) == 0;
+        let one = self.below(groups.len());
+        let other = (one + 1 + self.below(groups.len() - 1)) % groups.len();
+        let slower = self.below(SLOWER_ONE_IN) == 0;
         let chosen = if slower { one.max(other) } else { one.min(other) };
         groups[..=chosen].rotate_right(1);
     }
@@ -198,3 +197,6 @@ fn best_first<T>(items: &mut [T], mut score: impl FnMut(&T) -> (f64, f64)) {
         (std::cmp::Reverse(rank(first)), std::cmp::Reverse(rank(second)))
     });
 }
+
+#[cfg(test)]
+mod tests;

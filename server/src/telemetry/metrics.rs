@@ -4,7 +4,9 @@
 //! if a target was found for it, and beyond a number of them all others are `_other`.
 
 mod calls;
+mod load;
 mod table;
+mod targets;
 mod tries;
 
 use std::{
@@ -17,6 +19,9 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tollgate_api::v1;
 
 use calls::Calls;
+pub use load::{LAG, QUEUE_DEPTH, QUEUE_WAIT, SHED, SHED_RATIO, call_shed, load, queue_waited};
+pub use targets::TargetGauges;
+use targets::Targets;
 use tries::Tries;
 
 /// Calls that ended, by `surface`, `operation`, `model` (the alias), `target`, `provider` and `outcome`, which is `ok`
@@ -57,6 +62,10 @@ pub const STREAM_ABORTS: &str = "tollgate_stream_aborts_total";
 pub const AUTH_FAILURES: &str = "tollgate_auth_failures_total";
 /// Calls refused by a limit, by `limit` (`rpm`, `tpm`, `concurrency`, `budget`) and `scope` (whose limit: `key`).
 pub const LIMIT_REJECTIONS: &str = "tollgate_limit_rejections_total";
+/// Whether a target is tried, by `target`: 0 yes, 1 one call finds out, 2 no.
+pub const CIRCUIT_STATE: &str = "tollgate_circuit_state";
+/// Share of attempts that succeed of late, 0 to 1, by `target`.
+pub const TARGET_HEALTH: &str = "tollgate_target_health";
 /// Always 1, by `version` and `commit`.
 pub const BUILD_INFO: &str = "tollgate_build_info";
 
@@ -79,6 +88,7 @@ const OVERHEAD_BUCKETS: [f64; 14] =
 static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
 static CALLS: LazyLock<Calls> = LazyLock::new(Calls::default);
 static TRIES: LazyLock<Tries> = LazyLock::new(Tries::default);
+static TARGETS: LazyLock<Targets> = LazyLock::new(Targets::default);
 
 /// Starts measuring, for the whole process. Until then nothing is counted; doing it again changes nothing.
 ///
@@ -110,7 +120,13 @@ pub fn render() -> String {
     let Some(Ok(handle)) = HANDLE.get() else { return String::new() };
     let mut text = handle.render();
     CALLS.render_costs(&mut text);
+    TARGETS.render(&mut text, |target| CALLS.has_label(target));
     text
+}
+
+/// Asks this for the gauges of targets whenever somebody looks at them, in place of what was asked before.
+pub fn watch_targets(source: impl Fn() -> Vec<TargetGauges> + Send + Sync + 'static) {
+    TARGETS.watch(Box::new(source));
 }
 
 /// Counts a call in.
@@ -181,6 +197,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
     let builder = buckets(PrometheusBuilder::new(), REQUEST_DURATION, &DURATION_BUCKETS)?;
     let builder = buckets(builder, UPSTREAM_DURATION, &DURATION_BUCKETS)?;
     let builder = buckets(builder, TIME_TO_FIRST_TOKEN, &FIRST_TOKEN_BUCKETS)?;
+    let builder = buckets(builder, QUEUE_WAIT, &load::WAIT_BUCKETS)?;
     buckets(builder, GATEWAY_OVERHEAD, &OVERHEAD_BUCKETS)
 }
 
@@ -206,6 +223,7 @@ fn describe() {
     metrics::describe_counter!(STREAM_ABORTS, "Streams that ended early, by who ended them.");
     metrics::describe_counter!(AUTH_FAILURES, "Calls refused before anybody knew who called.");
     metrics::describe_counter!(LIMIT_REJECTIONS, "Calls refused by a limit, by kind and by whose it is.");
+    load::describe();
     metrics::describe_gauge!(BUILD_INFO, "Always 1; tells the version.");
 }
 

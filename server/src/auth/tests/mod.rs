@@ -15,6 +15,7 @@ use tollgate_api::admin::{
     CreateKeyRequest, CreateKeyResponse, Key, Limit, ListKeysRequest, RotateKeyRequest, RotateKeyResponse,
     UpdateKeyRequest,
 };
+use tollgate_api::v1;
 
 use super::{authority::Authority, *};
 use crate::error::Reason;
@@ -40,6 +41,7 @@ fn declared(name: &str, key: &str) -> DeclaredKey {
         models: Vec::new(),
         tags: BTreeMap::new(),
         limits: Vec::new(),
+        priority: Priority::default(),
         expires: None,
     }
 }

@@ -105,3 +105,23 @@ fn a_store_of_a_newer_version_is_left_alone() {
     let message = try_start(&dir, Vec::new(), None).err().unwrap();
     assert!(message.contains("version 9"), "{message}");
 }
+
+#[test]
+fn a_store_from_before_priorities_goes_on() {
+    let house = House::new();
+    let high = Key { priority: v1::Priority::High.into(), ..named("k") };
+    let made = house.create(high);
+    assert_eq!(made.key.as_ref().unwrap().priority(), v1::Priority::High);
+    let drop_column =
+        |store: &rusqlite::Connection| Ok(store.execute_batch("ALTER TABLE keys DROP COLUMN priority")?);
+    house.room().store.read(drop_column).ok().unwrap();
+    let house = house.restart();
+    assert_eq!(house.enter(&made.secret, now()).unwrap().priority, Priority::Normal);
+    let id = made.key.unwrap().id;
+    let low = Key { id: id.clone(), priority: v1::Priority::Low.into(), ..Key::default() };
+    assert_eq!(house.update(low, &["priority"]).unwrap().priority(), v1::Priority::Low);
+    let house = house.restart();
+    assert_eq!(house.enter(&made.secret, now()).unwrap().priority, Priority::Low);
+    let wrong = Key { id, priority: 9, ..Key::default() };
+    assert_eq!(field(&house.update(wrong, &["priority"]).unwrap_err()), "key.priority");
+}

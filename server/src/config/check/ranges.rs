@@ -49,6 +49,10 @@ impl Checker<'_> {
 }
 
 fn is_redis(url: &str) -> bool {
+    let socket = url.strip_prefix("redis+unix://").or_else(|| url.strip_prefix("unix://"));
+    if let Some(path) = socket {
+        return path.starts_with('/') && path.len() > 1;
+    }
     let rest = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://"));
     let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
     let host = host.map(|host| host.rsplit_once('@').map_or(host, |(_, host)| host));

@@ -18,7 +18,7 @@ use crate::{
         },
         status,
     },
-    error::{Error, Reason},
+    error::{CameTo, Error, Reason},
 };
 
 /// Anthropic's status of a service that has too much to do.
@@ -40,6 +40,9 @@ struct Envelope<'a> {
 struct Told<'a> {
     r#type: &'static str,
     message: &'a str,
+    /// What was delivered and is billed of an answer that was interrupted. SDKs hand it on as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    x_tollgate: Option<&'a CameTo>,
 }
 
 /// Makes the response of a call that failed before its first byte.
@@ -90,7 +93,8 @@ fn quoted(error: &Error) -> Option<(u16, Bytes)> {
 }
 
 fn envelope(error: &Error, kind: &'static str, request_id: Option<String>) -> Vec<u8> {
-    let told = Told { r#type: kind, message: &message(error) };
+    let x_tollgate = error.facts().came_to.as_ref();
+    let told = Told { r#type: kind, message: &message(error), x_tollgate };
     let envelope = Envelope { r#type: "error", error: told, request_id };
     serde_json::to_vec(&envelope).unwrap_or_else(|_| br#"{"type":"error","error":{}}"#.to_vec())
 }

@@ -171,7 +171,10 @@ async fn recorded(
     let permitted = auth::permit(&caller, scope);
     let (call, read) = arrival::call(request.headers(), caller, Surface::Grpc, operation);
     let id = call.id.to_string();
-    let mut open = door.edge.pipeline.open(call);
+    let mut open = match door.edge.pipeline.admit(call).await {
+        Ok(open) => open,
+        Err(error) => return to_call_status(&error, &id).into_http(),
+    };
     open.call.asked.streamed = request.uri().path().ends_with("/StreamComplete");
     if let Err(error) = permitted.and(read) {
         return to_call_status(&open.refuse(error), &id).into_http();

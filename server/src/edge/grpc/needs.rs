@@ -66,7 +66,7 @@ mod tests {
             ..Default::default()
         };
         let result = ToolResult { parts: vec![media("image/png")], ..Default::default() };
-        let result = Part { kind: Some(Kind::ToolResult(result.into())), ..Default::default() };
+        let result = Part { kind: Some(Kind::ToolResult(Box::new(result))), ..Default::default() };
         let schema = output_format::Kind::JsonSchema(JsonSchemaFormat::default());
         let effort = |effort: &str| ChatInput {
             reasoning: Some(ReasoningOptions { effort: effort.to_owned(), ..Default::default() }),

@@ -310,6 +310,36 @@ mod tests {
     }
 
     #[test]
+    fn ten_attempts_with_long_names_keep_the_last_ones() {
+        let attempt = |number: usize| v1::Attempt {
+            target: format!("{}/{}-{number}", "p".repeat(60), "m".repeat(250)),
+            provider: "p".repeat(60),
+            model: format!("{}-{number}", "m".repeat(250)),
+            outcome: "unavailable".to_owned(),
+            upstream_request_id: "r".repeat(128),
+            ..Default::default()
+        };
+        let failure = v1::UpstreamFailure { message: "x".repeat(1024), ..Default::default() };
+        let error = Error::new(Reason::UpstreamUnavailable, "no")
+            .upstream(Upstream { failure, ..Default::default() })
+            .attempts((0..10).map(attempt).collect());
+        let status = to_status(&error);
+        assert!(status.details().len() <= MAX_DETAILS);
+        let kept = unpacked::<v1::RouteFailure>(&status, "tollgate.v1.RouteFailure").unwrap().attempts;
+        assert!(kept.len() >= 2, "{}", kept.len());
+        let last: Vec<_> = (10 - kept.len()..10).map(attempt).collect();
+        assert_eq!(kept, last);
+    }
+
+    #[test]
+    fn no_target_is_worth_a_retry_only_if_one_comes_back() {
+        let none = Error::new(Reason::NoTargetAvailable, "hints leave none");
+        assert_eq!(pushback(&to_status(&none)), Some("-1"));
+        let wait = Duration::from_millis(800);
+        assert_eq!(pushback(&to_status(&none.retry_after(Some(wait)))), Some("800"));
+    }
+
+    #[test]
     fn details_and_message_stay_small_whatever_an_upstream_says() {
         let failure = v1::UpstreamFailure { message: "é".repeat(4000), ..Default::default() };
         let attempt = v1::Attempt { target: "t".repeat(200), ..Default::default() };

@@ -13,7 +13,7 @@ use crate::{
         },
         status,
     },
-    error::{Error, Reason},
+    error::{CameTo, Error, Reason},
 };
 
 #[derive(Serialize)]
@@ -28,13 +28,17 @@ pub(super) struct Told<'a> {
     pub(super) r#type: &'static str,
     pub(super) param: Option<&'a str>,
     pub(super) code: &'static str,
+    /// What was delivered and is billed of an answer that was interrupted. SDKs hand it on as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) x_tollgate: Option<&'a CameTo>,
 }
 
 impl<'a> Told<'a> {
     pub(super) fn of(error: &'a Error) -> Self {
         let row = status::of(error.reason());
         let param = error.facts().field.as_deref();
-        Self { message: message(error), r#type: row.openai_type, param, code: row.openai_code }
+        let x_tollgate = error.facts().came_to.as_ref();
+        Self { message: message(error), r#type: row.openai_type, param, code: row.openai_code, x_tollgate }
     }
 }
 

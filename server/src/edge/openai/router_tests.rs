@@ -23,7 +23,7 @@ use tower::ServiceExt as _;
 use super::{Edge, router};
 use crate::{
     auth::{Auth, DeclaredKey},
-    call::{Dialect, Event, Item, Items, Seen},
+    call::{Dialect, Event, Item, Items, Priority, Seen},
     edge::Limits,
     meter::{Catalog, Meter},
     pipeline::Pipeline,
@@ -99,6 +99,7 @@ fn key(name: &str, key: &str, scopes: Option<Vec<String>>, models: Vec<String>) 
         models,
         tags: Default::default(),
         limits: Vec::new(),
+        priority: Priority::default(),
         expires: None,
     }
 }

@@ -20,7 +20,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use super::{
     Edge, arrival,
     openai::{error, only},
-    rest::head::{Head, put_cost},
+    rest::{
+        body::admit,
+        head::{Head, put_cost},
+    },
 };
 use crate::{
     call::{self, Endpoint, Forward, Item, Operation, Reply, Surface},
@@ -101,7 +104,7 @@ async fn answer(
     body: Body,
     head: &mut Head,
 ) -> Result<Response, Error> {
-    let mut open = open(edge, request, head, row.endpoint)?;
+    let (mut open, body) = open(edge, request, body, head, row.endpoint).await?;
     let read = if row.form {
         form::read(row, &request.headers, body, edge.limits.body).await
     } else {
@@ -119,14 +122,20 @@ async fn answer(
 }
 
 /// Lets a caller in and opens the record of the call.
-fn open(edge: &Edge, request: &Parts, head: &mut Head, endpoint: Endpoint) -> Result<Open, Error> {
+async fn open(
+    edge: &Edge,
+    request: &Parts,
+    body: Body,
+    head: &mut Head,
+    endpoint: Endpoint,
+) -> Result<(Open, Body), Error> {
     let caller = edge.pipeline.authenticate(&request.headers, request.uri.query())?;
     let (surface, operation) = (Surface::PassThrough(endpoint), Operation::PassThrough(endpoint));
     let (call, checked) = arrival::call(&request.headers, caller, surface, operation);
     head.id = call.id;
-    let open = edge.pipeline.open(call);
+    let (open, body) = admit(edge, call, body, head).await?;
     match checked {
-        Ok(()) => Ok(open),
+        Ok(()) => Ok((open, body)),
         Err(failed) => Err(open.refuse(failed)),
     }
 }

@@ -51,7 +51,7 @@ async fn answer(
     body: Body,
     head: &mut Head,
 ) -> Result<Response, Error> {
-    let mut open = open(edge, request, head, Endpoint::Native)?;
+    let (mut open, body) = open(edge, request, body, head, Endpoint::Native).await?;
     let body = match body::read(&request.headers, body, edge.limits.body).await {
         Ok(body) => body,
         Err(failed) => {

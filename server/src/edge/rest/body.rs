@@ -6,12 +6,13 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
 use http::{HeaderMap, header, request::Parts};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
 use super::head::Head;
 use crate::{
-    call::{Operation, Surface},
+    call::{Call, Operation, Surface},
     edge::{Edge, arrival},
     error::{Error, Reason},
     meter::Open,
@@ -21,6 +22,8 @@ use crate::{
 const MAX_ARRIVAL: Duration = Duration::from_secs(30);
 /// A caller's word on its length is believed up to here, in bytes, before the bytes are there.
 const MAX_RESERVE: usize = 256 * 1024;
+/// Of the body of a refused call so many bytes are read, and thrown away.
+const MAX_DISCARD: u64 = 4 * 1024 * 1024;
 /// What is decompressed before others get a turn, in bytes.
 const STEP: usize = 256 * 1024;
 /// Real prompts compress by less than this; bombs by about a thousand.
@@ -39,7 +42,7 @@ pub(in crate::edge) async fn open(
     let caller = edge.pipeline.authenticate(&request.headers, request.uri.query())?;
     let (call, checked) = arrival::call(&request.headers, caller, surface, operation);
     head.id = call.id;
-    let open = edge.pipeline.open(call);
+    let (open, body) = admit(edge, call, body, head).await?;
     if let Err(failed) = checked {
         return Err(open.refuse(failed));
     }
@@ -49,6 +52,37 @@ pub(in crate::edge) async fn open(
             head.close = true;
             Err(open.refuse(failed))
         }
+    }
+}
+
+/// Lets a call in, and gives its body back, unread.
+///
+/// # Errors
+/// As `Pipeline::admit`. What the refused caller still sends is thrown away, since a connection that is closed over it
+/// would take the answer with it.
+pub(in crate::edge) async fn admit(
+    edge: &Edge,
+    call: Call,
+    body: Body,
+    head: &mut Head,
+) -> Result<(Open, Body), Error> {
+    let refused = match edge.pipeline.admit(call).await {
+        Ok(open) => return Ok((open, body)),
+        Err(refused) => refused,
+    };
+    if head.is_http_1() && !body.is_end_stream() {
+        head.close = body.size_hint().lower() > MAX_DISCARD;
+        tokio::spawn(timeout(MAX_ARRIVAL, discard(body)));
+    }
+    Err(refused)
+}
+
+async fn discard(mut body: Body) {
+    let mut left = MAX_DISCARD;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let Some(rest) = left.checked_sub(length) else { return };
+        left = rest;
     }
 }
 

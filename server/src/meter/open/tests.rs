@@ -10,6 +10,8 @@ use crate::{
     meter::testing::{caller, id, meter, rows, target},
 };
 
+mod attempts;
+
 struct Room {
     meter: Arc<Meter>,
     dir: TempDir,

@@ -133,6 +133,10 @@ impl Provider for Claude {
         Box::pin(async move { Err(translate::unsupported("model", why)) })
     }
 
+    fn continues(&self, model: &str) -> bool {
+        continues(model)
+    }
+
     fn place(&self, endpoint: Endpoint, _: &str) -> Option<super::Place<'_>> {
         upstream::native(endpoint, &self.upstream, self.place.root())
     }
@@ -143,6 +147,11 @@ impl Provider for Claude {
     ) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move { self.counted(&request).await })
     }
+}
+
+/// Tells whether a model of Claude's goes on with a last message of the assistant, on whichever cloud.
+pub(super) fn continues(model: &str) -> bool {
+    model::Generation::of(model).takes_prefill()
 }
 
 /// Translates a request, for the tests of what becomes of it.

@@ -81,6 +81,11 @@ impl Generation {
         self.version >= (4, 8)
     }
 
+    /// Tells whether it goes on with a last message of the assistant; newer models refuse one.
+    pub(super) fn takes_prefill(self) -> bool {
+        self.version < (4, 6)
+    }
+
     pub(super) fn default_max_tokens(self) -> i64 {
         if self.version < (3, 7) { OLD_MAX_TOKENS } else { DEFAULT_MAX_TOKENS }
     }
@@ -109,6 +114,19 @@ mod tests {
             assert_eq!(Generation::of(id).version, version, "{id}");
         }
         assert!(Generation::of("claude-fable-5").always_thinks());
+    }
+
+    #[test]
+    fn an_answer_is_gone_on_with_by_models_that_are_known_to() {
+        for (id, takes) in [
+            ("claude-3-5-haiku-latest", true),
+            ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", true),
+            ("claude-opus-4-6", false),
+            ("claude-sonnet-5", false),
+            ("my-deployment", false),
+        ] {
+            assert_eq!(Generation::of(id).takes_prefill(), takes, "{id}");
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ use tollgate_api::v1;
 
 use self::family::Family;
 use super::{
-    Answer, Error, Kind, Outgoing, Provider, Settings,
+    Answer, Error, Kind, Outgoing, Provider, Settings, anthropic,
     aws::{self, chain},
     estimate,
     follow::Follow,
@@ -166,6 +166,10 @@ impl Provider for Bedrock {
 
     fn embed<'a>(&'a self, request: Outgoing<'a, v1::EmbedRequest>) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move { self.embeddings(&request).await })
+    }
+
+    fn continues(&self, model: &str) -> bool {
+        Family::of(model) == Family::Claude && anthropic::continues(model)
     }
 
     fn place(&self, endpoint: Endpoint, _: &str) -> Option<super::Place<'_>> {

@@ -108,6 +108,10 @@ impl Provider for Gemini {
         Box::pin(async move { self.embeddings(&request).await })
     }
 
+    fn listing(&self) -> &'static str {
+        "v1beta/models"
+    }
+
     fn place(&self, endpoint: Endpoint, _: &str) -> Option<super::Place<'_>> {
         upstream::native(endpoint, &self.upstream, self.place.root())
     }

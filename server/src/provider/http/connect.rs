@@ -35,7 +35,7 @@ pub(super) type Connector = Timed<HttpsConnector<Lines<HttpConnector<GaiResolver
 /// Makes the connector of one client.
 pub(super) fn connector(limit: Duration, tls: ClientConfig, protocol: Protocol) -> Connector {
     let tls = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-    let tcp = Lines(tcp(GaiResolver::new(), limit));
+    let tcp = Lines { tcp: tcp(GaiResolver::new(), limit), protocol };
     // Only what will be spoken is offered, so that a host that cannot fails while connecting.
     let inner = match protocol {
         Protocol::Http1 => tls.enable_http1().wrap_connector(tcp),
@@ -60,7 +60,10 @@ fn tcp<R>(resolver: R, limit: Duration) -> HttpConnector<R> {
 
 /// Makes a `Line` of every connection.
 #[derive(Clone)]
-pub(super) struct Lines<C>(C);
+pub(super) struct Lines<C> {
+    tcp: C,
+    protocol: Protocol,
+}
 
 impl<C> Service<Uri> for Lines<C>
 where
@@ -73,14 +76,15 @@ where
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(cx).map_err(Into::into)
+        self.tcp.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.0.call(uri);
+        let connecting = self.tcp.call(uri);
+        let protocol = self.protocol;
         Box::pin(async move {
             let socket = connecting.await.map_err(Into::into)?;
-            Ok(TokioIo::new(Line::new(socket.into_inner())))
+            Ok(TokioIo::new(Line::new(socket.into_inner(), protocol)))
         })
     }
 }
@@ -115,3 +119,6 @@ where
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

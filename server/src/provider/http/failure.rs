@@ -91,19 +91,26 @@ pub(super) fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
 
 const TIMED_OUT: &str = "timed out";
 
+/// Walks from an error to its innermost cause.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (*error).source())
+    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
+        // An I/O error's own source leaves out the error that it wraps.
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
+            None => (*error).source(),
+        }
+    })
 }
 
 fn tls_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    chain(error).find_map(find_tls)
+    chain(error).find_map(|error| error.downcast_ref::<rustls::Error>())
 }
 
 /// Names the innermost cause in fixed words where it is known, so that no address or header gets into a message.
 fn cause(error: &(dyn StdError + 'static)) -> String {
     let mut innermost = String::new();
     for error in chain(error) {
-        if let Some(tls) = find_tls(error) {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return format!("TLS: {}", tls_words(tls));
         }
         if let Some(word) = io_kind(error).and_then(io_word) {
@@ -115,13 +122,6 @@ fn cause(error: &(dyn StdError + 'static)) -> String {
         }
     }
     innermost
-}
-
-fn find_tls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    error
-        .downcast_ref::<rustls::Error>()
-        .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()))
 }
 
 fn tls_words(error: &rustls::Error) -> String {

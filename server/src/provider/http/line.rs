@@ -8,6 +8,10 @@
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -19,10 +23,13 @@ use tokio::{
     time::Sleep,
 };
 
+use super::Protocol;
+
 /// A pause after which the peer may be gone.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How long the peer's kernel may take to acknowledge the first bytes after a pause.
-const LIMIT: Duration = Duration::from_millis(800);
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+/// How long the peer's kernel may leave the first bytes after a pause unacknowledged. Ours counts from when it sends
+/// them again for the first time, a round trip and 200 ms after the write: a single lost packet does no harm.
+const LIMIT: Duration = Duration::from_millis(600);
 /// When the kernel would have ended the connection if the limit had been passed, timers' inaccuracy included.
 const LIFTED: Duration = Duration::from_millis(1300);
 /// More than this may be stopped by a peer that is alive and slow to read: its window has usually 64 KiB.
@@ -30,12 +37,25 @@ const SURELY_TAKEN: usize = 32 * 1024;
 /// What holds otherwise: a peer that takes nothing for so long is gone.
 pub(super) const USUAL: Duration = Duration::from_secs(30);
 
+/// Asks a shared connection to watch the next write. A pause says nothing there: a ping or a request after one must
+/// not put the streams at risk that wait beside it.
+#[derive(Clone, Default)]
+pub(super) struct Watch(Arc<AtomicBool>);
+
+impl Watch {
+    pub(super) fn next_write(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One connection. Timers and socket options are touched only after a pause.
 pub(super) struct Line {
     socket: TcpStream,
     /// Of the last byte in either direction.
     last: Instant,
     armed: Option<Armed>,
+    /// Of a shared connection.
+    watch: Option<Watch>,
 }
 
 struct Armed {
@@ -45,18 +65,22 @@ struct Armed {
 
 impl Line {
     /// Takes a connection that was just made.
-    pub(super) fn new(socket: TcpStream) -> Self {
-        Self { socket, last: Instant::now(), armed: None }
+    pub(super) fn new(socket: TcpStream, protocol: Protocol) -> Self {
+        let watch = (protocol == Protocol::Http2).then(Watch::default);
+        Self { socket, last: Instant::now(), armed: None, watch }
     }
 
     fn before_write(&mut self, bytes: usize) {
         let now = Instant::now();
-        let paused = now.duration_since(self.last) >= PAUSE;
+        let doubtful = match &self.watch {
+            Some(watch) => watch.0.swap(false, Ordering::Relaxed),
+            None => now.duration_since(self.last) >= PAUSE,
+        };
         self.last = now;
         match &mut self.armed {
             Some(armed) if armed.sent + bytes > SURELY_TAKEN => self.disarm(),
             Some(armed) => armed.sent += bytes,
-            None if paused && bytes <= SURELY_TAKEN => {
+            None if doubtful && bytes <= SURELY_TAKEN => {
                 if set_limit(&self.socket, LIMIT) {
                     self.armed = Some(Armed { sent: bytes, lifted: Box::pin(tokio::time::sleep(LIFTED)) });
                 }
@@ -139,6 +163,13 @@ impl AsyncWrite for Line {
 
 impl Connection for Line {
     fn connected(&self) -> Connected {
-        self.socket.connected()
+        let connected = self.socket.connected();
+        match &self.watch {
+            Some(watch) => connected.extra(watch.clone()),
+            None => connected,
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::call::{Tail, TailError};
+
+/// A piece of this size is a frame of its own.
+const LARGE: usize = 4 * 1024;
 
 /// A request body of a few pieces, sent without joining them, and perhaps a tail that is still coming in.
 #[derive(Default)]
@@ -41,6 +44,22 @@ impl Pieces {
     /// cannot be sent twice.
     pub(super) fn again(&self) -> Option<Self> {
         self.tail.is_none().then(|| Self { left: self.left.clone(), bytes: self.bytes, tail: None })
+    }
+
+    /// Joins small pieces that follow one another. Over HTTP/2 each piece is a frame, and peers that guard against
+    /// floods of small frames end connections on which many requests of several small pieces arrive at once.
+    #[must_use]
+    pub(super) fn coalesced(self) -> Self {
+        let (mut pieces, mut small) = (Vec::new(), BytesMut::new());
+        for piece in self.left {
+            if piece.len() < LARGE {
+                small.extend_from_slice(&piece);
+                continue;
+            }
+            pieces.extend([small.split().freeze(), piece]);
+        }
+        pieces.push(small.freeze());
+        Self::new(pieces).with_tail(self.tail)
     }
 
     /// Joins what is left, for tests and merges.
@@ -93,5 +112,22 @@ impl Body for Pieces {
     fn size_hint(&self) -> SizeHint {
         let rest = self.tail.as_ref().map_or(Some(0), |tail| tail.size_hint().exact());
         rest.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(self.bytes + rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_become_one_and_large_ones_stay() {
+        let large = Bytes::from(vec![b'x'; LARGE]);
+        let small = || Bytes::from_static(b"abc");
+        let body = Pieces::new(vec![small(), small(), large.clone(), small(), small()]).coalesced();
+        let pieces = body.whole().unwrap();
+        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [6, LARGE, 6]);
+        assert_eq!(pieces[1].as_ptr(), large.as_ptr(), "a large piece is not copied");
+        assert_eq!(Pieces::new(vec![small(); 3]).coalesced().whole().unwrap().len(), 1);
+        assert_eq!(Pieces::default().coalesced().whole().unwrap().len(), 0);
     }
 }

@@ -12,16 +12,18 @@ use rustls::ClientConfig;
 const READ_AGAIN: Duration = Duration::from_secs(10);
 
 /// The system's own.
-pub(super) static PLATFORM: Roots = Roots::new(platform, READ_AGAIN);
+pub(super) static PLATFORM: Roots = Roots::new(&platform, READ_AGAIN);
+
+type Read = dyn Fn() -> Result<ClientConfig, String> + Send + Sync;
 
 /// Root certificates, read when they are first needed and again when a peer's certificate is not known by them.
 pub(super) struct Roots {
-    read: fn() -> Result<ClientConfig, String>,
+    read: &'static Read,
     again_after: Duration,
     loaded: Mutex<Option<Loaded>>,
 }
 
-/// What was read, the how manieth time.
+/// What was read, and in which reading.
 #[derive(Clone)]
 pub(super) struct Loaded {
     pub(super) config: ClientConfig,
@@ -30,7 +32,7 @@ pub(super) struct Loaded {
 }
 
 impl Roots {
-    pub(super) const fn new(read: fn() -> Result<ClientConfig, String>, again_after: Duration) -> Self {
+    pub(super) const fn new(read: &'static Read, again_after: Duration) -> Self {
         Self { read, again_after, loaded: Mutex::new(None) }
     }
 
@@ -93,3 +95,6 @@ pub(super) fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::Wa
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be set up: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,8 @@ impl Two {
     }
 
     /// Sends a request. One that the peer says it has not touched is sent once more, on another connection.
-    pub(super) async fn send(&self, mut request: Request<Pieces>) -> Result<Response<Incoming>, Failed> {
+    pub(super) async fn send(&self, request: Request<Pieces>) -> Result<Response<Incoming>, Failed> {
+        let mut request = request.map(Pieces::coalesced);
         *request.version_mut() = Version::HTTP_2;
         let host = self.host(request.uri())?;
         let (mut spare, mut refused_by) = (copy(&request), None);

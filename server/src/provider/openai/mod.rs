@@ -195,6 +195,15 @@ impl Provider for OpenAi {
         Box::pin(async move { self.embeddings(&request).await })
     }
 
+    fn continues(&self, model: &str) -> bool {
+        let chat = self.responses.as_ref().is_none_or(|responses| !responses.is_for(self.vendor, model));
+        chat && self.vendor.prefix
+    }
+
+    fn listing(&self) -> &'static str {
+        "models"
+    }
+
     fn place(&self, endpoint: Endpoint, model: &str) -> Option<Place<'_>> {
         let path = self.endpoints.path(endpoint.path(), model).ok()?;
         Some(Place { upstream: &self.upstream, base: self.endpoints.base(), path })

@@ -100,7 +100,7 @@ mod tests {
         #[test]
         fn ten_seconds_never_have_more_retries_than_share_and_floor(
             share in 0.0_f64..1.0,
-            events in proptest::collection::vec((0_u64..300, 0_u64..40, 0_u64..40), 1..150),
+            events in proptest::collection::vec((0_u64..300, 0_u64..40, 0_u64..20), 1..100),
         ) {
             let start = Instant::now();
             let mut budget = Budget::default();

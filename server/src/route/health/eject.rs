@@ -7,7 +7,7 @@ use super::settings::Settings;
 /// Least attempts of late for a target to be compared.
 pub(super) const ENOUGH: u64 = 20;
 /// Fewer siblings are no company to compare with.
-const COMPANY: usize = 3;
+pub(super) const COMPANY: usize = 3;
 /// A target is an outlier if its share of failures is at least so many times that of the others …
 const TIMES: f64 = 2.0;
 /// … and so much more.

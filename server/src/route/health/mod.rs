@@ -1,18 +1,18 @@
 //! How targets are: what their attempts came to, and whether the next call may go there. Shared by all aliases that lead
 //! to the same target, and kept over a reload.
 //!
-//! `breaker`, `cool_down`, `eject`, `pace` and `budget` are plain state machines, which `target` puts together; `ticket`
+//! `breaker`, `cool_down`, `eject`, `pace` and `budget` are plain state machines, which `condition` puts together; `ticket`
 //! puts a lock around it and tells observers. Config: `breaker`. Metrics: `tollgate_circuit_state`,
 //! `tollgate_target_health`.
 
 mod breaker;
 mod budget;
+mod condition;
 mod cool_down;
 mod eject;
 mod pace;
 mod settings;
 mod shared;
-mod target;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -32,7 +32,7 @@ pub use view::{Refused, State, Transition, View};
 
 use self::shared::Shared;
 use super::lot::Lot;
-use crate::call::Target;
+use crate::{call::Target, telemetry::metrics};
 
 /// Most targets that are remembered. Wildcard aliases make one of each model that a caller names.
 const MOST_TARGETS: usize = 10_000;
@@ -105,6 +105,15 @@ impl Health {
         all
     }
 
+    /// Shows the targets in the metrics, in place of those of any other.
+    pub fn show(self: &Arc<Self>) {
+        let health = self.clone();
+        metrics::watch_targets(move || {
+            let targets = health.targets(crate::call::now());
+            targets.into_iter().map(|(target, view)| view.gauges(target)).collect()
+        });
+    }
+
     /// Tells whether a retry may be made at a target: not if retries are already more than their share of its calls, or of
     /// all calls. Counts it if so.
     pub fn may_retry(&self, target: &Target, share: f64, now: Instant) -> bool {
@@ -130,6 +139,9 @@ impl Health {
         let mut names: Vec<&Arc<str>> = siblings.into_iter().map(|target| &target.name).collect();
         names.sort();
         names.dedup();
+        if names.len() < eject::COMPANY {
+            return;
+        }
         let _one_at_a_time = self.comparing.lock().unwrap_or_else(PoisonError::into_inner);
         let siblings: Vec<_> = names.into_iter().map(|name| self.named(name)).collect();
         let doing: Vec<_> = siblings.iter().map(|target| target.read(|kept| kept.sibling(now))).collect();

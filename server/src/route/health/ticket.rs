@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
+    condition::Condition,
     settings::Settings,
     shared::Shared,
-    target::Condition,
     view::{Refused, State, Transition, View},
 };
 use crate::provider::Kind;

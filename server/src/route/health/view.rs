@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::telemetry::metrics::TargetGauges;
+
 /// Whether a target is tried, in the contract's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -33,8 +35,7 @@ impl State {
         }
     }
 
-    /// Returns the number that `tollgate_circuit_state` shows: 0 tried, 1 being found out, 2 left alone.
-    pub fn as_number(self) -> u8 {
+    fn as_number(self) -> u8 {
         match self {
             Self::Closed => 0,
             Self::HalfOpen => 1,
@@ -64,6 +65,16 @@ pub struct View {
     pub last_failure: Option<(&'static str, Instant)>,
     /// Whether another replica found out.
     pub told_by_replica: bool,
+}
+
+impl View {
+    /// Returns what metrics show of it.
+    pub(super) fn gauges(&self, target: Arc<str>) -> TargetGauges {
+        // A target that is left alone for long has no attempts of late that could tell.
+        let is_broken = matches!(self.state, State::Open | State::HalfOpen);
+        let failing = self.failure_ratio.unwrap_or(if is_broken { 1.0 } else { 0.0 });
+        TargetGauges { target, circuit_state: self.state.as_number(), health: 1.0 - failing }
+    }
 }
 
 /// Why a target is not tried now.

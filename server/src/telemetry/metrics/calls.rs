@@ -124,7 +124,12 @@ impl Calls {
     }
 
     fn target<'a>(&self, target: &'a str) -> &'a str {
-        if self.targets.admits(&[target], MOST_MODELS) { target } else { OTHER }
+        if self.has_label(target) { target } else { OTHER }
+    }
+
+    /// Tells whether a target has a label of its own, and gives it one as long as there are not too many.
+    pub(super) fn has_label(&self, target: &str) -> bool {
+        self.targets.admits(&[target], MOST_MODELS)
     }
 
     fn team<'a>(&self, team: &'a str) -> &'a str {
@@ -266,6 +271,6 @@ fn record_seconds(histogram: &Histogram, duration: Option<&prost_types::Duration
     histogram.record(duration.as_secs_f64());
 }
 
-fn escape(label: &str) -> String {
+pub(super) fn escape(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

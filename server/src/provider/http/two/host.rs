@@ -11,7 +11,7 @@ use hyper::client::conn::http2::SendRequest;
 use tokio::sync::oneshot;
 
 use super::{
-    super::{IDLE, Pieces, connect::Connector, failure::Failed},
+    super::{IDLE, Pieces, connect::Connector, failure::Failed, line::PAUSE},
     link::{Link, MOST_STREAMS, Running},
 };
 
@@ -198,6 +198,9 @@ impl State {
             .slots
             .iter_mut()
             .find(|slot| Some(slot.link.id) != not && slot.running < slot.link.streams())?;
+        if slot.running == 0 && slot.idle_since.elapsed() >= PAUSE {
+            slot.link.watch();
+        }
         slot.running += 1;
         Some(slot.link.clone())
     }

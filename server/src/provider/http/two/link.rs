@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::Uri;
+use http::{Extensions, Uri};
 use hyper::{
     client::conn::http2::{Builder, Connection, SendRequest},
     rt::{Read, ReadBufCursor, Write},
@@ -20,7 +20,7 @@ use hyper_util::{
 use tokio::sync::oneshot;
 use tower::Service;
 
-use super::super::{Pieces, connect::Connector, failure::Failed};
+use super::super::{Pieces, connect::Connector, failure::Failed, line::Watch};
 
 /// The most streams that share a connection, whatever more the peer allows.
 pub(super) const MOST_STREAMS: usize = 50;
@@ -41,6 +41,7 @@ pub(super) struct Link {
     pub(super) id: u64,
     pub(super) sender: SendRequest<Pieces>,
     driver: Arc<Mutex<Option<Driver>>>,
+    watch: Watch,
 }
 
 impl Link {
@@ -61,12 +62,15 @@ impl Link {
             if secure && !stream.connected().is_negotiated_h2() {
                 return Err(no_http2());
             }
+            let mut extras = Extensions::new();
+            stream.connected().get_extras(&mut extras);
+            let watch = extras.remove().unwrap_or_default();
             let (told, settings) = oneshot::channel();
             let stream = Announcing { stream, has_read: false, told: Some(told) };
             let (sender, driver) = builder().handshake(stream).await.map_err(|_| no_http2())?;
             settings.await.map_err(|_| no_http2())?;
             let driver = Arc::new(Mutex::new(Some(driver)));
-            Ok((Self { id, sender, driver: driver.clone() }, Running(driver)))
+            Ok((Self { id, sender, driver: driver.clone(), watch }, Running(driver)))
         };
         let timed_out = |_| Err(Failed::connecting(&io::Error::from(io::ErrorKind::TimedOut)));
         let (link, running) = tokio::time::timeout(limit, opening).await.unwrap_or_else(timed_out)?;
@@ -80,6 +84,12 @@ impl Link {
     pub(super) fn streams(&self) -> usize {
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
         driver.as_ref().map_or(0, |driver| driver.current_max_send_streams().min(MOST_STREAMS))
+    }
+
+    /// Has the next request noticed soon if the peer has gone: nothing else runs on the connection that would suffer
+    /// from a hasty verdict.
+    pub(super) fn watch(&self) {
+        self.watch.next_write();
     }
 
     /// Tells whether it takes no more streams.

@@ -10,20 +10,17 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::super::{Http, Incoming, Pieces, Protocol, read_all};
+use super::super::{
+    Http, Incoming, Pieces, Protocol, read_all,
+    testing::http2::{Http2Upstream, Step},
+};
 use crate::provider::{Error, Kind};
-
-#[path = "../../../../../tests/support/http2.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared with the end-to-end tests")]
-mod peer;
-
-use peer::{Http2Upstream, Step};
 
 const TOKEN: Bytes =
     Bytes::from_static(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"token\"}}]}\n\n");
 
 fn client() -> Http {
-    Http::speaking(Protocol::Http2, Duration::from_secs(5), false).unwrap()
+    Http::speaking(Protocol::Http2, Duration::from_secs(60), false).unwrap()
 }
 
 async fn ask(http: &Http, addr: std::net::SocketAddr) -> Result<Incoming, Error> {
@@ -190,7 +187,7 @@ async fn a_dropped_body_resets_its_stream_and_no_other() {
 /// Of 50 streams on one connection, so many are not read at all; all the others get everything they are sent.
 async fn stalled(count: usize) {
     // More than the window holds: the server is stopped by it.
-    const FRAMES: usize = 6000;
+    const FRAMES: usize = 4700;
     let peer = Http2Upstream::start(100, |_| vec![Step::Send(TOKEN); FRAMES]).await;
     let http = client();
     let mut bodies = Vec::new();
