@@ -130,12 +130,10 @@ async fn kill_the_primary() -> Duration {
     let saw = load.stop().await;
 
     // The caller's view: what had begun at the dead one broke off, and nobody else noticed anything.
-    for saw in &saw {
-        let interrupted = matches!(saw.end, End::Interrupted(_))
-            && saw.first.is_some_and(|first| first < died + Duration::from_secs(1));
-        assert!(saw.end == End::Ok || interrupted, "{saw:?}");
-    }
-    assert!(saw.iter().any(|saw| saw.end != End::Ok), "none was in the middle: nothing was killed");
+    let interrupted: Vec<_> = saw.iter().filter(|saw| saw.end != End::Ok).collect();
+    assert!(interrupted.iter().all(|saw| matches!(saw.end, End::Interrupted(_))), "{interrupted:?}");
+    let begun = primary.books().iter().filter(|line| !line.whole && line.generated > 0).count();
+    assert!((1..=begun).contains(&interrupted.len()), "{} of {begun} that had begun", interrupted.len());
     // The dead one's view.
     let allowed = 10.0 * down.as_secs_f64() + 25.0;
     assert!((asked as f64) < allowed, "{asked} connections in {down:?}");

@@ -93,7 +93,7 @@ async fn a_mix_of_faults_leaves_one_true_record_for_each_call() {
     proxy.plan(|_, dice| fate(dice));
     let gateway = Gateway::of_faces(
         &[proxy.addr, meter.addr],
-        "timeouts: { first_token: 400ms, idle: 400ms }\nbreaker: { failures: 1000000, failure_ratio: 100%, open: 10ms }\n",
+        "timeouts: { first_token: 400ms, idle: 400ms }\nbreaker: { failures: 1000000, min_calls: 1000000 }\n",
     );
     let asks = (0..streams).map(|case| ask(case, &mut Dice::of(seed, case)));
     let saw: Vec<Saw> =

@@ -62,7 +62,7 @@ impl Ask {
         format!("case:{} please", self.case)
     }
 
-    fn body(&self) -> String {
+    pub fn body(&self) -> String {
         json!({"model": self.model, "stream": self.streamed, "max_tokens": 4096,
             "messages": [{"role": "user", "content": self.prompt()}]})
         .to_string()

@@ -65,11 +65,11 @@ impl Face {
     }
 
     /// What comes before the first token: no content.
-    pub fn opening(self, input: i64) -> Vec<String> {
+    pub fn opening(self, input: Option<i64>) -> Vec<String> {
         match self {
             Self::OpenAi => vec![openai(json!({"role": "assistant", "content": ""}), Value::Null, None)],
             Self::Anthropic => {
-                let usage = json!({"input_tokens": input, "output_tokens": 1});
+                let usage = input.map(|input| json!({"input_tokens": input, "output_tokens": 1}));
                 let message = json!({"id": "msg_up", "type": "message", "role": "assistant", "model": "m-1",
                     "content": [], "stop_reason": null, "stop_sequence": null, "usage": usage});
                 let block = json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
@@ -122,7 +122,7 @@ impl Face {
     pub fn events(self, tokens: usize) -> Vec<String> {
         let count = Count { input: 11, output: i64::try_from(tokens).unwrap() };
         let deltas = (0..tokens).map(|n| self.delta(&token(n), None));
-        self.opening(count.input).into_iter().chain(deltas).chain(self.closing(Some(count))).collect()
+        self.opening(Some(count.input)).into_iter().chain(deltas).chain(self.closing(Some(count))).collect()
     }
 
     /// A failure told inside a stream.

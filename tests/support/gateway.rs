@@ -68,6 +68,16 @@ impl Gateway {
     /// Starts the binary with an alias for each dialect, by its name, whose targets are these addresses, in this order,
     /// as providers `<dialect>-0` and so on.
     pub fn of_faces(addresses: &[SocketAddr], more: &str) -> Self {
+        Self::with_faces(addresses, more, "")
+    }
+
+    /// The same, where each call is tried once and no target is ever left alone: what happens is what one answer does.
+    pub fn of_faces_once(addresses: &[SocketAddr], more: &str) -> Self {
+        let calm = "breaker: { failures: 1000000, min_calls: 1000000 }\n";
+        Self::with_faces(addresses, &format!("{more}{calm}"), ", retry: { attempts: 1 }")
+    }
+
+    fn with_faces(addresses: &[SocketAddr], more: &str, model: &str) -> Self {
         let (mut providers, mut models) = (String::new(), String::new());
         for face in FACES {
             let name = face.name();
@@ -79,7 +89,7 @@ impl Gateway {
                 );
                 targets += &format!("{{ provider: {name}-{n}, model: m-1 }}, ");
             }
-            models += &format!("  {name}: {{ targets: [{targets}] }}\n");
+            models += &format!("  {name}: {{ targets: [{targets}]{model} }}\n");
         }
         Self::start(&format!("{more}providers:\n{providers}models:\n{models}"))
     }

@@ -188,7 +188,7 @@ impl Out<'_> {
         if let Ending::Failure { after: None, named } = score.ending {
             return self.fail(face, named).await;
         }
-        let input = self.count(score, 0).input;
+        let input = (score.usage != Told::Absent).then(|| self.count(score, 0).input);
         for event in face.opening(input) {
             self.event(&event).await?;
         }
