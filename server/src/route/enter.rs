@@ -66,7 +66,7 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
             return None;
         }
         if entry.last_resort {
-            self.schedule.give_up();
+            self.schedule.try_last_resort();
         }
         Some((index, Held { ticket, place }))
     }
