@@ -222,6 +222,12 @@ impl Schedule {
         self.was_last_resort = true;
     }
 
+    /// A pause is over, in which targets that were not tried may have become well.
+    pub(super) fn look_again(&mut self) {
+        let untried: Vec<usize> = self.untried().map(|(index, _)| index).collect();
+        untried.into_iter().for_each(|index| self.targets[index].mark = Mark::None);
+    }
+
     /// Nothing more is tried.
     pub(super) fn give_up(&mut self) {
         self.over = true;
