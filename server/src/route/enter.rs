@@ -66,7 +66,7 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
             return None;
         }
         if entry.last_resort {
-            self.schedule.give_up();
+            self.schedule.try_last_resort();
         }
         Some((index, Held { ticket, place }))
     }
@@ -74,6 +74,7 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
     /// Enters a target that has failed, after a pause.
     pub(super) async fn enter_again(&mut self, index: usize, pause: Duration) -> Option<(usize, Held)> {
         sleep(pause).await;
+        self.schedule.look_again();
         self.enter(index, Entry { may_wait: true, ..Entry::default() }).await
     }
 

@@ -92,6 +92,8 @@ pub(super) struct Schedule {
     deadline: Deadline,
     made: usize,
     waited: bool,
+    /// Whether a target that is not well was tried, for want of others.
+    was_last_resort: bool,
     over: bool,
 }
 
@@ -118,6 +120,7 @@ impl Schedule {
             deadline,
             made: 0,
             waited: false,
+            was_last_resort: false,
             over: false,
         }
     }
@@ -136,6 +139,9 @@ impl Schedule {
         }
         if self.made == 0 {
             return self.last_resort().map_or(Step::Stop, Step::LastResort);
+        }
+        if self.was_last_resort {
+            return Step::Stop;
         }
         let again = self.tried().filter_map(|(index, standing)| {
             self.again(standing, &view(index), draw, now).map(|(least, pause)| (least, index, pause))
@@ -208,6 +214,18 @@ impl Schedule {
     pub(super) fn busy(&mut self, index: usize) {
         self.targets[index].mark = Mark::Busy;
         self.waited = true;
+    }
+
+    /// The next attempt is at a target that is not well. Nothing is repeated after it; another target may have become
+    /// well by then.
+    pub(super) fn try_last_resort(&mut self) {
+        self.was_last_resort = true;
+    }
+
+    /// A pause is over, in which targets that were not tried may have become well.
+    pub(super) fn look_again(&mut self) {
+        let untried: Vec<usize> = self.untried().map(|(index, _)| index).collect();
+        untried.into_iter().for_each(|index| self.targets[index].mark = Mark::None);
     }
 
     /// Nothing more is tried.
