@@ -78,7 +78,7 @@ struct Pool {
 }
 
 enum Wire {
-    One(Client<Connector, Pieces>),
+    One(Box<Client<Connector, Pieces>>),
     Two(Two),
 }
 
@@ -164,7 +164,7 @@ impl Pool {
         };
         let connector = connect::connector(connect_timeout, config, protocol);
         let wire = match protocol {
-            Protocol::Http1 => Wire::One(one(connector)),
+            Protocol::Http1 => Wire::One(Box::new(one(connector))),
             Protocol::Http2 => Wire::Two(Two::new(connector, connect_timeout)),
         };
         Ok(Self { wire, reading })

@@ -80,10 +80,8 @@ impl Line {
         match &mut self.armed {
             Some(armed) if armed.sent + bytes > SURELY_TAKEN => self.disarm(),
             Some(armed) => armed.sent += bytes,
-            None if doubtful && bytes <= SURELY_TAKEN => {
-                if set_limit(&self.socket, LIMIT) {
-                    self.armed = Some(Armed { sent: bytes, lifted: Box::pin(tokio::time::sleep(LIFTED)) });
-                }
+            None if doubtful && bytes <= SURELY_TAKEN && set_limit(&self.socket, LIMIT) => {
+                self.armed = Some(Armed { sent: bytes, lifted: Box::pin(tokio::time::sleep(LIFTED)) });
             }
             None => {}
         }
