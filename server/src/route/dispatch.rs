@@ -110,7 +110,7 @@ impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
                 Step::Try(index) => self.enter(index, Entry::default()).await,
                 Step::Wait(index) => self.enter(index, Entry { may_wait: true, ..Entry::default() }).await,
                 Step::LastResort(index) => {
-                    self.enter(index, Entry { last_resort: true, may_wait: true }).await
+                    self.enter(index, Entry { last_resort: true, may_wait: true, ..Entry::default() }).await
                 }
                 Step::Pause(pause, index) => self.enter_again(index, pause).await,
                 Step::Stop => return Err(self.error(at)),

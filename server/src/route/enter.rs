@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub(super) last_resort: bool,
     /// After a wait.
     pub(super) may_wait: bool,
+    /// The retry budget has allowed it.
+    pub(super) is_allowed: bool,
 }
 
 impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
@@ -61,21 +63,25 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
                     .ok()?
             }
         };
-        if !self.may_be_made(index) {
+        if !entry.is_allowed && !self.may_be_made(index) {
             self.schedule.give_up();
             return None;
         }
         if entry.last_resort {
-            self.schedule.try_last_resort();
+            self.schedule.repeat_nothing();
         }
         Some((index, Held { ticket, place }))
     }
 
     /// Enters a target that has failed, after a pause.
     pub(super) async fn enter_again(&mut self, index: usize, pause: Duration) -> Option<(usize, Held)> {
+        if !self.may_be_made(index) {
+            self.schedule.repeat_nothing();
+            return None;
+        }
         sleep(pause).await;
         self.schedule.look_again();
-        self.enter(index, Entry { may_wait: true, ..Entry::default() }).await
+        self.enter(index, Entry { may_wait: true, is_allowed: true, ..Entry::default() }).await
     }
 
     /// Tells whether the retry budget allows one more attempt, and counts it if so.

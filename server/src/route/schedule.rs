@@ -92,8 +92,8 @@ pub(super) struct Schedule {
     deadline: Deadline,
     made: usize,
     waited: bool,
-    /// Whether a target that is not well was tried, for want of others.
-    was_last_resort: bool,
+    /// Whether no target is asked again.
+    no_repeats: bool,
     over: bool,
 }
 
@@ -120,7 +120,7 @@ impl Schedule {
             deadline,
             made: 0,
             waited: false,
-            was_last_resort: false,
+            no_repeats: false,
             over: false,
         }
     }
@@ -140,7 +140,7 @@ impl Schedule {
         if self.made == 0 {
             return self.last_resort().map_or(Step::Stop, Step::LastResort);
         }
-        if self.was_last_resort {
+        if self.no_repeats {
             return Step::Stop;
         }
         let again = self.tried().filter_map(|(index, standing)| {
@@ -216,10 +216,9 @@ impl Schedule {
         self.waited = true;
     }
 
-    /// The next attempt is at a target that is not well. Nothing is repeated after it; another target may have become
-    /// well by then.
-    pub(super) fn try_last_resort(&mut self) {
-        self.was_last_resort = true;
+    /// No target is asked again; one that was not tried and has become well may be.
+    pub(super) fn repeat_nothing(&mut self) {
+        self.no_repeats = true;
     }
 
     /// A pause is over, in which targets that were not tried may have become well.
