@@ -91,7 +91,9 @@ impl Gateway {
             }
             models += &format!("  {name}: {{ targets: [{targets}]{model} }}\n");
         }
-        Self::start(&format!("{more}providers:\n{providers}models:\n{models}"))
+        // On a busy machine the gateway would shed load for lateness that is not its own.
+        let patient = "load: { max_lag: 0s }\n";
+        Self::start(&format!("{patient}{more}providers:\n{providers}models:\n{models}"))
     }
 
     /// Kills the process with SIGKILL, as a crash would end it.
