@@ -186,8 +186,7 @@ async fn rest(gateway: &Gateway, saw: &mut Saw) {
         let Ok(frame) = frame else { return saw.end = End::Broken("the connection broke".to_owned()) };
         let Ok(data) = frame.into_data() else { continue };
         unread.extend_from_slice(&data);
-        while ask.streamed && status == 200 {
-            let Some(end) = end_of_event(&unread) else { break };
+        while let Some(end) = end_of_event(&unread).filter(|_| ask.streamed && status == 200) {
             let event: Vec<_> = unread.drain(..end).collect();
             read_event(saw, &String::from_utf8(event).expect("an event is whole UTF-8"));
             if saw.leaves() {

@@ -48,6 +48,6 @@ impl Dice {
 pub fn seed() -> u64 {
     let given = std::env::var("TOLLGATE_FAULT_SEED").ok().map(|seed| seed.parse().unwrap());
     let seed = given.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
-    println!("to repeat this run: TOLLGATE_FAULT_SEED={seed}");
+    eprintln!("to repeat this run: TOLLGATE_FAULT_SEED={seed}");
     seed
 }

@@ -226,12 +226,14 @@ impl Out<'_> {
     }
 
     async fn stall(&mut self, comments: bool) -> Option<()> {
-        while comments {
+        if !comments {
+            closed(self.socket).await;
+            return None;
+        }
+        loop {
             self.pause(Duration::from_millis(50)).await?;
             self.event(": still here\n\n").await?;
         }
-        closed(self.socket).await;
-        None
     }
 }
 

@@ -205,7 +205,7 @@ async fn a_crash_in_the_second_part_loses_neither() {
     assert_eq!(
         row.attempts.iter().map(counts).collect::<Vec<_>>(),
         [
-            ("unavailable", Some(7), Some(3), Some(7 * 150 + 3 * 600), false),
+            ("unavailable", Some(7), Some(3), Some(7 * 150 + 3 * 600), true),
             // The prompt of the second is the first one's and what was delivered.
             ("cancelled", Some(11), Some(500), Some(1_011), true)
         ]
