@@ -12,10 +12,11 @@ from conftest import STUBS
 from gateway import ADMIN, BINARIES, ROOT
 
 README = (ROOT / "README.md").read_text()
+ROUTING = (ROOT / "docs/routing.md").read_text()
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language, text=README):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def run(command, gateway, folder):
@@ -50,13 +51,22 @@ def test_the_tollctl_lines_run(gateway, tmp_path):
     assert "tg_" in told[2]
 
 
-def test_the_configuration_is_valid(tmp_path):
-    [block] = [b for b in blocks("yaml") if "listen:" in b]
+def test_what_explains_a_route_runs(gateway, tmp_path):
+    [block] = [b for b in blocks("sh") if "tollctl explain" in b]
+    lines = [line for line in block.splitlines() if line.startswith("tollctl")]
+    told = [run(["bash", "-c", line], gateway, tmp_path) for line in lines]
+    assert all("echo/echo" in one for one in told), told
+
+
+@pytest.mark.parametrize("text", [README, ROUTING], ids=["README", "routing"])
+def test_the_configuration_is_valid(tmp_path, text):
+    [block] = [b for b in blocks("yaml", text) if "listen:" in b or "breaker:" in b]
     secrets = tmp_path / "groq"
     secrets.write_text("gsk-x")
     file = tmp_path / "tollgate.yaml"
     file.write_text(block.replace("/run/secrets/groq", str(secrets)))
-    env = {"OPENAI_API_KEY": "sk-x", "SEARCH_KEY": "tg_search000000_" + "x" * 40}
+    names = ["OPENAI_API_KEY", "OPENAI_KEY_A", "OPENAI_KEY_B", "ANTHROPIC_API_KEY"]
+    env = {name: "sk-x" for name in names} | {"SEARCH_KEY": "tg_search000000_" + "x" * 40}
     command = [BINARIES / "tollgate", "check", "--config", file]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
