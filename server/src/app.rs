@@ -254,6 +254,8 @@ fn edge(
     let times = &config.timeouts;
     let health = Arc::new(Health::new((&config.breaker).into()));
     health.show();
+    let gates = Arc::new(Gates::new((&config.load).into()));
+    gates.show(&load);
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
@@ -261,7 +263,7 @@ fn edge(
         routes,
         health,
         load,
-        gates: Arc::new(Gates::new((&config.load).into())),
+        gates,
         timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
         total: times.total.0,
         commit_after: times.commit_after.0,

@@ -2,8 +2,8 @@
 //!
 //! 1. `edge` turns bytes into a `Call` (before this file).
 //! 2. `auth::authenticate` — who calls? First, and at header time: strangers cost nothing.
-//!    Next to it `load`, for the same reason: is there a place for one more, or for this one before others?
 //! 3. `meter::open` — from here on every outcome ends in one record, refusals too.
+//!    Next to it `load`, at header time as well: is there a place for one more, or for this one before others?
 //! 4. `auth::permit` — may this key do this, with this model?
 //! 5. `route::plan` — alias to targets; pure, and a budget needs to know the price.
 //! 6. `quota` — reserve the most the call may use; settled or given back on every ending.
@@ -82,25 +82,25 @@ impl Pipeline {
         self.auth.authenticate(headers, query)
     }
 
-    /// Lets a call in and starts its record. Needs its headers only, so that a refusal costs next to nothing: neither a
-    /// body that is read nor a record in the ledger, only a metric. A call that waits for its place leaves a record
-    /// whatever becomes of it.
+    /// Starts the record of a call and lets it in. Needs its headers only, so that a refusal costs little: no body is read
+    /// and nothing is planned. Whatever becomes of it, the call leaves its record.
     ///
     /// # Errors
     /// `GATEWAY_OVERLOADED` if there is no place for it, or its deadline passed while it waited.
     pub async fn admit(&self, call: Call) -> Result<Open, Error> {
         let deadline = self.deadline(&call);
         let claim = Claim { tenant: &call.caller.key_id, priority: call.priority, deadline: deadline.at };
-        let wait = match self.load.enter(claim) {
-            Err(busy) => return Err(overloaded(busy)),
+        let entered = self.load.enter(claim);
+        let mut open = self.meter.open(call);
+        let wait = match entered {
+            Err(busy) => return Err(open.refuse(overloaded(busy))),
             Ok(Entry::Now(place)) => {
-                let mut open = self.meter.open(call);
                 open.hold(place);
                 return Ok(open);
             }
             Ok(Entry::Later(wait)) => wait,
         };
-        let (mut open, began) = (self.meter.open(call), now());
+        let began = now();
         let place = wait.place().await;
         open.call.waited += now().saturating_duration_since(began);
         match place {

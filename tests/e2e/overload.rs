@@ -7,6 +7,7 @@ use std::{
 };
 
 use http_body_util::BodyExt as _;
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -221,7 +222,7 @@ async fn until(gateway: &Gateway, line: &str) {
 }
 
 #[tokio::test]
-async fn a_refusal_reaches_its_caller_on_every_surface_and_leaves_no_record() {
+async fn a_refusal_reaches_its_caller_on_every_surface_and_leaves_its_record() {
     let upstream = Upstream::start(|_| vec![Step::Hold]).await;
     let gateway = gateway(&upstream, "concurrent: 1, queue: 0", "");
     let caller = Caller::new(gateway.addr, KEY);
@@ -245,8 +246,13 @@ async fn a_refusal_reaches_its_caller_on_every_surface_and_leaves_no_record() {
     assert_eq!(status.code(), tonic::Code::Unavailable);
     let pushback = status.metadata().get("grpc-retry-pushback-ms").expect("a pushback");
     assert!(pushback.to_str().unwrap().parse::<u64>().unwrap() >= 1_000);
-    // Reads are never refused, and what was refused has left none.
-    assert_eq!(records(&gateway).await.len(), 0);
+    // Reads are never refused, and each refusal has left its record.
+    let all = records(&gateway).await;
+    assert_eq!(all.len(), 8);
+    for record in &all {
+        let told = (&record["status"], &record["error_reason"], &record["attempts"]);
+        assert_eq!(told, (&"UNAVAILABLE".into(), &"GATEWAY_OVERLOADED".into(), &Value::Null), "{record}");
+    }
     held.abort();
 }
 

@@ -342,7 +342,8 @@ pub struct Load {
     pub queue: u32,
     /// Longest wait for a place; never past the caller's deadline. Default `1s`.
     pub max_wait: Span,
-    /// How late the gateway's own work may begin before it refuses new calls. `0s` never refuses. Default `50ms`.
+    /// How late the gateway's own work may begin before it refuses a growing share of new calls, the less important first.
+    /// It refuses none while only a few run, which cannot be the cause. `0s` never refuses. Default `250ms`.
     pub max_lag: Span,
 }
 
@@ -352,7 +353,7 @@ impl Default for Load {
             concurrent: None,
             queue: 1_000,
             max_wait: Span(Duration::from_secs(1)),
-            max_lag: Span(Duration::from_millis(50)),
+            max_lag: Span(Duration::from_millis(250)),
         }
     }
 }

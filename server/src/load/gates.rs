@@ -5,8 +5,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::gate::{Gate, Settings};
-use crate::config;
+use super::{
+    gate::{Gate, Settings},
+    stage::Load,
+};
+use crate::{
+    config,
+    telemetry::metrics::{self, QueueGauge},
+};
 
 /// Gates that are kept. Behind a pattern callers make up the names of targets, so beyond it those nobody uses go.
 const MOST_KEPT: usize = 4_096;
@@ -46,6 +52,27 @@ impl Gates {
         let gate = Gate::new(self.settings, limit);
         gates.insert(target.clone(), gate.clone());
         gate
+    }
+
+    /// Shows in the metrics how many wait at each of these gates and before the stage, in place of those of any other.
+    pub fn show(self: &Arc<Self>, stage: &Arc<Load>) {
+        let (gates, stage) = (self.clone(), stage.clone());
+        metrics::watch_queues(move || {
+            let whole = QueueGauge { target: metrics::GATEWAY.into(), waiting: stage.status().waiting };
+            std::iter::once(whole).chain(gates.queues()).collect()
+        });
+    }
+
+    fn queues(&self) -> Vec<QueueGauge> {
+        let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let gauge = |(target, gate): (&Arc<str>, &Arc<Gate>)| QueueGauge {
+            target: target.clone(),
+            waiting: gate.waiting(),
+        };
+        let mut queues: Vec<_> = gates.iter().map(gauge).collect();
+        drop(gates);
+        queues.sort_by(|one, other| one.target.cmp(&other.target));
+        queues
     }
 }
 

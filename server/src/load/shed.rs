@@ -13,6 +13,9 @@ const EVERY: Duration = Duration::from_millis(20);
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Least measurements in an interval: a single one, however long it took, is a hiccup too.
 const MEASUREMENTS: u32 = 2;
+/// With fewer running calls than this nobody is refused for the lag. So few cannot be its cause, as each is work for much
+/// less than a millisecond at a time: others starve the machine then, and refusing calls would not help it.
+const FEW: usize = 64;
 /// The least share of calls that is let in. With none the gateway would learn nothing.
 const LEAST: f64 = 0.01;
 /// What the share shrinks to when the lag is just above the limit, and when it is many times the limit.
@@ -38,6 +41,8 @@ pub(super) struct Shed {
     began: Instant,
     measurements: u32,
     least: Duration,
+    /// Most calls that were seen running in this interval.
+    running: usize,
     /// The last measurement, and when it was taken.
     last: (Duration, Instant),
     /// When the task that measures wants to be woken.
@@ -74,6 +79,7 @@ impl Shed {
             began: now,
             measurements: 0,
             least: Duration::MAX,
+            running: 0,
             last: (Duration::ZERO, now),
             due: now + EVERY,
             lag: Duration::ZERO,
@@ -97,23 +103,26 @@ impl Shed {
         !self.max_lag.is_zero() && (self.share < 1.0 || self.last.0 > self.max_lag)
     }
 
-    /// Notes that the task that measures was woken, and returns when it wants to be woken again.
-    pub(super) fn woken(&mut self, now: Instant) -> Instant {
-        self.measured(now.saturating_duration_since(self.due), now);
+    /// Notes that the task that measures was woken while so many calls were running, and returns when it wants to be woken
+    /// again.
+    pub(super) fn woken(&mut self, running: usize, now: Instant) -> Instant {
+        self.measured(now.saturating_duration_since(self.due), running, now);
         self.due = now + EVERY;
         self.due
     }
 
-    /// Notes that a call came. If the task that measures is overdue, that tells as much as its being woken late.
-    pub(super) fn called(&mut self, now: Instant) {
+    /// Notes that a call came while so many were running. If the task that measures is overdue, that tells as much as its
+    /// being woken late.
+    pub(super) fn called(&mut self, running: usize, now: Instant) {
         let overdue = now.saturating_duration_since(self.due);
         if overdue > self.max_lag && now.saturating_duration_since(self.last.1) >= EVERY {
-            self.measured(overdue, now);
+            self.measured(overdue, running, now);
         }
     }
 
-    fn measured(&mut self, lag: Duration, now: Instant) {
+    fn measured(&mut self, lag: Duration, running: usize, now: Instant) {
         self.last = (lag, now);
+        self.running = self.running.max(running);
         self.least = self.least.min(lag);
         self.measurements += 1;
         let interval = now.saturating_duration_since(self.began);
@@ -121,15 +130,15 @@ impl Shed {
             return;
         }
         self.lag = self.least;
-        (self.began, self.measurements, self.least) = (now, 0, Duration::MAX);
         if !self.max_lag.is_zero() {
             self.steer();
             self.divide();
         }
+        (self.began, self.measurements, self.least, self.running) = (now, 0, Duration::MAX, 0);
     }
 
-    /// Decides on a call.
-    pub(super) fn asks(&mut self, tenant: &str, priority: Priority) -> Answer {
+    /// Decides on a call that comes while so many are running.
+    pub(super) fn asks(&mut self, tenant: &str, priority: Priority, running: usize) -> Answer {
         if !self.tenants.contains_key(tenant) {
             self.tenants.insert(tenant.into(), Default::default());
         }
@@ -137,6 +146,9 @@ impl Shed {
         let Some(all) = self.tenants.get_mut(tenant) else { return Answer::Yes };
         let arrivals = &mut all[priority as usize];
         arrivals.count = arrivals.count.saturating_add(1);
+        if running < FEW {
+            return Answer::Yes;
+        }
         arrivals.credit += arrivals.share;
         if arrivals.credit < 1.0 {
             return Answer::No;
@@ -146,7 +158,8 @@ impl Shed {
     }
 
     fn steer(&mut self) {
-        let lag = self.lag.as_secs_f64() / self.max_lag.as_secs_f64();
+        let ours = if self.running < FEW { Duration::ZERO } else { self.lag };
+        let lag = ours.as_secs_f64() / self.max_lag.as_secs_f64();
         if lag > 1.0 {
             let far = ((lag - 1.0) / (FAR - 1.0)).min(1.0);
             self.share = (self.share * (SHRINK.0 + (SHRINK.1 - SHRINK.0) * far)).max(LEAST);

@@ -14,11 +14,10 @@ use super::{
 };
 use crate::{
     call::{Priority, now},
-    config, telemetry,
+    config,
+    telemetry::metrics,
 };
 
-/// How the stage stands in the metrics, among the targets.
-const NAME: &str = "_gateway";
 /// The pause that callers are asked for whom the lag turned away: by then it is another lag.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -69,7 +68,7 @@ impl Wait {
     pub async fn place(self) -> Result<Place, Busy> {
         let began = now();
         let place = self.0.place().await;
-        telemetry::metrics::queue_waited(NAME, now().saturating_duration_since(began));
+        metrics::queue_waited(metrics::GATEWAY, now().saturating_duration_since(began));
         place
     }
 }
@@ -104,7 +103,7 @@ impl Load {
             }
         };
         if entered.is_err() {
-            telemetry::metrics::call_shed(claim.priority.as_str());
+            metrics::call_shed(claim.priority.as_str());
         }
         entered
     }
@@ -124,12 +123,12 @@ impl Load {
     /// Notes that the task that measures was woken, and returns when it wants to be woken again.
     pub(super) fn woken(&self, now: Instant) -> Instant {
         let mut shed = self.shed();
-        let due = shed.woken(now);
+        let due = shed.woken(self.gate.running(), now);
         self.alert.store(shed.is_alert(), Relaxed);
         if !self.max_lag.is_zero() {
             self.overdue_micros.store(self.micros(due + self.max_lag), Relaxed);
         }
-        telemetry::metrics::load(NAME, self.gate.waiting(), shed.ratio(), shed.lag());
+        metrics::load(shed.ratio(), shed.lag());
         due
     }
 
@@ -139,10 +138,11 @@ impl Load {
         if !overdue && !self.alert.load(Relaxed) {
             return false;
         }
+        let running = self.gate.running();
         let mut shed = self.shed();
-        shed.called(now);
+        shed.called(running, now);
         self.alert.store(shed.is_alert(), Relaxed);
-        shed.is_alert() && shed.asks(tenant, priority) == shed::Answer::No
+        shed.is_alert() && shed.asks(tenant, priority, running) == shed::Answer::No
     }
 
     fn micros(&self, at: Instant) -> u64 {
@@ -165,6 +165,7 @@ mod tests {
         let load = Load::new(&config::Load::default(), None);
         let deadline = now() + Duration::from_secs(3_600);
         let claim = Claim { tenant: "a", priority: Priority::Normal, deadline };
+        let running: Vec<_> = (0..100).map(|_| load.enter(claim).ok()).collect();
         load.woken(now());
         // The task that measures is not woken any more, while calls go on to come.
         let mut refused = 0;
@@ -174,8 +175,10 @@ mod tests {
         }
         assert!(refused > 300, "{refused}");
         let status = load.status();
-        assert!(status.shed_ratio > 0.5 && status.lag > Duration::from_millis(50), "{status:?}");
-        assert_eq!(status.running, 0, "the places of those who were let in were given back");
+        assert!(status.shed_ratio > 0.5 && status.lag > Duration::from_millis(250), "{status:?}");
+        assert_eq!(status.running, 100, "the places of those who were let in later were given back");
+        drop(running);
+        assert!((0..100).all(|_| load.enter(claim).is_ok()), "nothing runs that could be the cause");
         for _ in 0..500 {
             advance(Duration::from_millis(20)).await;
             load.woken(now());

@@ -1,6 +1,6 @@
 //! The way into a target: its health must admit the attempt, its gate must have a place, and the retry budget a retry.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
@@ -8,7 +8,8 @@ use super::{attempt::Held, dispatch::Dispatch};
 use crate::{
     call::{Call, now},
     error::Error,
-    load::Claim,
+    load::{Claim, Gate, Place},
+    telemetry,
 };
 
 /// How a target may be entered.
@@ -49,19 +50,7 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
                 self.schedule.full(index);
                 return None;
             }
-            None => {
-                let call = &mut *self.running.call;
-                let (caller, deadline) = (call.caller.clone(), self.way.deadline.at);
-                let claim = Claim { tenant: &caller.key_id, priority: call.priority, deadline };
-                let entered = gate.enter(claim).await;
-                call.waited += now().saturating_duration_since(asked);
-                entered
-                    .map_err(|busy| {
-                        self.busy = Some((index, busy));
-                        self.schedule.busy(index);
-                    })
-                    .ok()?
-            }
+            None => self.wait(index, &gate).await?,
         };
         if !entry.is_allowed && !self.may_be_made(index) {
             self.schedule.give_up();
@@ -71,6 +60,26 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
             self.schedule.repeat_nothing();
         }
         Some((index, Held { ticket, place }))
+    }
+
+    /// Waits for a place at a target.
+    async fn wait(&mut self, index: usize, gate: &Arc<Gate>) -> Option<Place> {
+        let began = now();
+        let call = &mut *self.running.call;
+        let (caller, deadline) = (call.caller.clone(), self.way.deadline.at);
+        let claim = Claim { tenant: &caller.key_id, priority: call.priority, deadline };
+        let entered = gate.enter(claim).await;
+        let waited = now().saturating_duration_since(began);
+        call.waited += waited;
+        telemetry::metrics::queue_waited(&self.candidates[index].target.name, waited);
+        match entered {
+            Ok(place) => Some(place),
+            Err(busy) => {
+                self.busy = Some((index, busy));
+                self.schedule.busy(index);
+                None
+            }
+        }
     }
 
     /// Enters a target that has failed, after a pause.

@@ -19,9 +19,9 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tollgate_api::v1;
 
 use calls::Calls;
-pub use load::{LAG, QUEUE_DEPTH, QUEUE_WAIT, SHED, SHED_RATIO, call_shed, load, queue_waited};
-pub use targets::TargetGauges;
+pub use load::{GATEWAY, LAG, QUEUE_DEPTH, QUEUE_WAIT, SHED, SHED_RATIO, call_shed, load, queue_waited};
 use targets::Targets;
+pub use targets::{QueueGauge, TargetGauges};
 use tries::Tries;
 
 /// Calls that ended, by `surface`, `operation`, `model` (the alias), `target`, `provider` and `outcome`, which is `ok`
@@ -126,7 +126,12 @@ pub fn render() -> String {
 
 /// Asks this for the gauges of targets whenever somebody looks at them, in place of what was asked before.
 pub fn watch_targets(source: impl Fn() -> Vec<TargetGauges> + Send + Sync + 'static) {
-    TARGETS.watch(Box::new(source));
+    TARGETS.health.watch(Box::new(source));
+}
+
+/// Asks this for those who wait whenever somebody looks, in place of what was asked before.
+pub fn watch_queues(source: impl Fn() -> Vec<QueueGauge> + Send + Sync + 'static) {
+    TARGETS.queues.watch(Box::new(source));
 }
 
 /// Counts a call in.

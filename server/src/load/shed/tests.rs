@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 
 use super::*;
 
-const MAX: Duration = Duration::from_millis(50);
+const MAX: Duration = Duration::from_millis(250);
+/// More calls than `FEW`.
+const MANY: usize = 1_000;
+
 /// A gateway that does one thing after the other: what came earlier first, the task that measures in its turn. Serving a
-/// call takes its time, refusing one a fiftieth of that.
+/// call takes its time, refusing one a fiftieth of that. What waits for its turn stands for what is running.
 struct Plant {
     shed: Shed,
     began: Instant,
@@ -62,15 +65,16 @@ impl Plant {
         self.busy_until = self.busy_until.max(self.now - MILLISECOND);
         while self.busy_until < self.now {
             let Some(thing) = self.queue.pop_front() else { return };
-            let now = self.began + Duration::from_nanos(self.busy_until);
+            let (now, running) = (self.began + Duration::from_nanos(self.busy_until), self.queue.len());
             match thing {
                 Thing::Tick => {
-                    let due = self.shed.woken(now);
+                    let due = self.shed.woken(running, now);
                     self.tick_at = u64::try_from((due - self.began).as_nanos()).unwrap();
                 }
                 Thing::Call { tenant, priority, at } => {
-                    self.shed.called(now);
-                    let yes = !self.shed.is_alert() || self.shed.asks(tenant, priority) == Answer::Yes;
+                    self.shed.called(running, now);
+                    let yes =
+                        !self.shed.is_alert() || self.shed.asks(tenant, priority, running) == Answer::Yes;
                     seen[at].offered += 1;
                     seen[at].admitted += u32::from(yes);
                     self.busy_until += if yes { self.work } else { self.work / 50 };
@@ -101,12 +105,12 @@ fn nobody_is_refused_while_the_gateway_keeps_up() {
 #[test]
 fn a_hiccup_refuses_nobody_however_long_it_was() {
     let now = Instant::now();
-    for pause in [60, 200, 2_000] {
+    for pause in [260, 1_000, 10_000] {
         let mut shed = Shed::new(MAX, now);
         let mut at = now;
         for lag in [0, 0, pause, 0, 0, 0, 0, 0, 0, 0, 0, 0].map(Duration::from_millis) {
             at += EVERY + lag;
-            shed.woken(at);
+            shed.woken(MANY, at);
             assert_eq!(shed.ratio(), 0.0);
         }
         assert!(!shed.is_alert());
@@ -114,11 +118,32 @@ fn a_hiccup_refuses_nobody_however_long_it_was() {
 }
 
 #[test]
+fn a_starved_machine_refuses_nobody_while_few_calls_run() {
+    let now = Instant::now();
+    let mut shed = Shed::new(MAX, now);
+    let mut at = now;
+    let mut late = |shed: &mut Shed, running: usize| {
+        (0..20).for_each(|_| {
+            at += EVERY + 2 * MAX;
+            shed.woken(running, at);
+        });
+    };
+    late(&mut shed, FEW - 1);
+    assert_eq!((shed.ratio(), shed.lag()), (0.0, 2 * MAX), "it is late, and not through its calls");
+    assert!((0..100).all(|_| shed.asks("a", Priority::Low, FEW - 1) == Answer::Yes));
+    late(&mut shed, FEW);
+    assert!(shed.ratio() > 0.5, "{}", shed.ratio());
+    let mut answers = |running| (0..100).map(|_| shed.asks("a", Priority::Low, running)).collect::<Vec<_>>();
+    answers(FEW);
+    assert!(answers(FEW - 1).iter().all(|answer| *answer == Answer::Yes), "as soon as few are left");
+}
+
+#[test]
 fn no_limit_never_refuses() {
     let now = Instant::now();
     let mut shed = Shed::new(Duration::ZERO, now);
     for tick in 1..100 {
-        shed.woken(now + tick * Duration::from_secs(1));
+        shed.woken(MANY, now + tick * Duration::from_secs(1));
         assert!(!shed.is_alert());
     }
 }

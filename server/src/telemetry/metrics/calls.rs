@@ -123,7 +123,8 @@ impl Calls {
         (OTHER, OTHER)
     }
 
-    fn target<'a>(&self, target: &'a str) -> &'a str {
+    /// Returns the label of a target.
+    pub(super) fn target<'a>(&self, target: &'a str) -> &'a str {
         if self.has_label(target) { target } else { OTHER }
     }
 

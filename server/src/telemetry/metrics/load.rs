@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
-use super::is_installed;
+use super::{CALLS, is_installed};
 
-/// Calls that were refused at once because there was too much to do, by `priority`. They leave no usage record.
+/// Calls that were refused at once because there was too much to do, by `priority`.
 pub const SHED: &str = "tollgate_shed_total";
+/// How the gateway as a whole stands among the targets.
+pub const GATEWAY: &str = "_gateway";
 /// Calls that wait for a place, by `target`; `_gateway` is the gateway as a whole.
 pub const QUEUE_DEPTH: &str = "tollgate_queue_depth";
 /// Seconds that calls waited for a place if they had to, by `target`; `_gateway` is the gateway as a whole.
@@ -31,15 +33,14 @@ pub fn call_shed(priority: &'static str) {
 /// Notes how long a call waited for its place.
 pub fn queue_waited(target: &str, wait: Duration) {
     if is_installed() {
+        let target = if target == GATEWAY { target } else { CALLS.target(target) };
         histogram!(QUEUE_WAIT, "target" => target.to_owned()).record(wait.as_secs_f64());
     }
 }
 
-/// Notes how the gateway as a whole is.
-pub fn load(name: &'static str, waiting: usize, shed_ratio: f64, lag: Duration) {
+/// Notes how the gateway as a whole keeps up.
+pub fn load(shed_ratio: f64, lag: Duration) {
     if is_installed() {
-        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
-        gauge!(QUEUE_DEPTH, "target" => name).set(f64::from(waiting));
         gauge!(SHED_RATIO).set(shed_ratio);
         gauge!(LAG).set(lag.as_secs_f64());
     }
@@ -47,7 +48,6 @@ pub fn load(name: &'static str, waiting: usize, shed_ratio: f64, lag: Duration) 
 
 pub(super) fn describe() {
     metrics::describe_counter!(SHED, "Calls refused at once because there was too much to do.");
-    metrics::describe_gauge!(QUEUE_DEPTH, "Calls that wait for a place.");
     metrics::describe_histogram!(QUEUE_WAIT, "Seconds that calls waited for a place if they had to.");
     metrics::describe_gauge!(SHED_RATIO, "Share of new calls refused because the gateway does not keep up.");
     metrics::describe_gauge!(LAG, "Seconds by which the gateway's own work begins late.");
