@@ -17,7 +17,7 @@ const TEXT: &str = "Not available right now. Please try again in a minute.";
 
 fn gateway(upstream: &Upstream) -> Gateway {
     Gateway::start(&format!(
-        "load: {{ max_lag: 0s }}\nbreaker: {{ failures: 1000, min_calls: 1000 }}\nproviders:\n{}models:\n  m: {{ degraded: \"{TEXT}\", \
+        "breaker: {{ failures: 1000, min_calls: 1000 }}\nproviders:\n{}models:\n  m: {{ degraded: \"{TEXT}\", \
          retry: {{ attempts: 1 }}, targets: [{{ provider: up, model: m-1 }}] }}\n",
         upstream.provider("up")
     ))

@@ -33,7 +33,7 @@ const MODELS: &str = "models:
 /// A gateway whose alias `m` goes to `a`, and on to aliases at `b`.
 fn gateway(a: &Upstream, b: &Upstream) -> Gateway {
     let narrow = format!("- {{ name: narrow, key: {NARROW}, models: [m, third] }}\n");
-    let calm = "load: { max_lag: 0s }\nbreaker: { failures: 1000, min_calls: 1000 }\n";
+    let calm = "breaker: { failures: 1000, min_calls: 1000 }\n";
     Gateway::start(&format!("{narrow}{calm}providers:\n{}{}{MODELS}", a.provider("a"), b.provider("b")))
 }
 
@@ -147,7 +147,7 @@ async fn the_state_of_a_breaker_is_a_metric() {
     let (a, b) =
         (Upstream::start(|_| whole(500, "application/json", "{}")).await, Upstream::start(serving).await);
     let gateway = Gateway::start(&format!(
-        "load: {{ max_lag: 0s }}\nbreaker: {{ failures: 2, open: 60s }}\nproviders:\n{}{}{MODELS}",
+        "breaker: {{ failures: 2, open: 60s }}\nproviders:\n{}{}{MODELS}",
         a.provider("a"),
         b.provider("b")
     ));

@@ -24,7 +24,7 @@ const PROMPTLY: Duration = Duration::from_millis(250);
 /// A gateway whose alias `m` goes to `a` first and asks `b` beside it.
 fn gateway(a: &Upstream, b: &Upstream, hedge: &str) -> Gateway {
     Gateway::start(&format!(
-        "load: {{ max_lag: 0s }}\nproviders:\n{}{}models:\n  m: {{ hedge: {{ {hedge} }}, \
+        "providers:\n{}{}models:\n  m: {{ hedge: {{ {hedge} }}, \
          targets: [{{ provider: a, model: m-0 }}, {{ provider: b, model: m-1 }}] }}\n",
         a.provider("a"),
         b.provider("b")

@@ -18,7 +18,7 @@ use crate::{
 /// A gateway with one upstream, as the providers `a` and `b`.
 fn gateway(upstream: &Upstream, models: &str) -> Gateway {
     let (a, b) = (upstream.provider("a"), upstream.provider("b"));
-    Gateway::start(&format!("load: {{ max_lag: 0s }}\nproviders:\n{a}{b}models:\n{models}"))
+    Gateway::start(&format!("providers:\n{a}{b}models:\n{models}"))
 }
 
 async fn ask(gateway: &Gateway, key: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
@@ -161,7 +161,7 @@ async fn a_limited_credential_rests_and_the_other_one_serves_each_with_its_own_k
     };
     let upstream = Upstream::start(limited).await;
     let gateway = Gateway::start(&format!(
-        "load: {{ max_lag: 0s }}\nproviders:\n  p: {{ dialect: openai, base_url: \"http://{}/v1\", \
+        "providers:\n  p: {{ dialect: openai, base_url: \"http://{}/v1\", \
          api_keys: {{ x: sk-x, y: sk-y }} }}\nmodels:\n  m: {{ targets: [{{ provider: p, model: m-1 }}] }}\n",
         upstream.addr
     ));
