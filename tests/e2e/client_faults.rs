@@ -18,6 +18,7 @@ use crate::{
         books::{Ending, OnCancel, Score},
         callers::{Ask, End, Saw, Surface, call, call_all},
         faces::{Told, text},
+        lateness::Lateness,
         ledgers::{compare, count, resident},
         meter::Meter,
     },
@@ -168,11 +169,12 @@ async fn c08_a_callers_deadline_ends_a_running_stream_on_time_and_closes_the_ups
     let meter =
         Meter::start(|_| Score { tokens: 1_000, gap: Duration::from_millis(20), ..Score::default() }).await;
     let gateway = Gateway::of_faces(&[meter.addr], "");
-    let mut best = Duration::MAX;
+    let mut on_time = false;
     let mut saw = Vec::new();
     // The machine may be busy: the best of a few tries is what the gateway can do.
     for round in ["one", "two", "three", "four", "five"] {
         let asks: Vec<_> = everywhere(&[round]).into_iter().map(|ask| ask.within(limit)).collect();
+        let lateness = Lateness::measure();
         let answers = call_all(&gateway, &asks).await;
         for answer in &answers {
             let told = answer.ask.surface == Surface::Messages
@@ -183,13 +185,14 @@ async fn c08_a_callers_deadline_ends_a_running_stream_on_time_and_closes_the_ups
             assert!(closed.saturating_duration_since(answer.ended) < Duration::from_millis(500));
         }
         let off = answers.iter().map(|answer| answer.took().abs_diff(limit)).max().unwrap();
-        best = best.min(off);
         saw.extend(answers);
-        if best <= Duration::from_millis(50) {
+        // The gateway's timer, its writer and this reader are woken one after the other.
+        on_time = off <= lateness.allows(Duration::from_millis(50), 3);
+        if on_time {
             break;
         }
     }
-    assert!(best <= Duration::from_millis(50), "{best:?} off");
+    assert!(on_time, "{:?}", saw.iter().map(Saw::took).collect::<Vec<_>>());
     let records = settled(&gateway, saw.len()).await;
     assert!(records.iter().all(|record| record["error_reason"] == "CALLER_DEADLINE_EXCEEDED"), "{records:?}");
     assert_eq!(compare(&saw, &meter.books(), &records), [""; 0]);

@@ -26,6 +26,7 @@ use crate::{
         callers::{Ask, End, Saw, Surface, call},
         dice::seed,
         gateway::Client,
+        lateness::Lateness,
         ledgers::compare,
         meter::Meter,
         proxy::Proxy,
@@ -94,13 +95,19 @@ fn failed_attempts(records: &[Value]) -> usize {
     attempts.filter(|attempt| attempt["provider"] == "openai-0" && attempt["outcome"] != "ok").count()
 }
 
-/// The breaker opens within a second. A busy machine may make the test slow to see it, so the better of two runs counts.
+/// The breaker opens within a second. A busy machine may make the test slow to see it, so the better of two runs counts,
+/// and the five failures that open it come as late as the machine is.
 async fn within_a_second(run: impl AsyncFn() -> Duration) {
-    let mut opened = run().await;
-    if opened >= Duration::from_secs(1) {
-        opened = opened.min(run().await);
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let lateness = Lateness::measure();
+        let opened = run().await;
+        if opened < lateness.allows(Duration::from_secs(1), 5) {
+            return;
+        }
+        seen.push((opened, lateness.worst()));
     }
-    assert!(opened < Duration::from_secs(1), "{opened:?}");
+    panic!("{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

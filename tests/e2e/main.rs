@@ -3,9 +3,12 @@
 
 mod cancel;
 mod client_faults;
+mod degraded;
 mod failover;
 mod failures;
+mod fallbacks;
 mod framing;
+mod hedge;
 mod http2;
 mod keys;
 mod ledger;
@@ -17,13 +20,19 @@ mod passthrough;
 mod replicas;
 mod resume;
 mod routing;
+mod routing_rules;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod upstream_faults;
 
-use support::{ADMIN_KEY, Gateway, http::Caller, upstream::Upstream};
+use support::{
+    ADMIN_KEY, Gateway, KEY,
+    http::Caller,
+    upstream::{Seen, Step, Upstream, chunk, completion, delta, end, finish, stream_head, whole},
+};
+use tollgate_api::v1;
 
 /// A gateway whose alias `m` goes to this upstream, as model `m-1`.
 fn gateway(upstream: &Upstream) -> Gateway {
@@ -41,6 +50,40 @@ fn gateway_with(upstream: &Upstream, more: &str) -> Gateway {
 /// A chat request to the alias `m`.
 fn chat(streamed: bool) -> String {
     format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hello there"}}],"stream":{streamed}}}"#)
+}
+
+/// The same in the contract's words, to any alias.
+fn input(model: &str) -> v1::ChatInput {
+    let text = v1::Part { kind: Some(v1::part::Kind::Text("hello".to_owned())), ..Default::default() };
+    let message = v1::Message { role: v1::Role::User.into(), parts: vec![text], ..Default::default() };
+    v1::ChatInput { model: model.to_owned(), messages: vec![message], ..Default::default() }
+}
+
+/// An upstream that is well: a short answer, streamed or not.
+fn serving(seen: &Seen) -> Vec<Step> {
+    if seen.json()["stream"] == true {
+        return vec![stream_head(), chunk(delta("hi")), chunk(finish(1, 1)), end()];
+    }
+    whole(200, "application/json", completion("hi", 1, 1))
+}
+
+/// An upstream that refuses every call with this status and code.
+fn refusing(status: u16, code: &'static str) -> impl Fn(&Seen) -> Vec<Step> {
+    move |_| {
+        let body = format!(r#"{{"error":{{"message":"no","type":"t","code":"{code}"}}}}"#);
+        whole(status, "application/json", body)
+    }
+}
+
+/// The lines that an operator reads at `/metrics`.
+async fn metrics(gateway: &Gateway) -> String {
+    Caller::new(gateway.ops, KEY).get("/metrics").await.text()
+}
+
+/// Targets and outcomes of the attempts in a record, in their order.
+fn tried(record: &serde_json::Value) -> Vec<(&str, &str)> {
+    let attempts = record["attempts"].as_array().into_iter().flatten();
+    attempts.map(|one| (one["target"].as_str().unwrap(), one["outcome"].as_str().unwrap())).collect()
 }
 
 /// The record of that call, as the admin sees it.

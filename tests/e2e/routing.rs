@@ -9,27 +9,12 @@ use tollgate_api::{
 use tonic::{Code, Status};
 
 use crate::{
-    chat, record,
-    support::{
-        ADMIN_KEY, Gateway, KEY,
-        http::Caller,
-        upstream::{Seen, Step, Upstream, chunk, completion, delta, end, finish, stream_head, whole},
-    },
+    chat, input, record, refusing, serving,
+    support::{ADMIN_KEY, Gateway, KEY, http::Caller, upstream::Upstream},
 };
 
 /// A target as it stands in an attempt: name, outcome, HTTP status, the upstream's id.
 type Tried = (String, String, i32, String);
-
-fn refusing(_: &Seen) -> Vec<Step> {
-    whole(503, "application/json", r#"{"error":{"message":"no"}}"#)
-}
-
-fn serving(seen: &Seen) -> Vec<Step> {
-    if seen.json()["stream"] == true {
-        return vec![stream_head(), chunk(delta("hi")), chunk(finish(1, 1)), end()];
-    }
-    whole(200, "application/json", completion("hi", 1, 1))
-}
 
 /// A gateway whose alias `m` goes to `a` first and to `b` next.
 fn gateway(a: &Upstream, b: &Upstream) -> Gateway {
@@ -39,12 +24,6 @@ fn gateway(a: &Upstream, b: &Upstream) -> Gateway {
         a.provider("a"),
         b.provider("b")
     ))
-}
-
-fn input() -> v1::ChatInput {
-    let text = v1::Part { kind: Some(v1::part::Kind::Text("hello".to_owned())), ..Default::default() };
-    let message = v1::Message { role: v1::Role::User.into(), parts: vec![text], ..Default::default() };
-    v1::ChatInput { model: "m".to_owned(), messages: vec![message], ..Default::default() }
 }
 
 fn tried(attempts: &[v1::Attempt]) -> Vec<Tried> {
@@ -91,7 +70,7 @@ fn rest() -> Vec<(&'static str, String)> {
 
 #[tokio::test]
 async fn every_surface_tells_the_attempts_that_the_upstreams_saw() {
-    let (a, b) = (Upstream::start(refusing).await, Upstream::start(serving).await);
+    let (a, b) = (Upstream::start(refusing(503, "x")).await, Upstream::start(serving).await);
     let gateway = gateway(&a, &b);
     let caller = Caller::new(gateway.addr, KEY);
     let mut calls = 0;
@@ -106,14 +85,14 @@ async fn every_surface_tells_the_attempts_that_the_upstreams_saw() {
         assert_eq!(recorded(&record), expected("ok", 200), "{path}");
     }
     let mut client = ChatServiceClient::new(gateway.channel(KEY).await);
-    let request = v1::CompleteRequest { input: Some(input()), options: None };
+    let request = v1::CompleteRequest { input: Some(input("m")), options: None };
     let answer = client.complete(request).await.unwrap();
     assert_eq!(answer.metadata().get("x-tollgate-target").unwrap(), "b/m-1");
     assert_eq!(answer.metadata().get("x-tollgate-attempts").unwrap(), "2");
     let answer = answer.into_inner();
     assert_eq!(tried(&answer.route.unwrap().attempts), expected("ok", 200));
     assert_eq!(recorded(&record(&gateway, &answer.id).await), expected("ok", 200));
-    let request = v1::StreamCompleteRequest { input: Some(input()), ..Default::default() };
+    let request = v1::StreamCompleteRequest { input: Some(input("m")), ..Default::default() };
     let mut stream = client.stream_complete(request).await.unwrap().into_inner();
     let (mut first, mut last) = (None, None);
     while let Some(message) = stream.message().await.unwrap() {
@@ -132,7 +111,7 @@ async fn every_surface_tells_the_attempts_that_the_upstreams_saw() {
 
 #[tokio::test]
 async fn a_failure_lists_every_attempt_on_every_surface() {
-    let (a, b) = (Upstream::start(refusing).await, Upstream::start(refusing).await);
+    let (a, b) = (Upstream::start(refusing(503, "x")).await, Upstream::start(refusing(503, "x")).await);
     let gateway = gateway(&a, &b);
     let caller = Caller::new(gateway.addr, KEY);
     for (path, body) in rest() {
@@ -146,7 +125,7 @@ async fn a_failure_lists_every_attempt_on_every_surface() {
         assert_eq!(recorded(&record), expected("unavailable", 503), "{path}");
     }
     let mut client = ChatServiceClient::new(gateway.channel(KEY).await);
-    let request = v1::CompleteRequest { input: Some(input()), options: None };
+    let request = v1::CompleteRequest { input: Some(input("m")), options: None };
     let status = client.complete(request).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     let failure: v1::RouteFailure = details(&status, "tollgate.v1.RouteFailure");
@@ -187,7 +166,7 @@ async fn a_route_is_explained_and_nothing_happens() {
     let options = |hints| Some(v1::CallOptions { route: Some(hints), ..Default::default() });
     let mut client = ChatServiceClient::new(gateway.channel(KEY).await);
     let hints = v1::RouteHints { denied_providers: vec!["a".to_owned()], ..Default::default() };
-    let request = v1::ExplainRouteRequest { input: Some(input()), options: options(hints) };
+    let request = v1::ExplainRouteRequest { input: Some(input("m")), options: options(hints) };
     let explained = client.explain_route(request).await.unwrap().into_inner();
     let places: Vec<_> =
         explained.candidates.iter().map(|one| (one.target.as_str(), one.rank, one.eligible)).collect();
@@ -208,7 +187,7 @@ async fn a_route_is_explained_and_nothing_happens() {
 
 #[tokio::test]
 async fn the_status_names_targets_models_and_stores_to_operators_only() {
-    let (a, b) = (Upstream::start(refusing).await, Upstream::start(serving).await);
+    let (a, b) = (Upstream::start(refusing(503, "x")).await, Upstream::start(serving).await);
     let gateway = gateway(&a, &b);
     let answer = Caller::new(gateway.addr, KEY).post("/v1/chat/completions", chat(false)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());

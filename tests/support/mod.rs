@@ -11,6 +11,7 @@ pub mod faces;
 pub mod gateway;
 pub mod http;
 pub mod http2;
+pub mod lateness;
 pub mod ledgers;
 pub mod meter;
 pub mod proxy;

@@ -75,7 +75,7 @@ pub async fn dispatch(
     dispatch.running.give_up(now());
     done.or_else(|error| {
         let text = way.plan.policy.degraded.as_deref();
-        degraded::answer(text, &way.request, &error)
+        degraded::answer(text, &dispatch.running.call.asked.model, &way.request, &error)
             .ok_or_else(|| error.attempts(dispatch.running.to_proto()))
     })
 }
