@@ -107,11 +107,12 @@ async fn u07_a_body_that_ends_in_order_before_its_dialects_end_is_never_a_succes
             assert_eq!(told, (&"OK".into(), &"SOURCE_PROVIDER".into()));
             continue;
         }
-        // Some vendors of OpenAI's dialect never send `[DONE]`: the answer is whole once its finish reason is there, and
-        // in the same dialect it is passed on as it came.
+        // Some vendors of OpenAI's dialect never send `[DONE]`: the answer is whole once its finish reason and its usage
+        // are there, and in the same dialect it is passed on as it came.
         let as_it_came = saw.ask.surface == Surface::Chat && matches!(saw.end, End::Broken(_));
-        if cut >= Some(finished(face)) && (saw.end == End::Ok || as_it_came) {
-            assert_eq!((&saw.text, &record["finish_reason"]), (&text(TOKENS), &"stop".into()), "{saw:?}");
+        if cut >= Some(settled(face)) && (saw.end == End::Ok || as_it_came) {
+            let told = (&saw.text, &record["finish_reason"], &record["usage"]["source"]);
+            assert_eq!(told, (&text(TOKENS), &"stop".into(), &"SOURCE_PROVIDER".into()), "{saw:?}");
             continue;
         }
         let told = if saw.pieces == 0 {
@@ -128,10 +129,10 @@ async fn u07_a_body_that_ends_in_order_before_its_dialects_end_is_never_a_succes
     }
 }
 
-/// Where the finish reason of a stream has been told, if the dialect may end there.
-fn finished(face: Face) -> usize {
+/// Where all of a stream has been told, if the dialect may end there.
+fn settled(face: Face) -> usize {
     let events = face.events(TOKENS);
-    let after = if face == Face::OpenAi { 2 } else { 0 };
+    let after = usize::from(face == Face::OpenAi);
     events[..events.len() - after].concat().len()
 }
 

@@ -107,7 +107,11 @@ impl Tally {
                 if complete || self.told_at == Some(self.content_events) && self.finish_reason.is_some() =>
             {
                 let mut told = told.clone();
-                if told.source() != Source::Estimated {
+                if told.output_tokens.is_none() && self.output_tokens > 0 {
+                    // It counted the prompt only.
+                    told.output_tokens = Some(self.output_tokens);
+                    told.set_source(Source::Estimated);
+                } else if told.source() != Source::Estimated {
                     told.set_source(Source::Provider);
                 }
                 told
@@ -243,6 +247,17 @@ mod tests {
         tally.count(&text("hello"));
         let usage = tally.usage(&asked(), true, true).unwrap();
         assert_eq!((usage.input_tokens, usage.output_tokens), (Some(10), Some(1)));
+        assert_eq!(usage.source(), Source::Estimated);
+    }
+
+    #[test]
+    fn an_output_that_was_delivered_and_never_counted_is_estimated_and_flagged() {
+        let mut tally = Tally::default();
+        tally.count(&text("hello"));
+        let prompt = v1::Usage { input_tokens: Some(7), ..Default::default() };
+        tally.count(&Item::Event(Event::Usage(Box::new(prompt))));
+        let usage = tally.usage(&asked(), true, true).unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(7), Some(1)));
         assert_eq!(usage.source(), Source::Estimated);
     }
 

@@ -282,6 +282,11 @@ impl Composer {
         Ok(())
     }
 
+    /// Tells whether the answer has any content.
+    pub fn has_parts(&self) -> bool {
+        self.choices.iter().any(|state| state.next_part > 0)
+    }
+
     /// Tells whether the choice has called a tool, so that a vendor's plain "stop" means that it waits for the result.
     pub fn has_tool_call(&self, choice: i32) -> bool {
         self.choices.iter().any(|state| state.index == choice && state.any_tool)

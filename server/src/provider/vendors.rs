@@ -36,6 +36,8 @@ pub struct Vendor {
     pub express: bool,
     /// It takes `stream_options`; without them it tells usage anyway.
     pub stream_options: bool,
+    /// Some versions of it send neither usage nor `[DONE]`: its streams may end with a finish reason.
+    pub ends_bare: bool,
     /// The parameter that bounds the output.
     pub max_tokens: &'static str,
     /// The parameter that names the end user. Empty: it has none.

@@ -204,6 +204,8 @@ impl Watch {
             "message_stop" => {
                 self.complete = true;
                 seen.last = true;
+                self.usage.end();
+                seen.usage = self.usage.usage().map(Box::new);
             }
             _ if says_something(tapped.error) => return Err(refusal::of_payload(data)),
             kind => {
@@ -232,6 +234,9 @@ impl Watch {
         for usage in told.into_iter().flatten() {
             self.usage.take(usage.get());
             seen.usage = self.usage.usage().map(Box::new);
+        }
+        if tapped.message.is_some() {
+            self.usage.begun();
         }
         Ok(())
     }

@@ -91,6 +91,7 @@ impl Decoder {
                 if let Some(message) = event.message {
                     self.begun = true;
                     self.message(message.get(), out)?;
+                    self.usage.begun();
                     self.composer.begin(out);
                 }
             }
@@ -205,15 +206,21 @@ impl Decoder {
         if !self.begun {
             return Err(Error::new(Kind::BadResponse, "the stream ends without an answer before its end"));
         }
+        self.end_choice(out)?;
+        self.usage.end();
+        self.composer.usage = self.usage.usage();
+        self.composer.finish(out);
+        self.complete = true;
+        Ok(())
+    }
+
+    fn end_choice(&mut self, out: &mut VecDeque<Item>) -> Result<(), Error> {
         self.end_block(out)?;
         let reason = match self.stop_reason.as_str() {
             "" if self.composer.has_tool_call(CHOICE) => FinishReason::ToolCalls,
             word => finish_reason(word),
         };
-        self.composer.end_choice(CHOICE, reason, &self.stop_reason, &self.stop_sequence, out)?;
-        self.composer.finish(out);
-        self.complete = true;
-        Ok(())
+        self.composer.end_choice(CHOICE, reason, &self.stop_reason, &self.stop_sequence, out)
     }
 }
 
@@ -248,6 +255,10 @@ impl Lane for Decoder {
     }
 
     fn broken(&mut self, out: &mut VecDeque<Item>) {
+        if self.composer.has_parts() && !self.stop_reason.is_empty() {
+            // An answer that said how it ended lacks nothing: nobody should go on with it. The failure is told anyway.
+            let _ = self.end_choice(out);
+        }
         self.composer.broken(out);
     }
 

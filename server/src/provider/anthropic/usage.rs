@@ -14,6 +14,8 @@ pub(in crate::provider) struct Told {
     told: bool,
     input: Option<i64>,
     output: Option<i64>,
+    /// The count of the output is that of a stream's begin, when there was hardly any.
+    output_runs: bool,
     cache_read: Option<i64>,
     cache_write: Option<i64>,
     write_5m: Option<i64>,
@@ -99,6 +101,7 @@ impl Told {
                 self.told = true;
             }
         }
+        self.output_runs &= counts.output_tokens.0.is_none();
         if !counts.service_tier.is_empty() {
             self.service_tier = counts.service_tier.0.into_owned();
         }
@@ -110,6 +113,18 @@ impl Told {
         }
         if let Some(iterations) = counts.iterations {
             self.iterations(&read::<Vec<Iteration<'_>>>(Some(iterations.get())));
+        }
+    }
+
+    /// What was taken is of a stream's begin: its count of the output is not the last word.
+    pub(in crate::provider) fn begun(&mut self) {
+        self.output_runs = self.output.is_some();
+    }
+
+    /// Takes the end of a stream: a count of the output that was never brought up to date is none.
+    pub(in crate::provider) fn end(&mut self) {
+        if std::mem::take(&mut self.output_runs) {
+            self.output = None;
         }
     }
 
@@ -203,6 +218,23 @@ mod tests {
             after(&[r#"{"input_tokens":10,"output_tokens":1}"#, r#"{"input_tokens":10,"output_tokens":25}"#]);
         let usage = usage.unwrap();
         assert_eq!((usage.input_tokens, usage.output_tokens), (Some(10), Some(25)));
+    }
+
+    #[test]
+    fn the_output_of_a_streams_begin_is_not_its_last_word() {
+        let after = |more: &[&str]| {
+            let mut usage = Told::default();
+            usage.take(r#"{"input_tokens":10,"output_tokens":1}"#);
+            usage.begun();
+            more.iter().for_each(|json| usage.take(json));
+            let running = usage.usage().unwrap().output_tokens;
+            usage.end();
+            (running, usage.usage().unwrap().output_tokens)
+        };
+        assert_eq!(after(&[]), (Some(1), None));
+        assert_eq!(after(&[r#"{"input_tokens":12}"#]), (Some(1), None));
+        assert_eq!(after(&[r#"{"output_tokens":25}"#]), (Some(25), Some(25)));
+        assert_eq!(after(&[r#"{"output_tokens":1}"#]), (Some(1), Some(1)));
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Decoder {
             "metadata" => {
                 self.metadata(&read(&message.payload)?, &message.payload);
                 if !self.stopped {
-                    return Err(cut_short());
+                    return Err(cut_short(false));
                 }
                 self.finish(out);
             }
@@ -209,15 +209,8 @@ impl Lane for Decoder {
         self.event(block.as_ref().map_err(|damaged| *damaged)?, out)
     }
 
-    fn end(&mut self, out: &mut VecDeque<Item>) -> Result<(), Error> {
-        match (self.stopped, self.any_event) {
-            (true, _) => {
-                self.finish(out);
-                Ok(())
-            }
-            (false, true) => Err(cut_short()),
-            (false, false) => Err(bad("the answer is no event stream")),
-        }
+    fn end(&mut self, _: &mut VecDeque<Item>) -> Result<(), Error> {
+        Err(if self.any_event { cut_short(self.stopped) } else { bad("the answer is no event stream") })
     }
 
     fn broken(&mut self, out: &mut VecDeque<Item>) {
@@ -237,8 +230,12 @@ fn bad(message: &str) -> Error {
     Error::new(Kind::BadResponse, message)
 }
 
-fn cut_short() -> Error {
-    Error::new(Kind::Unavailable, "the stream ended without a messageStop event: the answer is cut short")
+fn cut_short(stopped: bool) -> Error {
+    let lacks = if stopped { "metadata" } else { "messageStop" };
+    Error::new(
+        Kind::Unavailable,
+        format!("the stream ended without a {lacks} event: the answer is cut short"),
+    )
 }
 
 /// Maps Bedrock's word for why an answer ended.

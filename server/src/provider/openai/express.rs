@@ -21,6 +21,7 @@ use crate::{
         express::{self, Patch, Tap},
         http::Pieces,
         sse::Event,
+        vendors::Vendor,
     },
 };
 
@@ -121,10 +122,23 @@ pub(super) struct Progress {
     pub(super) any_content: bool,
     pub(super) seen: Indexes,
     pub(super) finished: Indexes,
+    /// The vendor tells nothing after its finish reasons.
+    pub(super) ends_bare: bool,
+    /// Usage was told when every choice had said why it ended.
+    settled: bool,
     pub(super) complete: bool,
 }
 
 impl Progress {
+    /// Takes the end of a chunk that told usage.
+    pub(super) fn told_usage(&mut self) {
+        self.settled |= self.is_finished();
+    }
+
+    fn is_finished(&self) -> bool {
+        !self.seen.is_empty() && self.seen == self.finished
+    }
+
     /// Takes `[DONE]`, which ends an answer only if there was one.
     pub(super) fn done(&mut self) -> Result<(), Error> {
         if !self.any_content && self.finished.is_empty() {
@@ -134,17 +148,22 @@ impl Progress {
         Ok(())
     }
 
-    /// Takes the end of the body: some vendors never send `[DONE]`, but then every choice has said why it ended.
+    /// Takes the end of the body: some vendors never send `[DONE]`, but then every choice has said why it ended, and the
+    /// usage that was asked for has come.
     pub(super) fn ended(&mut self) -> Result<(), Error> {
         if !self.any_event {
             return Err(Error::new(Kind::BadResponse, "the answer is no event stream"));
         }
-        if self.seen.is_empty() || self.seen != self.finished {
-            let message = "the stream ended without a finish reason or [DONE]: the answer is cut short";
-            return Err(Error::new(Kind::Unavailable, message));
-        }
-        self.complete = true;
-        Ok(())
+        let lacks = match (self.is_finished(), self.settled || self.ends_bare) {
+            (true, true) => {
+                self.complete = true;
+                return Ok(());
+            }
+            (true, false) => "its usage",
+            (false, _) => "a finish reason",
+        };
+        let message = format!("the stream ended without {lacks} or [DONE]: the answer is cut short");
+        Err(Error::new(Kind::Unavailable, message))
     }
 }
 
@@ -169,6 +188,12 @@ impl Watch {
         Self { usage_wanted, told_id: false, told_model: false, hid: false, progress: Progress::default() }
     }
 
+    /// Reads it as a vendor's own.
+    pub(super) fn of(mut self, vendor: &Vendor) -> Self {
+        self.progress.ends_bare = vendor.ends_bare;
+        self
+    }
+
     fn chunk(&mut self, tapped: &Tapped<'_>, data: &[u8], seen: &mut Seen) -> Result<bool, Error> {
         let choices = tapped.choices.unwrap_or_default();
         if choices.failed || says_something(tapped.error) {
@@ -189,6 +214,7 @@ impl Watch {
         self.progress.seen.join(choices.seen);
         self.progress.finished.join(choices.finished);
         let Some(usage) = told_usage(tapped) else { return Ok(true) };
+        self.progress.told_usage();
         seen.usage = Some(Box::new(usage));
         // The chunk that only tells usage would surprise a caller who has not asked for it.
         Ok(choices.count > 0 || self.usage_wanted)

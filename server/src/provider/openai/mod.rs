@@ -115,7 +115,8 @@ impl OpenAi {
             let (answer, shape, body) = self.upstream.open(response, Vec::new());
             let items: Items<Error> = match (request.streamed, shape) {
                 (true, Shape::Events) => {
-                    Box::pin(Follow::new(body, Express(express::Watch::new(request.usage_wanted))))
+                    let watch = express::Watch::new(request.usage_wanted).of(self.vendor);
+                    Box::pin(Follow::new(body, Express(watch)))
                 }
                 (true, Shape::Html | Shape::Json) => once(async move {
                     let body = http::read_all(body, http::MAX_ERROR_BYTES).await?;

@@ -65,6 +65,7 @@ impl Decoder {
     pub fn of(mut self, vendor: &Vendor) -> Self {
         self.shared.thinking_parts = vendor.thinking_parts;
         self.shared.think_tags = vendor.think_tags;
+        self.progress.ends_bare = vendor.ends_bare;
         self
     }
 
@@ -88,14 +89,18 @@ impl Decoder {
     /// Appends the events that end the answer.
     pub fn finish(&mut self, out: &mut VecDeque<Item>) {
         self.start(out);
-        self.choices.sort_by_key(|choice| choice.index);
-        for choice in self.choices.drain(..) {
-            choice.end(&self.shared, out);
-        }
+        self.end_choices(out);
         if let Some(usage) = self.usage.take() {
             out.push_back(Item::Event(Event::Usage(Box::new(usage))));
         }
         out.push_back(Item::Event(Event::End(Box::new(std::mem::take(&mut self.end)))));
+    }
+
+    fn end_choices(&mut self, out: &mut VecDeque<Item>) {
+        self.choices.sort_by_key(|choice| choice.index);
+        for choice in self.choices.drain(..) {
+            choice.end(&self.shared, out);
+        }
     }
 
     /// Reads a whole answer.
@@ -130,10 +135,6 @@ impl Decoder {
         for (name, value) in &chunk.extras {
             self.keep_beside(name, Some(value));
         }
-        let usages = [chunk.usage, chunk.groq_usage].into_iter().flatten();
-        if let Some(usage) = usages.into_iter().find_map(|usage| usage::parse(usage.get())) {
-            self.usage = Some(usage);
-        }
         for (position, choice) in (0..).zip(chunk.choices.iter().flatten()) {
             if says_something(choice.error) {
                 return Err(refusal::of_payload(json));
@@ -148,6 +149,11 @@ impl Decoder {
             if state.is_finished() {
                 self.progress.finished.add(i64::from(index));
             }
+        }
+        let usages = [chunk.usage, chunk.groq_usage].into_iter().flatten();
+        if let Some(usage) = usages.into_iter().find_map(|usage| usage::parse(usage.get())) {
+            self.usage = Some(usage);
+            self.progress.told_usage();
         }
         Ok(())
     }
@@ -228,6 +234,11 @@ impl Lane for Decoder {
     }
 
     fn broken(&mut self, out: &mut VecDeque<Item>) {
+        if self.progress.any_content {
+            // A choice that said how it ended lacks nothing: nobody should go on with it.
+            self.choices.retain(State::is_finished);
+            self.end_choices(out);
+        }
         // What was billed is known better with the provider's last word than without.
         if let Some(mut usage) = self.usage.take().filter(|_| self.started) {
             usage.r#final = false;

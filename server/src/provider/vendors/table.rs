@@ -14,6 +14,7 @@ pub const OPENAI: Vendor = Vendor {
     native: true,
     express: true,
     stream_options: true,
+    ends_bare: false,
     max_tokens: "max_completion_tokens",
     end_user: "safety_identifier",
     seed: "seed",
@@ -70,7 +71,8 @@ pub const VENDORS: &[Vendor] = &[
     // Servers that people run themselves.
     Vendor { embeddings: OPENAI.embeddings, ..server("vllm", "") },
     server("sglang", ""),
-    server("tgi", ""),
+    // Before 2.2 it said nothing after the finish reason.
+    Vendor { ends_bare: true, ..server("tgi", "") },
     server("llamacpp", "http://127.0.0.1:8080/v1"),
     server("lmstudio", "http://127.0.0.1:1234/v1"),
     server("ollama", "http://127.0.0.1:11434/v1"),

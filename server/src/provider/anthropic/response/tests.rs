@@ -334,6 +334,40 @@ fn what_is_no_answer_is_said() {
 }
 
 #[test]
+fn a_stream_that_breaks_off_behind_its_stop_reason_tells_how_the_answer_ended() {
+    let told = |content: &[&str]| {
+        let mut decoder = Decoder::new("mine");
+        let mut out = VecDeque::new();
+        let delta =
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}"#;
+        for event in [&[START], content, &[delta]].concat() {
+            decoder.feed(event.as_bytes(), &mut out).unwrap();
+        }
+        decoder.broken(&mut out);
+        short(out.into()).join(", ")
+    };
+    let text = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"hi"}}"#;
+    assert!(told(&[text]).contains("text hi, -0 , choice STOP"), "{}", told(&[text]));
+    assert!(!told(&[]).contains("choice"), "without content another target may still serve");
+}
+
+#[test]
+fn the_output_that_only_the_start_counted_is_not_told_as_the_answers() {
+    let output = |more: &[&str]| {
+        let (items, result) = run(body(&[&[START], more, &[STOP]].concat()).as_bytes(), 50);
+        result.unwrap();
+        items.into_iter().find_map(|item| match item {
+            Item::Event(Told::Usage(usage)) => Some((usage.input_tokens, usage.output_tokens)),
+            _ => None,
+        })
+    };
+    let bare = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#;
+    assert_eq!(output(&[bare]), Some((Some(10), None)));
+    let with = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}"#;
+    assert_eq!(output(&[with]), Some((Some(10), Some(9))));
+}
+
+#[test]
 fn a_stream_without_its_end_is_cut_short() {
     let text = block(r#"{"type":"text","text":"hi"}"#, &[]);
     let delta = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}"#;

@@ -117,8 +117,13 @@ fn comments_are_no_progress() {
 }
 
 #[test]
-fn an_end_without_done_needs_every_finish_reason() {
-    run(true, &[TEXT, STOP]).2.unwrap();
+fn an_end_without_done_needs_every_finish_reason_and_usage() {
+    run(true, &[TEXT, STOP, USAGE]).2.unwrap();
+    let with_usage = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":3}}\n\n";
+    run(true, &[TEXT, with_usage]).2.unwrap();
+    for frames in [&[TEXT, STOP][..], &[USAGE, TEXT, STOP], &[TEXT, USAGE]] {
+        assert_eq!(run(true, frames).2.unwrap_err().kind, Kind::Unavailable, "{frames:?}");
+    }
     let other = "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"x\"}}]}\n\n";
     assert_eq!(run(true, &[TEXT, other, STOP]).2.unwrap_err().kind, Kind::Unavailable);
     run(true, &[TEXT, DONE]).2.unwrap();

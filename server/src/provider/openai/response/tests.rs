@@ -206,6 +206,22 @@ fn a_failed_stream_still_tells_the_usage_it_knows() {
 }
 
 #[test]
+fn a_stream_that_breaks_off_behind_its_finish_reason_tells_how_the_answer_ended() {
+    let finished = |content: &str| {
+        let mut decoder = Decoder::new("mine", &ChatInput::default());
+        let mut out = VecDeque::new();
+        let chunk = format!(
+            r#"{{"choices":[{{"index":0,"delta":{{{content}}},"finish_reason":"stop"}},{{"index":1}}]}}"#
+        );
+        decoder.feed(chunk.as_bytes(), &mut out).unwrap();
+        decoder.broken(&mut out);
+        short(out)
+    };
+    assert_eq!(finished(r#""content":"a""#), ["start ", "text0.0 a", "-0.0", "end0 STOP"]);
+    assert_eq!(finished(""), ["start "], "without content another target may still serve");
+}
+
+#[test]
 fn vendors_words_for_the_end_are_mapped() {
     for (word, reason) in
         [("eos", FinishReason::Stop), ("tool_call", FinishReason::ToolCalls), ("odd", FinishReason::Other)]
