@@ -92,11 +92,18 @@ impl TargetHealth {
         if kept.shown == (state, until) {
             return done;
         }
+        // A pause that grows longer is no news to whoever reads the log.
+        let is_new = kept.shown.0 != state;
         kept.shown = (state, until);
         kept.condition.found_by(replica);
+        let last_failure = kept.condition.view(now).last_failure.map(|(kind, _)| kind);
         drop(kept);
         let target = self.name.clone();
-        self.shared.tell(&Transition { target, state, until, told_by_replica: replica });
+        let transition = Transition { target, state, until, last_failure, told_by_replica: replica };
+        if is_new {
+            transition.log(now);
+        }
+        self.shared.tell(&transition);
         done
     }
 
