@@ -13,10 +13,15 @@ use crate::{
     provider::{self, compose::Composer},
 };
 
-/// Answers a call that failed so with the text, if that is no mistake of the caller and a text can answer it.
-pub(super) fn answer(text: Option<&str>, request: &Request, error: &Error) -> Option<Dispatched> {
+/// Answers a call to the model that failed so with the text, if that is no mistake of the caller and a text can answer it.
+pub(super) fn answer(
+    text: Option<&str>,
+    model: &str,
+    request: &Request,
+    error: &Error,
+) -> Option<Dispatched> {
     let text = text.filter(|_| matches!(request, Request::Chat(_)) && may_replace(error.reason()))?;
-    let items = events(text).ok()?;
+    let items = events(text, model).ok()?;
     let warning = v1::Warning {
         code: "degraded_answer".to_owned(),
         message: format!("no target could answer, so this is the configured text instead ({error})"),
@@ -44,8 +49,10 @@ fn may_replace(reason: Reason) -> bool {
     )
 }
 
-fn events(text: &str) -> Result<VecDeque<Item>, provider::Error> {
+fn events(text: &str, model: &str) -> Result<VecDeque<Item>, provider::Error> {
     let mut composer = Composer::new("");
+    // No vendor's model answers; clients expect a name all the same.
+    model.clone_into(&mut composer.start.model);
     composer.usage = Some(v1::Usage { input_tokens: Some(0), output_tokens: Some(0), ..Default::default() });
     let mut out = VecDeque::with_capacity(8);
     composer.begin(&mut out);

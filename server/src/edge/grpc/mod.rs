@@ -156,6 +156,8 @@ impl<'a> Told<'a> {
             put("x-tollgate-model", &target.model);
             put("x-tollgate-target", &target.name);
             put("x-tollgate-cache", "bypass");
+        }
+        if self.target.is_some() || self.attempts > 0 {
             headers.insert("x-tollgate-attempts", HeaderValue::from(self.attempts));
         }
         *response.metadata_mut() = MetadataMap::from_headers(headers);
