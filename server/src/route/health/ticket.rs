@@ -149,6 +149,15 @@ impl Ticket {
         });
     }
 
+    /// The target answered something that says no more than that it is there. A breaker that waited for this closes, but
+    /// how often it opened is not forgotten.
+    pub fn answered(&mut self, now: Instant) {
+        let attempt = self.attempt;
+        self.end(now, |condition| {
+            condition.alive(attempt);
+        });
+    }
+
     /// The attempt failed. Mistakes of the caller are neutral, but show that the target is alive; 429 is a pause. What
     /// was never sent, or failed by the caller's own limits, is not told: the ticket is dropped.
     pub fn failed(&mut self, kind: Kind, now: Instant) {
