@@ -16,7 +16,7 @@ use tollgate_api::v1;
 
 use super::*;
 use crate::{
-    call::{Attempt, Item, Seen},
+    call::{Attempt, Event, Item, Seen},
     error::Reason,
     provider::{Answer, Outgoing, Provider},
     route::{Policy, testing},
@@ -125,4 +125,19 @@ async fn silence_that_is_too_long_for_the_caller_alone_is_not_held_against_the_t
         let health = way.health.of(&way.plan.candidates[0].target);
         assert_eq!(health.view(now()).consecutive_failures, failures, "{callers:?}");
     }
+}
+
+#[tokio::test]
+async fn a_degraded_answer_names_the_model_that_was_asked_for() {
+    let policy = Policy { attempts: 1, degraded: Some("later".into()), ..Policy::default() };
+    let plan = testing::plan(vec![testing::candidate("p", Arc::new(Pinging::default()))], policy);
+    let mut call = Call::for_test("chat");
+    let answer = dispatch(Arc::new(testing::way(plan)), &mut call, |_| Ok(())).await.unwrap();
+    assert_eq!((answer.warnings[0].code.as_str(), call.attempts.len()), ("degraded_answer", 1));
+    let steps: Vec<_> = answer.items.map(Result::unwrap).collect().await;
+    let models = steps.iter().filter_map(|step| match step {
+        crate::call::Step::Item(Item::Event(Event::Start(start))) => Some(start.model.as_str()),
+        _ => None,
+    });
+    assert_eq!(models.collect::<Vec<_>>(), ["chat"]);
 }
