@@ -182,7 +182,7 @@ impl Pipeline {
         let way = Arc::new(Way {
             plan,
             request,
-            timeouts: self.timeouts.narrowed_by(&open.call.options),
+            timeouts: self.timeouts,
             deadline: self.deadline(&open.call),
             health: self.health.clone(),
             gates: self.gates.clone(),

@@ -108,7 +108,8 @@ fn explain(error: &Error, addr: &str, out: &mut Out) -> io::Result<()> {
     if let Some(delay) = error.retry_after() {
         out.note(&format!("  retry:    after {}", time::short(delay)))?;
     }
-    if let Some(advice) = error.reason().and_then(advice) {
+    let hinted = error.metadata().contains_key("hints").then_some("ask for less with the routing options");
+    if let Some(advice) = hinted.or_else(|| error.reason().and_then(advice)) {
         out.note(&format!("  to do:    {advice}"))?;
     }
     if let Some(id) = error.request_id() {

@@ -35,7 +35,10 @@ impl Greeting<'_> {
         };
         line(format_args!("tollgate {}", env!("CARGO_PKG_VERSION")));
         line(format_args!("  callers    {scheme}://{}   REST, SSE and gRPC", self.callers));
-        line(format_args!("  operators  http://{}   /metrics /livez /readyz /status /config", self.operators));
+        line(format_args!(
+            "  operators  http://{}   /metrics /livez /readyz /status /config",
+            self.operators
+        ));
         line(format_args!("  data       {}", self.data_dir.display()));
         if !self.found.is_empty() {
             line(format_args!("  providers  {} (found in the environment)", self.found.join(", ")));

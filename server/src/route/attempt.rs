@@ -33,18 +33,6 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
-impl Timeouts {
-    /// Returns these timeouts with `idle` shortened (never lengthened) by what the caller asked for. Its wish for the
-    /// first token is weighed against each target's own (`Brief`).
-    #[must_use]
-    pub fn narrowed_by(self, options: &v1::CallOptions) -> Self {
-        Self {
-            idle: duration(options.idle_timeout).map_or(self.idle, |theirs| theirs.min(self.idle)),
-            ..self
-        }
-    }
-}
-
 fn duration(told: Option<prost_types::Duration>) -> Option<Duration> {
     told.and_then(|wait| Duration::try_from(wait).ok())
 }
@@ -112,6 +100,8 @@ pub(super) struct Brief {
     pub(super) traceparent: Option<String>,
     /// How long the caller wants to wait for the first content of one target.
     pub(super) first_token: Option<Duration>,
+    /// How long the caller wants to wait between two events.
+    pub(super) idle: Option<Duration>,
 }
 
 impl Brief {
@@ -124,6 +114,7 @@ impl Brief {
             unsupported: call.options.unsupported_parameters(),
             traceparent: call.traceparent.clone(),
             first_token: duration(call.options.first_token_timeout),
+            idle: duration(call.options.idle_timeout),
         }
     }
 }
@@ -160,7 +151,8 @@ impl Upcall<'_> {
     pub(super) async fn run(self, mut held: Held, heard: &Heard) -> Outcome {
         let Self { candidate, request, brief, deadline, .. } = self;
         let started = now();
-        let (first_token, is_callers) = self.first_token();
+        let ours = candidate.first_token.unwrap_or(self.timeouts.first_token);
+        let (first_token, is_callers) = shorter(ours, brief.first_token);
         let until = started.checked_add(first_token).map_or(deadline.at, |at| at.min(deadline.at));
         let work = async {
             let mut answer = send(candidate, brief, request).await?;
@@ -172,8 +164,8 @@ impl Upcall<'_> {
             Ok(done) => done,
             Err(_) if until == deadline.at => return Err(Failed::Deadline(deadline_error(deadline))),
             // Too slow for the caller alone, which says nothing against the target.
-            Err(_) if is_callers => return Err(Failed::Upstream(too_slow(first_token))),
-            Err(_) => Err(too_slow(first_token)),
+            Err(_) if is_callers => return Err(Failed::Upstream(too_slow(first_token, true))),
+            Err(_) => Err(too_slow(first_token, false)),
         };
         let (answer, first) = match done {
             Ok(done) => done,
@@ -187,7 +179,7 @@ impl Upcall<'_> {
         let target = &candidate.target;
         tracing::debug!(call = %brief.call_id, target = %target.name, "upstream answers");
         let items = stream::iter(first.into_iter().map(Ok)).chain(answer.items);
-        let idle = self.timeouts.idle;
+        let idle = shorter(self.timeouts.idle, brief.idle);
         let guarded = Guarded::new(Box::pin(items), target.clone(), brief.streamed, idle, deadline, held);
         Ok(Dispatched {
             target: Some(target.clone()),
@@ -197,19 +189,20 @@ impl Upcall<'_> {
             items: Box::pin(guarded),
         })
     }
-
-    /// Returns the longest wait for the first content, and whether only the caller wants it so short: the target's own
-    /// value replaces the default, and the caller's can shorten it.
-    fn first_token(&self) -> (Duration, bool) {
-        let ours = self.candidate.first_token.unwrap_or(self.timeouts.first_token);
-        self.brief.first_token.filter(|theirs| *theirs < ours).map_or((ours, false), |theirs| (theirs, true))
-    }
 }
 
-fn too_slow(first_token: Duration) -> provider::Error {
-    let message = format!(
-        "no content within first_token = {first_token:?} (a larger `timeouts.first_token` waits longer)"
-    );
+/// Returns how long to wait, and whether only the caller wants it so short: it can shorten a wait, not lengthen it.
+fn shorter(ours: Duration, theirs: Option<Duration>) -> (Duration, bool) {
+    theirs.filter(|theirs| *theirs < ours).map_or((ours, false), |theirs| (theirs, true))
+}
+
+fn too_slow(first_token: Duration, is_callers: bool) -> provider::Error {
+    let remedy = if is_callers {
+        "as the call's `first_token_timeout` has it"
+    } else {
+        "a larger `timeouts.first_token` waits longer"
+    };
+    let message = format!("no content within first_token = {first_token:?} ({remedy})");
     provider::Error::new(Kind::Timeout, message)
 }
 

@@ -13,8 +13,7 @@ use crate::{
     provider::{self, compose::Composer},
 };
 
-/// Answers a call to that model which failed so with the text, if that is no mistake of the caller and a text can answer
-/// it.
+/// Answers a call to the model that failed so with the text, if that is no mistake of the caller and a text can answer it.
 pub(super) fn answer(
     text: Option<&str>,
     model: &str,
@@ -52,6 +51,7 @@ fn may_replace(reason: Reason) -> bool {
 
 fn events(text: &str, model: &str) -> Result<VecDeque<Item>, provider::Error> {
     let mut composer = Composer::new("");
+    // No vendor's model answers; clients expect a name all the same.
     model.clone_into(&mut composer.start.model);
     composer.usage = Some(v1::Usage { input_tokens: Some(0), output_tokens: Some(0), ..Default::default() });
     let mut out = VecDeque::with_capacity(8);

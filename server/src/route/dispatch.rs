@@ -19,7 +19,7 @@ use super::{
     schedule::{Lesson, Schedule, Step},
 };
 use crate::{
-    call::{Call, Deadline, Request, Target, now},
+    call::{Call, Deadline, Request, now},
     error::Error,
     load::{Busy, Gates},
     provider::{self, Kind},
@@ -219,7 +219,8 @@ impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
                 metrics::retried(&self.candidates[index].target.name, reason);
             }
             _ => {
-                if let Some(reason) = reason.or(self.passed_over) {
+                // The first target as a last resort is no other.
+                if let Some(reason) = reason.or(self.passed_over.filter(|_| index > 0)) {
                     metrics::fell_back(model, reason);
                 }
             }
@@ -241,11 +242,12 @@ impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
             let candidate = self.candidates[index];
             return failure::busy(&candidate.target, candidate.concurrent, busy);
         }
-        let refusals: Vec<(&Target, Refused)> = self
-            .refusals
-            .iter()
-            .map(|(index, refused)| (&*self.candidates[*index].target, *refused))
-            .collect();
+        let why = |(index, refused): &(usize, Refused)| {
+            let target = &*self.candidates[*index].target;
+            let last_failure = self.way.health.of(target).view(at).last_failure;
+            (target, *refused, last_failure.map(|(kind, _)| kind))
+        };
+        let refusals: Vec<_> = self.refusals.iter().map(why).collect();
         failure::refused(&refusals, &self.running.call.asked.model, at)
     }
 

@@ -87,21 +87,24 @@ pub(super) fn wait_until(at: Option<Instant>, now: Instant) -> Option<Duration> 
     at.map(|at| at.saturating_duration_since(now).min(MAX_RETRY_AFTER))
 }
 
+/// A target that is left alone, why, and what its last attempt failed with.
+pub(super) type Resting<'t> = (&'t Target, Refused, Option<&'static str>);
+
 /// Says why none of the targets may be tried now.
-pub(super) fn refused(refusals: &[(&Target, Refused)], model: &str, now: Instant) -> Error {
-    let words: Vec<String> = refusals.iter().map(|(target, refused)| why(target, refused, now)).collect();
-    let reason = if refusals.iter().all(|(_, refused)| refused.state == State::CoolingDown) {
+pub(super) fn refused(refusals: &[Resting<'_>], model: &str, now: Instant) -> Error {
+    let words: Vec<String> = refusals.iter().map(|resting| why(resting, now)).collect();
+    let reason = if refusals.iter().all(|(_, refused, _)| refused.state == State::CoolingDown) {
         Reason::UpstreamRateLimited
     } else {
         Reason::NoTargetAvailable
     };
-    let soonest = refusals.iter().map(|(_, refused)| refused.until).min();
+    let soonest = refusals.iter().map(|(_, refused, _)| refused.until).min();
     Error::new(reason, format!("no target of `{model}` may be tried now: {}", words.join("; ")))
         .with("model", model)
         .retry_after(wait_until(soonest, now))
 }
 
-fn why(target: &Target, refused: &Refused, now: Instant) -> String {
+fn why((target, refused, last_failure): &Resting<'_>, now: Instant) -> String {
     let seconds = refused.until.saturating_duration_since(now).as_secs_f64();
     let state = match refused.state {
         State::Closed => "has had all the tries that one that fails may have",
@@ -110,7 +113,8 @@ fn why(target: &Target, refused: &Refused, now: Instant) -> String {
         State::CoolingDown => "asked for a pause",
         State::Ejected => "fails far more often than the others",
     };
-    format!("{} {state} (again in {seconds:.1} s)", target.name)
+    let last = last_failure.map(|kind| format!("last failure: {kind}; ")).unwrap_or_default();
+    format!("{} {state} ({last}again in {seconds:.1} s)", target.name)
 }
 
 /// Says that a target has no room, and that waiting for it makes no sense.

@@ -22,7 +22,8 @@ pub(super) struct Guarded {
     items: Option<Items<provider::Error>>,
     target: Arc<Target>,
     streamed: bool,
-    idle: Duration,
+    /// How long nothing may come, and whether only the caller wants it so short.
+    idle: (Duration, bool),
     idle_until: Instant,
     deadline: Deadline,
     timer: Pin<Box<Sleep>>,
@@ -36,11 +37,11 @@ impl Guarded {
         items: Items<provider::Error>,
         target: Arc<Target>,
         streamed: bool,
-        idle: Duration,
+        idle: (Duration, bool),
         deadline: Deadline,
         held: Held,
     ) -> Self {
-        let idle_until = now() + idle;
+        let idle_until = now() + idle.0;
         let timer = Box::pin(sleep_until(idle_until.min(deadline.at).into()));
         let (items, held, output_tokens) = (Some(items), Some(held), 0);
         Self { items, target, streamed, idle, idle_until, deadline, timer, held, output_tokens }
@@ -62,7 +63,13 @@ impl Guarded {
             return Some(Poll::Ready(Some(Err(deadline_error(self.deadline)))));
         }
         if now >= self.idle_until {
-            let message = format!("no event within timeouts.idle = {:?}", self.idle);
+            let (idle, is_callers) = self.idle;
+            let whose = if is_callers { "the call's `idle_timeout`" } else { "`timeouts.idle`" };
+            let message = format!("no event within {whose} = {idle:?}");
+            if is_callers {
+                // Too slow for the caller alone, which says nothing against the target.
+                self.held = None;
+            }
             return Some(self.fail(provider::Error::new(Kind::Timeout, message)));
         }
         let until = self.idle_until.min(self.deadline.at);
@@ -87,7 +94,7 @@ impl Stream for Guarded {
                     return Poll::Ready(Some(Err(deadline_error(self.deadline))));
                 }
                 if !matches!(&item, Item::Raw(_, seen) if !seen.progress) {
-                    self.idle_until = now + self.idle;
+                    self.idle_until = now + self.idle.0;
                 }
                 self.output_tokens = self.output_tokens.saturating_add(output_tokens(&item));
                 if is_last(&item)

@@ -63,7 +63,7 @@ impl<'c> Hints<'c> {
         let route = self.0?;
         let among = |list: &[String], word: &str| list.iter().any(|one| one == word);
         let only = |list: &[String], word: &str| list.is_empty() || among(list, word);
-        if !route.target.is_empty() && *route.target != *target.name {
+        if !route.target.is_empty() && !is_named(target, &route.target) {
             return Some(Hint::Target);
         }
         if among(&route.denied_providers, &target.provider) {
@@ -98,4 +98,12 @@ impl<'c> Hints<'c> {
     pub(super) fn fallback_models(self) -> &'c [String] {
         self.0.map(|route| route.fallback_models.as_slice()).unwrap_or_default()
     }
+}
+
+/// Tells whether a pin names the target: by its whole name, or without the credential, which then may be any.
+fn is_named(target: &Target, pin: &str) -> bool {
+    let without_credential = || {
+        pin.strip_prefix(&*target.provider).and_then(|rest| rest.strip_prefix('/')) == Some(&*target.model)
+    };
+    *target.name == *pin || without_credential()
 }

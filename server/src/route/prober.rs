@@ -33,7 +33,8 @@ pub async fn run(routes: Routes, health: Arc<Health>, every: Duration) {
                     .unwrap_or_else(|_| Err(Error::new(Kind::Timeout, "no answer to a probe")));
                 tracing::debug!(target_name = %candidate.target.name, well = answer.is_ok(), "probed");
                 match answer {
-                    Ok(()) => ticket.complete(0, now()),
+                    // That it lists its models does not say that they answer.
+                    Ok(()) => ticket.answered(now()),
                     Err(error) => ticket.failed(error.kind, now()),
                 }
             });

@@ -1,16 +1,16 @@
 //! What is tried next: a plain state machine over the targets of one plan. It makes no calls and has no clock.
 
+mod lesson;
+
 use std::time::{Duration, Instant};
 
+pub(super) use self::lesson::Lesson;
 use super::{
     Candidate, Plan,
     backoff::Backoff,
     health::{State, View},
 };
-use crate::{
-    call::Deadline,
-    provider::{self, Kind},
-};
+use crate::{call::Deadline, provider::Kind};
 
 /// What to do next. Targets are told by their place in `Plan::all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,36 +47,14 @@ enum Mark {
     Busy,
 }
 
-/// What the schedule keeps of a failure.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lesson {
-    /// What it means.
-    pub(super) kind: Kind,
-    /// The upstream's HTTP status; 0 if none came.
-    pub(super) http_status: u16,
-    /// The upstream's own hint when to try again.
-    pub(super) retry_after: Option<Duration>,
-    /// Whether it is about the request itself, as the contract has it.
-    pub(super) is_callers: bool,
-}
-
-impl From<&provider::Error> for Lesson {
-    fn from(failure: &provider::Error) -> Self {
-        Self {
-            kind: failure.kind,
-            http_status: failure.http_status,
-            retry_after: failure.retry_after,
-            is_callers: failure.caller.is_some(),
-        }
-    }
-}
-
 /// How a target stands in this call.
 #[derive(Clone, Copy, Debug)]
 struct Standing {
     lane: Lane,
     /// The first place of the plan that has the same target.
     same_as: usize,
+    /// The first place of the plan that has the same model of the same provider, whatever the credential.
+    kin: usize,
     calls: u32,
     last: Option<(Lesson, Instant)>,
     mark: Mark,
@@ -109,7 +87,8 @@ impl Schedule {
         for (lane, candidates) in lanes {
             for candidate in candidates {
                 let same_as = first_of(plan, candidate).unwrap_or(targets.len());
-                targets.push(Standing { lane, same_as, calls: 0, last: None, mark: Mark::None });
+                let kin = kin_of(plan, candidate).unwrap_or(targets.len());
+                targets.push(Standing { lane, same_as, kin, calls: 0, last: None, mark: Mark::None });
             }
         }
         Self {
@@ -131,7 +110,7 @@ impl Schedule {
             return Step::Stop;
         }
         let untried = |mark: Mark| self.untried().find(move |(_, standing)| standing.mark == mark);
-        if let Some((index, _)) = untried(Mark::None) {
+        if let Some(index) = self.first_untried() {
             return Step::Try(index);
         }
         if let Some((index, _)) = untried(Mark::Full).filter(|_| !self.waited) {
@@ -152,7 +131,7 @@ impl Schedule {
     /// Names a target to ask beside the one that is running.
     pub(super) fn beside(&self) -> Option<usize> {
         let left = !self.over && self.made < self.attempts;
-        self.untried().find(|(_, standing)| left && standing.mark == Mark::None).map(|(index, _)| index)
+        self.first_untried().filter(|_| left)
     }
 
     /// Tells whether the next attempt at a target draws on the retry budget: any but the first, and but the second
@@ -256,6 +235,22 @@ impl Schedule {
         self.of_lane().filter(|(index, _)| self.calls(*index) == 0)
     }
 
+    /// Returns the first target that was not tried and may be. Another credential of a server that does not answer comes
+    /// last, or a provider with many would use up the attempts.
+    fn first_untried(&self) -> Option<usize> {
+        let free = || self.untried().filter(|(_, standing)| standing.mark == Mark::None);
+        let elsewhere = free().find(|(_, standing)| !self.is_down(standing.kin));
+        elsewhere.or_else(|| free().next()).map(|(index, _)| index)
+    }
+
+    /// Tells whether what failed of a provider's model was its server, not the credential.
+    fn is_down(&self, kin: usize) -> bool {
+        let of_kin = self.targets.iter().filter(|standing| standing.kin == kin);
+        of_kin
+            .filter_map(|standing| standing.last)
+            .any(|(lesson, _)| matches!(lesson.kind, Kind::Timeout | Kind::Unavailable | Kind::BadResponse))
+    }
+
     fn tried(&self) -> impl Iterator<Item = (usize, &Standing)> {
         self.of_lane().filter(|(index, _)| self.calls(*index) > 0)
     }
@@ -304,6 +299,14 @@ impl Schedule {
 /// Returns the first place of a plan that has the same target as a candidate.
 fn first_of(plan: &Plan, candidate: &Candidate) -> Option<usize> {
     plan.all().position(|other| other.target.name == candidate.target.name)
+}
+
+/// Returns the first place of a plan that has a candidate's model of the same provider.
+fn kin_of(plan: &Plan, candidate: &Candidate) -> Option<usize> {
+    fn of(candidate: &Candidate) -> (&str, &str) {
+        (&candidate.target.provider, &candidate.target.model)
+    }
+    plan.all().position(|other| of(other) == of(candidate))
 }
 
 #[cfg(test)]

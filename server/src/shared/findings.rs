@@ -191,7 +191,13 @@ mod tests {
     use crate::route::health::Settings;
 
     fn open(until: Option<Instant>) -> Transition {
-        Transition { target: "p/m".into(), state: State::Open, until, told_by_replica: false }
+        Transition {
+            target: "p/m".into(),
+            state: State::Open,
+            until,
+            last_failure: None,
+            told_by_replica: false,
+        }
     }
 
     #[test]

@@ -340,6 +340,9 @@ async fn every_credential_is_a_target_of_its_own() {
     assert!((0..20).all(|_| tried(models, kept)[0] == first));
     let pinned = hints(|hints| hints.target = "two:y/x".to_owned());
     assert_eq!(tried(models, pinned), ["two:y/x"]);
+    let mut any = tried(models, hints(|hints| hints.target = "two/x".to_owned()));
+    any.sort_unstable();
+    assert_eq!(any, ["two:x/x", "two:y/x"]);
 }
 
 #[tokio::test]

@@ -14,10 +14,14 @@ use crate::{
 };
 
 impl Checker<'_> {
-    /// Checks a list of other aliases; `here` is where it stands.
+    /// Checks a list of aliases to go on with; `here` is where it stands. Two may well stand in for each other.
     pub(super) fn others(&mut self, alias: &str, others: &[String], here: &[Step<'_>], declared: &Declared) {
         for (number, other) in others.iter().enumerate() {
-            self.other(alias, other, &[here, &[Item(number)]].concat(), declared);
+            let here = [here, &[Item(number)]].concat();
+            self.other(alias, other, &here, declared);
+            if other == alias {
+                self.report(&here, format!("the alias `{}` falls back to itself", shown(alias)));
+            }
         }
     }
 
@@ -42,23 +46,15 @@ impl Checker<'_> {
     pub(super) fn cycles<'m>(&mut self, models: impl Iterator<Item = (&'m String, &'m Model)>) {
         let models: BTreeMap<&str, &Model> = models.map(|(name, model)| (name.as_str(), model)).collect();
         for alias in models.keys() {
-            let ways = [(nested as Edges, meant as Meant, "leads"), (fallbacks, named, "falls back")];
-            for (edges, meant, leads) in ways {
-                if let Some((way, steps)) = way_back(alias, &models, edges, meant) {
-                    let message = format!("the alias `{}` {leads} to itself: {way}", shown(alias));
-                    self.report(&[&[Name("models"), Name(alias)], &steps[..]].concat(), message);
-                }
+            if let Some((way, steps)) = way_back(alias, &models) {
+                let message = format!("the alias `{}` leads to itself: {way}", shown(alias));
+                self.report(&[&[Name("models"), Name(alias)], &steps[..]].concat(), message);
             }
         }
     }
 }
 
-/// Lists the aliases that an alias names, and where in it.
-type Edges = for<'m> fn(&'m Model) -> Vec<(&'m str, Vec<Step<'m>>)>;
-
-/// Finds the alias that a name stands for.
-type Meant = for<'m> fn(&str, &BTreeMap<&'m str, &'m Model>) -> Option<&'m str>;
-
+/// Lists the aliases that take the place of targets, and where.
 fn nested(model: &Model) -> Vec<(&str, Vec<Step<'_>>)> {
     let own = model.targets.iter().enumerate().filter_map(|(number, target)| {
         Some((target.alias.as_deref()?, vec![Name("targets"), Item(number), Name("alias")]))
@@ -73,30 +69,20 @@ fn nested(model: &Model) -> Vec<(&str, Vec<Step<'_>>)> {
     own.chain(arms).collect()
 }
 
-fn fallbacks(model: &Model) -> Vec<(&str, Vec<Step<'_>>)> {
-    let all = model.fallbacks.iter().enumerate();
-    all.map(|(number, alias)| (alias.as_str(), vec![Name("fallbacks"), Item(number)])).collect()
-}
-
 /// Finds the shortest way from an alias to itself by aliases that come after it in the alphabet, so that each circle
 /// is found at its first alias only. Returns it in words, and where in the alias it begins.
-fn way_back<'m>(
-    start: &str,
-    models: &BTreeMap<&'m str, &'m Model>,
-    edges: Edges,
-    meant: Meant,
-) -> Option<(String, Vec<Step<'m>>)> {
+fn way_back<'m>(start: &str, models: &BTreeMap<&'m str, &'m Model>) -> Option<(String, Vec<Step<'m>>)> {
     let mut came_from: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = VecDeque::from([start]);
     while let Some(at) = queue.pop_front() {
-        for next in edges(models.get(at)?).into_iter().filter_map(|(name, _)| meant(name, models)) {
+        for next in nested(models.get(at)?).into_iter().filter_map(|(name, _)| meant(name, models)) {
             if next == start {
                 let mut way = vec![start, at];
                 while way.last() != Some(&start) {
                     way.push(came_from.get(way.last()?)?);
                 }
                 let first = if way.len() > 2 { way[way.len() - 2] } else { start };
-                let begins = edges(models.get(start)?)
+                let begins = nested(models.get(start)?)
                     .into_iter()
                     .find(|(name, _)| meant(name, models) == Some(first));
                 way.reverse();
@@ -114,16 +100,11 @@ fn way_back<'m>(
 
 /// Finds the alias that a name means: that of the name, else the longest pattern that matches.
 fn meant<'m>(name: &str, models: &BTreeMap<&'m str, &'m Model>) -> Option<&'m str> {
-    named(name, models).or_else(|| {
-        let patterns = models.keys().filter(|pattern| pattern.contains('*'));
-        patterns
-            .filter(|pattern| glob_matches(pattern.as_bytes(), name.as_bytes()))
+    let patterns = || {
+        let all = models.keys().filter(|pattern| pattern.contains('*'));
+        all.filter(|pattern| glob_matches(pattern.as_bytes(), name.as_bytes()))
             .max_by_key(|pattern| pattern.len())
             .copied()
-    })
-}
-
-/// Finds the alias of that very name. One model of a pattern may well stand in for the others.
-fn named<'m>(name: &str, models: &BTreeMap<&'m str, &'m Model>) -> Option<&'m str> {
-    models.get_key_value(name).map(|(name, _)| *name)
+    };
+    models.get_key_value(name).map(|(name, _)| *name).or_else(patterns)
 }

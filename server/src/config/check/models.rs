@@ -71,6 +71,11 @@ impl Checker<'_> {
                 "must be longer than nothing, or every call is asked twice",
             );
             self.require(
+                model.first_token.is_none_or(|span| hedge.after.0 < span.0),
+                &at("hedge", "after"),
+                "must be shorter than `first_token`, or no call is asked twice",
+            );
+            self.require(
                 hedge.at_most.0 > 0,
                 &at("hedge", "at_most"),
                 "must be more than nothing; without `hedge` no call is asked twice",
@@ -98,6 +103,11 @@ impl Checker<'_> {
                 Some(other) => self.nested(alias, target, other, &here, declared),
                 None => self.target(alias, target, &here, declared),
             }
+            self.require(
+                strategy == Strategy::Weighted || target.weight.is_none(),
+                &[&here[..], &[Name("weight")]].concat(),
+                "counts only with `strategy: weighted`",
+            );
             if let Some(when) = &target.when {
                 self.when(when, &[&here[..], &[Name("when")]].concat());
             }

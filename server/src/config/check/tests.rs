@@ -26,9 +26,9 @@ const TARGETS: &str = "targets: [{ provider: openai, model: x }]";
 #[test]
 fn targets_are_a_model_or_an_alias() {
     let table: &[(&str, &[&str])] = &[
-        ("targets: [{ alias: other, weight: 3, when: { streamed: true } }]", &[]),
+        ("strategy: weighted, targets: [{ alias: other, weight: 3, when: { streamed: true } }]", &[]),
         (
-            "targets: [{ weight: 1 }]",
+            "targets: [{ when: {} }]",
             &["3:18: models.m.targets[0]: a target needs `provider` and `model`, or `alias`"],
         ),
         (
@@ -78,6 +78,10 @@ fn strategies_weights_and_conditions_make_sense() {
         (
             &format!("strategy: weigthed, {TARGETS}"),
             "models.m.strategy: `weigthed` is not valid here; did you mean `weighted`?",
+        ),
+        (
+            "targets: [{ provider: openai, model: x, weight: 95 }]",
+            "models.m.targets[0].weight: counts only with `strategy: weighted`",
         ),
         (
             "strategy: weighted, targets: [{ provider: openai, model: x, weight: 0 }]",
@@ -158,6 +162,10 @@ fn what_happens_after_a_failure_makes_sense() {
             "models.m.hedge.after: must be longer than nothing, or every call is asked twice",
         ),
         (
+            "first_token: 3s, hedge: { after: 3s }",
+            "models.m.hedge.after: must be shorter than `first_token`, or no call is asked twice",
+        ),
+        (
             "hedge: { after: 1s, at_most: 0% }",
             "models.m.hedge.at_most: must be more than nothing; without `hedge` no call is asked twice",
         ),
@@ -176,7 +184,7 @@ fn what_happens_after_a_failure_makes_sense() {
 }
 
 #[test]
-fn no_alias_leads_or_falls_back_to_itself() {
+fn no_alias_leads_or_falls_back_to_itself_but_two_may_stand_in_for_each_other() {
     let yaml = "models:
   a: { targets: [{ provider: openai, model: x }, { alias: b }] }
   b: { targets: [{ alias: c }] }
@@ -188,8 +196,7 @@ fn no_alias_leads_or_falls_back_to_itself() {
         problems(yaml),
         [
             "2:59: models.a.targets[1].alias: the alias `a` leads to itself: a → b → c → a",
-            "4:45: models.c.fallbacks[0]: the alias `c` falls back to itself: c → d → c",
-            "5:66: models.d.fallbacks[1]: the alias `d` falls back to itself: d → d",
+            "5:66: models.d.fallbacks[1]: the alias `d` falls back to itself",
             "6:29: models.\"p-*\".targets[0].alias: the alias `p-*` leads to itself: p-* → p-*",
         ]
     );

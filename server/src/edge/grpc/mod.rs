@@ -157,7 +157,7 @@ impl<'a> Told<'a> {
             put("x-tollgate-target", &target.name);
             put("x-tollgate-cache", "bypass");
         }
-        if self.attempts > 0 {
+        if self.target.is_some() || self.attempts > 0 {
             headers.insert("x-tollgate-attempts", HeaderValue::from(self.attempts));
         }
         *response.metadata_mut() = MetadataMap::from_headers(headers);

@@ -69,8 +69,8 @@ impl Head {
             put(&mut headers, "x-tollgate-model", &target.model);
             put(&mut headers, "x-tollgate-target", &target.name);
         }
-        // Without any nobody has answered yet, and a number would be a guess.
-        if reply.attempt_count > 0 {
+        // With neither nobody has answered yet, and a number of attempts would be a guess.
+        if reply.target.is_some() || reply.attempt_count > 0 {
             headers.insert("x-tollgate-attempts", reply.attempt_count.into());
         }
         put(&mut headers, "x-tollgate-rule", &reply.rule);

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::provider::Kind;
 
+/// A target that asked for a pause gets no more than ten last resorts in this time.
+const WHILE_IT_PAUSES: Duration = Duration::from_secs(10);
+
 /// The health of a target, without lock and clock.
 #[derive(Debug)]
 pub(super) struct Condition {
@@ -24,6 +27,9 @@ pub(super) struct Condition {
     cool_down: CoolDown,
     ejection: Ejection,
     last_resort: Trickle,
+    /// The same for a target that asked for a pause. Providers count what they refuse too, so that more calls would keep
+    /// it from ever taking any.
+    while_it_pauses: Trickle,
     running: usize,
     /// Number of the next attempt.
     next: u64,
@@ -42,6 +48,7 @@ impl Condition {
             cool_down: CoolDown::default(),
             ejection: Ejection::default(),
             last_resort: Trickle::default(),
+            while_it_pauses: Trickle::over(WHILE_IT_PAUSES),
             running: 0,
             next: 0,
             last_failure: None,
@@ -64,9 +71,13 @@ impl Condition {
         }
         let left_alone = self.left_alone(now);
         if let Some(refused) = left_alone.or_else(|| self.ejected(now)) {
-            // Being worse than its siblings is no reason against a target that has none.
-            let is_let_in = last_resort && (left_alone.is_none() || self.last_resort.take(now));
-            if !is_let_in {
+            let mut is_let_in = || match left_alone.map(|refused| refused.state) {
+                // Being worse than its siblings is no reason against a target that has none.
+                None => true,
+                Some(State::CoolingDown) => self.while_it_pauses.take(now),
+                Some(_) => self.last_resort.take(now),
+            };
+            if !(last_resort && is_let_in()) {
                 return Err(refused);
             }
         }

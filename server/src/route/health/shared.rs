@@ -9,7 +9,7 @@ use std::{
 use super::{
     budget::{Allowance, Budget},
     settings::Settings,
-    view::{State, Transition},
+    view::Transition,
 };
 use crate::route::lot::Lot;
 
@@ -64,14 +64,6 @@ impl Shared {
     }
 
     pub(super) fn tell(&self, transition: &Transition) {
-        let Transition { target, state, told_by_replica, .. } = transition;
-        let state_name = state.as_str();
-        match state {
-            State::Closed | State::HalfOpen => {
-                tracing::info!(%target, state = state_name, told_by_replica, "a target is tried")
-            }
-            _ => tracing::warn!(%target, state = state_name, told_by_replica, "a target is left alone"),
-        }
         for observer in &*self.observers.read().unwrap_or_else(PoisonError::into_inner) {
             observer(transition);
         }

@@ -92,11 +92,18 @@ impl TargetHealth {
         if kept.shown == (state, until) {
             return done;
         }
+        // A pause that grows longer is no news to whoever reads the log.
+        let is_new = kept.shown.0 != state;
         kept.shown = (state, until);
         kept.condition.found_by(replica);
+        let last_failure = kept.condition.view(now).last_failure.map(|(kind, _)| kind);
         drop(kept);
         let target = self.name.clone();
-        self.shared.tell(&Transition { target, state, until, told_by_replica: replica });
+        let transition = Transition { target, state, until, last_failure, told_by_replica: replica };
+        if is_new {
+            transition.log(now);
+        }
+        self.shared.tell(&transition);
         done
     }
 
@@ -139,6 +146,15 @@ impl Ticket {
                 condition.pace.tokens(output_tokens, now.saturating_duration_since(first), now);
             }
             condition.succeeded(attempt, now);
+        });
+    }
+
+    /// The target answered something that says no more than that it is there. A breaker that waited for this closes, but
+    /// how often it opened is not forgotten.
+    pub fn answered(&mut self, now: Instant) {
+        let attempt = self.attempt;
+        self.end(now, |condition| {
+            condition.alive(attempt);
         });
     }
 

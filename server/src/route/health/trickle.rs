@@ -1,24 +1,38 @@
-//! A few each second and no more: what is let through even where nothing else is.
+//! A few each second, or each few seconds, and no more: what is let through even where nothing else is.
 
 use std::time::{Duration, Instant};
 
-/// How many.
-pub(super) const PER_SECOND: usize = 10;
+/// How many each span.
+const AT_MOST: usize = 10;
+/// The span if nothing else is said.
+const SECOND: Duration = Duration::from_secs(1);
 
-/// Lets ten through in any second. Unlike a bucket that refills, it never lets a burst and its refill through within
-/// the same second.
-#[derive(Debug, Default)]
+/// Lets ten through in any span of time. Unlike a bucket that refills, it never lets a burst and its refill through within
+/// the same span.
+#[derive(Debug)]
 pub(super) struct Trickle {
     /// The last ten that were let through; the oldest is next to go.
-    last: [Option<Instant>; PER_SECOND],
+    last: [Option<Instant>; AT_MOST],
     oldest: usize,
+    span: Duration,
+}
+
+impl Default for Trickle {
+    fn default() -> Self {
+        Self::over(SECOND)
+    }
 }
 
 impl Trickle {
+    /// Lets ten through in any such span.
+    pub(super) fn over(span: Duration) -> Self {
+        Self { last: [None; AT_MOST], oldest: 0, span }
+    }
+
     /// Tells whether one more may go through.
     pub(super) fn has_room(&self, now: Instant) -> bool {
         let oldest = self.last[self.oldest];
-        oldest.is_none_or(|then| now.saturating_duration_since(then) >= Duration::from_secs(1))
+        oldest.is_none_or(|then| now.saturating_duration_since(then) >= self.span)
     }
 
     /// Lets one through if there is room, and counts it.
@@ -26,7 +40,7 @@ impl Trickle {
         let has_room = self.has_room(now);
         if has_room {
             self.last[self.oldest] = Some(now);
-            self.oldest = (self.oldest + 1) % PER_SECOND;
+            self.oldest = (self.oldest + 1) % AT_MOST;
         }
         has_room
     }
@@ -58,7 +72,7 @@ mod tests {
                 ms += gap;
                 let before = passed.iter().filter(|then| **then + 1_000 > ms).count();
                 let took = trickle.take(start + Duration::from_millis(ms));
-                prop_assert_eq!(took, before < PER_SECOND);
+                prop_assert_eq!(took, before < AT_MOST);
                 if took {
                     passed.push(ms);
                 }

@@ -95,6 +95,22 @@ pub struct Transition {
     pub state: State,
     /// Until when, for states that pass by themselves.
     pub until: Option<Instant>,
+    /// What failed last, if anything did.
+    pub last_failure: Option<&'static str>,
     /// Whether another replica found out, so that it need not be told.
     pub told_by_replica: bool,
+}
+
+impl Transition {
+    /// Tells whoever reads the log.
+    pub(super) fn log(&self, now: Instant) {
+        let Self { target, state, until, last_failure, told_by_replica } = self;
+        let (state, last_failure) = (state.as_str(), last_failure.unwrap_or_default());
+        if matches!(self.state, State::Closed | State::HalfOpen) {
+            tracing::info!(%target, state, told_by_replica, "a target is tried");
+            return;
+        }
+        let again_in = until.map(|until| until.saturating_duration_since(now)).unwrap_or_default();
+        tracing::warn!(%target, state, last_failure, ?again_in, told_by_replica, "a target is left alone");
+    }
 }

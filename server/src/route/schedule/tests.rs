@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    call::now,
+    call::{Target, now},
     route::{
         Policy,
         testing::{self, HOUR},
@@ -76,6 +76,38 @@ fn each_kind_of_failure_has_its_own_next_step() {
     ] {
         assert_eq!(after(1, told), with_one, "alone: {told:?}");
         assert_eq!(after(2, told), with_two, "with another: {told:?}");
+    }
+}
+
+#[test]
+fn another_credential_helps_against_a_limit_but_not_against_a_server_that_is_down() {
+    let mut plan = plan(4, 4, false);
+    for (index, name) in ["a:x/m", "a:y/m", "a:z/m"].into_iter().enumerate() {
+        plan.candidates[index].target = Arc::new(Target {
+            name: name.into(),
+            provider: "a".into(),
+            model: "m".into(),
+            vendor: "a".into(),
+            rates: None,
+        });
+    }
+    let order = |told: Lesson| {
+        let mut schedule = Schedule::new(&plan, deadline(HOUR));
+        let mut order = Vec::new();
+        while let Step::Try(index) = schedule.next(well, 0.5, now()) {
+            order.push(index);
+            schedule.started(index);
+            schedule.failed(index, told, now());
+        }
+        order
+    };
+    for told in
+        [lesson(LIMITED, 429, None), lesson(Kind::Denied, 401, None), lesson(Kind::Invalid, 404, None)]
+    {
+        assert_eq!(order(told), [0, 1, 2, 3], "{told:?}");
+    }
+    for told in [lesson(Kind::Unavailable, 503, None), lesson(Kind::Timeout, 0, None)] {
+        assert_eq!(order(told), [0, 3, 1, 2], "{told:?}");
     }
 }
 

@@ -135,3 +135,18 @@ fn a_last_resort_is_tried_ten_times_a_second_and_its_success_closes_the_breaker(
     let_in[0].complete(1, now);
     assert_eq!(target.view(now).state, State::Closed);
 }
+
+#[test]
+fn a_probe_that_is_answered_closes_the_breaker_but_does_not_forget_how_often_it_opened() {
+    let (target, now) = (one(), Instant::now());
+    let mut then = opened(&target, now);
+    let mut pauses = Vec::new();
+    for _ in 0..3 {
+        target.probe(then).unwrap().answered(then);
+        assert_eq!(target.view(then).state, State::Closed);
+        let until = opened(&target, then);
+        pauses.push((until - then).as_secs_f64().log2().round());
+        then = until;
+    }
+    assert_eq!(pauses, [1.0, 2.0, 3.0], "two, four and eight seconds");
+}

@@ -57,6 +57,7 @@ struct Model {
     ends: Vec<(u64, bool)>,
     first_end: Option<u64>,
     last_resorts: Vec<u64>,
+    while_it_pauses: Vec<u64>,
     cool_until: u64,
     refusals: u32,
     limited_in_a_row: u32,
@@ -87,11 +88,14 @@ impl Model {
             _ => false,
         };
         if !is_tried {
-            let of_late = self.last_resorts.iter().filter(|at| **at + 1_000 > self.now).count();
-            if !last_resort || of_late >= 10 {
+            let (past, span) = match self.state() {
+                State::CoolingDown => (&mut self.while_it_pauses, 10_000),
+                _ => (&mut self.last_resorts, 1_000),
+            };
+            if !last_resort || past.iter().filter(|at| **at + span > self.now).count() >= 10 {
                 return false;
             }
-            self.last_resorts.push(self.now);
+            past.push(self.now);
         }
         if self.probe.is_none() && self.open_until.is_some_and(|until| until <= self.now) {
             self.probe = Some(id);

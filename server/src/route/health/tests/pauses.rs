@@ -15,6 +15,15 @@ fn a_429_is_a_pause_and_no_failure() {
 }
 
 #[test]
+fn a_target_that_asked_for_a_pause_gets_few_last_resorts_or_it_would_never_take_any() {
+    let (target, now) = (one(), Instant::now());
+    let limited = Kind::RateLimited { retry_after: Some(seconds(60)) };
+    target.admit(false, now).unwrap().failed(limited, now);
+    let let_in = |after| (0..100).filter(|_| target.admit(true, now + seconds(after)).is_ok()).count();
+    assert_eq!([let_in(0), let_in(1), let_in(9), let_in(10), let_in(59)], [10, 0, 0, 10, 10]);
+}
+
+#[test]
 fn a_503_that_says_how_long_is_a_failure_and_a_pause() {
     let (target, now) = (one(), Instant::now());
     let mut ticket = target.admit(false, now).unwrap();
