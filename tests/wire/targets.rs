@@ -33,7 +33,9 @@ pub fn config(exchanges: &[Exchange], upstream: SocketAddr) -> (String, BTreeSet
             "  \"{name}/*\": {{ targets: [{{ provider: {name}, model: \"*\" }}], retry: {{ attempts: 1 }} }}\n"
         ));
     }
-    (format!("telemetry: {{ log: error }}\nproviders:\n{providers}models:\n{models}"), missing)
+    // On a busy machine the gateway would shed load for lateness that is not its own.
+    let patient = "telemetry: { log: error }\nload: { max_lag: 0s }\n";
+    (format!("{patient}providers:\n{providers}models:\n{models}"), missing)
 }
 
 /// The adapter of a dialect's family, and its settings.

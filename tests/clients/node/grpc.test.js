@@ -93,7 +93,7 @@ test("errors carry details that generated code reads", async () => {
 
   const broken = await collect(chat.streamComplete({ input: input("fake/broken") }, { headers }));
   assert.equal(broken.error.code, Code.Unavailable);
-  assert.equal(broken.error.findDetails(RouteFailureSchema)[0].attempts.length, 2);
+  assert.equal(broken.error.findDetails(RouteFailureSchema)[0].attempts.length, 3);
 
   const stranger = await collect(chat.streamComplete({ input: input("echo") }));
   assert.equal(stranger.error.code, Code.Unauthenticated);

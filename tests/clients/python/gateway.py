@@ -27,7 +27,9 @@ ONE_AT_A_TIME = secret("oneatatime")
 POOR = secret("poor")
 SECRETS = [APP, ADMIN, ONLY_ECHO, ONLY_MODELS, EXPIRED, TWO_A_MINUTE, ONE_AT_A_TIME, POOR, "sk-upstream-secret", "sk-upstream-second"]
 
+# On a busy machine the gateway would shed load for lateness that is not its own.
 CONFIG = """
+load: {{ max_lag: 0s }}
 timeouts: {{ connect: 1s, first_token: 5s, idle: 5s, total: 60s, grace: 2s }}
 providers:
   fake: {{ dialect: openai, base_url: "http://127.0.0.1:{upstream}/v1", api_key: sk-upstream-secret }}

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod attempts;
+mod sums;
 
 struct Room {
     meter: Arc<Meter>,
@@ -29,6 +30,15 @@ impl Room {
         open.call.attempts.push(Attempt::start(Arc::new(target()), Instant::now()));
         self.meter.dispatching(&open.call).unwrap();
         open
+    }
+
+    /// Opens what a crash leaves: the files as they are now.
+    fn after_a_crash(&self) -> Self {
+        let after = tempdir().unwrap();
+        std::fs::create_dir_all(after.path().join("journal")).unwrap();
+        let segment = "journal/000001.log";
+        std::fs::copy(self.dir.path().join(segment), after.path().join(segment)).unwrap();
+        Self { meter: meter(after.path()), dir: after }
     }
 
     fn rows(&self) -> Vec<v1::UsageRecord> {
@@ -205,13 +215,7 @@ async fn a_call_that_runs_when_the_process_dies_is_recovered_at_the_next_start()
     for _ in 0..2 {
         answer.next().await.unwrap().unwrap();
     }
-    // What a crash leaves: the files as they are now.
-    let after = tempdir().unwrap();
-    std::fs::create_dir_all(after.path().join("journal")).unwrap();
-    let segment = "journal/000001.log";
-    std::fs::copy(room.dir.path().join(segment), after.path().join(segment)).unwrap();
-    let room = Room { meter: meter(after.path()), dir: after };
-    let row = room.row();
+    let row = room.after_a_crash().row();
     assert!(row.recovered);
     assert_eq!((row.delivered_event_count, row.usage.unwrap().output_tokens), (1, Some(500)));
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::call::{Rates, Target};
 
 /// A target with its own price: 1 nano-USD per input token, 2 per output token.
-fn other() -> Arc<Target> {
+pub(super) fn other() -> Arc<Target> {
     let rates = Rates { input: 1_000_000, output: 2_000_000, cache_read: None, cache_write: None };
     let (name, provider) = ("other/m".into(), "other".into());
     Arc::new(Target { name, provider, model: "m".into(), vendor: "none".into(), rates: Some(rates) })
@@ -15,25 +15,25 @@ fn unknown() -> Arc<Target> {
     Arc::new(Target { rates: None, ..Arc::into_inner(other()).unwrap() })
 }
 
-fn reroute(next: Arc<Target>) -> Result<Step, Error> {
+pub(super) fn reroute(next: Arc<Target>) -> Result<Step, Error> {
     Ok(Step::Reroute { outcome: "unavailable", next })
 }
 
-fn answered() -> Result<Step, Error> {
+pub(super) fn answered() -> Result<Step, Error> {
     Ok(Step::Answered { http_status: 200, upstream_request_id: "up-2".to_owned() })
 }
 
-fn item(item: Result<Item, Error>) -> Result<Step, Error> {
+pub(super) fn item(item: Result<Item, Error>) -> Result<Step, Error> {
     item.map(Step::Item)
 }
 
-fn start() -> Result<Step, Error> {
+pub(super) fn start() -> Result<Step, Error> {
     item(Ok(Item::Event(Event::Start(
         v1::StreamStart { model: "m".to_owned(), ..Default::default() }.into(),
     ))))
 }
 
-fn end() -> Result<Step, Error> {
+pub(super) fn end() -> Result<Step, Error> {
     item(Ok(Item::Event(Event::End(v1::StreamEnd::default().into()))))
 }
 
@@ -46,13 +46,13 @@ fn interim(input: i64, output: i64) -> Result<Step, Error> {
     }))
 }
 
-fn counts(attempt: &v1::Attempt) -> (&str, Option<i64>, Option<i64>, Option<i64>, bool) {
+pub(super) fn counts(attempt: &v1::Attempt) -> (&str, Option<i64>, Option<i64>, Option<i64>, bool) {
     let v1::Attempt { outcome, input_tokens, output_tokens, cost_nanos, estimated, .. } = attempt;
     (outcome, *input_tokens, *output_tokens, *cost_nanos, *estimated)
 }
 
 /// Runs these steps to their end, and returns what was handed on.
-async fn run(room: &Room, steps: Vec<Result<Step, Error>>) -> Vec<Result<Item, Error>> {
+pub(super) async fn run(room: &Room, steps: Vec<Result<Step, Error>>) -> Vec<Result<Item, Error>> {
     room.dispatched(1).follow(Box::pin(stream::iter(steps)), Vec::new()).collect().await
 }
 
@@ -194,12 +194,7 @@ async fn a_crash_in_the_second_part_loses_neither() {
     for _ in 0..3 {
         answer.next().await.unwrap().unwrap();
     }
-    let after = tempdir().unwrap();
-    std::fs::create_dir_all(after.path().join("journal")).unwrap();
-    let segment = "journal/000001.log";
-    std::fs::copy(room.dir.path().join(segment), after.path().join(segment)).unwrap();
-    let room = Room { meter: meter(after.path()), dir: after };
-    let row = room.row();
+    let row = room.after_a_crash().row();
     assert!(row.recovered);
     assert_eq!((&*row.target, row.delivered_event_count), ("other/m", 2));
     assert_eq!(
