@@ -17,6 +17,7 @@ mod mixed;
 mod overload;
 mod parameters;
 mod passthrough;
+mod places;
 mod replicas;
 mod resume;
 mod routing;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     call::{Priority, now},
-    config,
+    config, telemetry,
 };
 
 /// What stands for "no limit", so that one comparison is enough.
@@ -66,6 +66,8 @@ pub struct Busy {
 /// A gate. Cheap while nobody has to wait: then it is two atomic numbers.
 #[derive(Debug)]
 pub struct Gate {
+    /// How it stands in the metrics.
+    name: Arc<str>,
     settings: Settings,
     running: AtomicUsize,
     /// Places there are now.
@@ -89,9 +91,10 @@ struct Inside {
 
 impl Gate {
     /// Makes a gate. Without a limit it lets all in, until a target refuses.
-    pub fn new(settings: Settings, limit: Option<usize>) -> Arc<Self> {
+    pub fn new(name: Arc<str>, settings: Settings, limit: Option<usize>) -> Arc<Self> {
         let inside = Inside { configured: limit, found: Aimd::default(), queue: Queue::new(settings.queue) };
         Arc::new(Self {
+            name,
             settings,
             running: AtomicUsize::new(0),
             limit: AtomicUsize::new(limit.unwrap_or(UNLIMITED)),
@@ -151,6 +154,7 @@ impl Gate {
 
     /// Returns how many places there are; absent if there is no limit.
     pub fn limit(&self) -> Option<usize> {
+        self.set_limit(&mut self.inside());
         Some(self.limit.load(SeqCst)).filter(|limit| *limit != UNLIMITED)
     }
 
@@ -227,7 +231,10 @@ impl Waiting {
     /// # Errors
     /// `Busy` if none came in time, or a more modest one came instead.
     pub(super) async fn place(mut self) -> Result<Place, Busy> {
-        match timeout_at(self.until.into(), &mut self.place).await {
+        let began = now();
+        let place = timeout_at(self.until.into(), &mut self.place).await;
+        telemetry::metrics::queue_waited(&self.gate.name, now().saturating_duration_since(began));
+        match place {
             Ok(Ok(place)) => Ok(place),
             // A place that comes at this very moment goes on to the next with the receiver.
             Ok(Err(_)) | Err(_) => Err(self.gate.busy()),

@@ -49,7 +49,7 @@ impl Gates {
         if gates.len() >= MOST_KEPT {
             gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle());
         }
-        let gate = Gate::new(self.settings, limit);
+        let gate = Gate::new(target.clone(), self.settings, limit);
         gates.insert(target.clone(), gate.clone());
         gate
     }

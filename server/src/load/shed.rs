@@ -18,12 +18,14 @@ const MEASUREMENTS: u32 = 2;
 const FEW: usize = 64;
 /// The least share of calls that is let in. With none the gateway would learn nothing.
 const LEAST: f64 = 0.01;
-/// What the share shrinks to when the lag is just above the limit, and when it is many times the limit.
-const SHRINK: (f64, f64) = (0.9, 0.5);
-/// The lag, in limits, at which the share shrinks most.
-const FAR: f64 = 4.0;
-/// What the share grows by when the lag is well below the limit.
-const GROW: f64 = 1.08;
+/// The lag that is aimed at while calls are refused, in limits.
+const TARGET: f64 = 0.75;
+/// How much the share answers to how far the lag is from there, and to how far it moved since the last interval. What is
+/// decided shows in the lag only when those who wait already are done, so without the second the share would swing.
+/// RFC 8033 (PIE) steers queues of packets alike.
+const ANSWER: (f64, f64) = (0.1, 1.0);
+/// What the share shrinks to and grows to in one interval, at most.
+const STEP: (f64, f64) = (0.3, 1.2);
 
 /// Whether a call is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub(super) struct Shed {
     due: Instant,
     /// The least lag of the last interval.
     lag: Duration,
+    /// The same, in limits, as far as our calls can be its cause.
+    ours: f64,
     /// Share of calls that are let in.
     share: f64,
     tenants: HashMap<Box<str>, [Arrivals; Priority::ALL.len()]>,
@@ -83,6 +87,7 @@ impl Shed {
             last: (Duration::ZERO, now),
             due: now + EVERY,
             lag: Duration::ZERO,
+            ours: 0.0,
             share: 1.0,
             tenants: HashMap::new(),
         }
@@ -158,13 +163,13 @@ impl Shed {
     }
 
     fn steer(&mut self) {
-        let ours = if self.running < FEW { Duration::ZERO } else { self.lag };
-        let lag = ours.as_secs_f64() / self.max_lag.as_secs_f64();
-        if lag > 1.0 {
-            let far = ((lag - 1.0) / (FAR - 1.0)).min(1.0);
-            self.share = (self.share * (SHRINK.0 + (SHRINK.1 - SHRINK.0) * far)).max(LEAST);
-        } else if lag < 0.5 {
-            self.share = (self.share * GROW).min(1.0);
+        let lag = if self.running < FEW { Duration::ZERO } else { self.lag };
+        let lag = lag.as_secs_f64() / self.max_lag.as_secs_f64();
+        let moved = lag - std::mem::replace(&mut self.ours, lag);
+        if self.share < 1.0 || lag > 1.0 {
+            let push = ANSWER.0 * (lag - TARGET) + ANSWER.1 * moved;
+            let step = (-push).exp().clamp(STEP.0, STEP.1);
+            self.share = (self.share * step).clamp(LEAST, 1.0);
         }
     }
 

@@ -66,10 +66,7 @@ impl Wait {
     /// # Errors
     /// `Busy` if none came in time, or a more modest tenant came instead.
     pub async fn place(self) -> Result<Place, Busy> {
-        let began = now();
-        let place = self.0.place().await;
-        metrics::queue_waited(metrics::GATEWAY, now().saturating_duration_since(began));
-        place
+        self.0.place().await
     }
 }
 
@@ -79,7 +76,7 @@ impl Load {
         let configured = load.concurrent.map(|places| usize::try_from(places).unwrap_or(usize::MAX));
         let now = now();
         Arc::new(Self {
-            gate: Gate::new(Settings::from(load), configured.or(places)),
+            gate: Gate::new(metrics::GATEWAY.into(), Settings::from(load), configured.or(places)),
             shed: Mutex::new(Shed::new(load.max_lag.0, now)),
             alert: AtomicBool::new(false),
             max_lag: load.max_lag.0,

@@ -9,7 +9,6 @@ use crate::{
     call::{Call, now},
     error::Error,
     load::{Claim, Gate, Place},
-    telemetry,
 };
 
 /// How a target may be entered.
@@ -69,9 +68,7 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
         let (caller, deadline) = (call.caller.clone(), self.way.deadline.at);
         let claim = Claim { tenant: &caller.key_id, priority: call.priority, deadline };
         let entered = gate.enter(claim).await;
-        let waited = now().saturating_duration_since(began);
-        call.waited += waited;
-        telemetry::metrics::queue_waited(&self.candidates[index].target.name, waited);
+        call.waited += now().saturating_duration_since(began);
         match entered {
             Ok(place) => Some(place),
             Err(busy) => {

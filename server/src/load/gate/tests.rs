@@ -22,7 +22,7 @@ async fn waits(gate: &Arc<Gate>, tenant: &'static str) -> JoinHandle<Result<Plac
 
 #[tokio::test(start_paused = true)]
 async fn places_are_taken_and_given_to_the_next() {
-    let gate = Gate::new(SETTINGS, Some(2));
+    let gate = Gate::new("a".into(), SETTINGS, Some(2));
     let (first, _second) = (gate.try_enter().unwrap(), gate.try_enter().unwrap());
     assert!(gate.try_enter().is_none());
     let waiter = waits(&gate, "a").await;
@@ -36,7 +36,7 @@ async fn places_are_taken_and_given_to_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_overtakes_those_who_wait() {
-    let gate = Gate::new(SETTINGS, Some(1));
+    let gate = Gate::new("a".into(), SETTINGS, Some(1));
     let place = gate.try_enter().unwrap();
     let waiter = waits(&gate, "a").await;
     drop(place);
@@ -47,7 +47,7 @@ async fn nobody_overtakes_those_who_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_ends_after_max_wait_or_at_the_deadline() {
-    let gate = Gate::new(SETTINGS, Some(1));
+    let gate = Gate::new("a".into(), SETTINGS, Some(1));
     let _place = gate.try_enter().unwrap();
     let began = now();
     let busy = gate.enter(claim("a")).await.unwrap_err();
@@ -63,7 +63,7 @@ async fn a_wait_ends_after_max_wait_or_at_the_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_refuses_at_once_and_a_modest_tenant_takes_the_place_of_a_greedy_one() {
-    let gate = Gate::new(SETTINGS, Some(1));
+    let gate = Gate::new("a".into(), SETTINGS, Some(1));
     let place = gate.try_enter().unwrap();
     let mut greedy = Vec::new();
     for _ in 0..3 {
@@ -83,7 +83,7 @@ async fn a_full_queue_refuses_at_once_and_a_modest_tenant_takes_the_place_of_a_g
 
 #[tokio::test(start_paused = true)]
 async fn whoever_goes_away_while_waiting_takes_no_place() {
-    let gate = Gate::new(SETTINGS, Some(1));
+    let gate = Gate::new("a".into(), SETTINGS, Some(1));
     let place = gate.try_enter().unwrap();
     let (gone, stays) = (waits(&gate, "a").await, waits(&gate, "b").await);
     gone.abort();
@@ -96,7 +96,7 @@ async fn whoever_goes_away_while_waiting_takes_no_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_place_whose_taker_has_just_gone_is_given_on() {
-    let gate = Gate::new(SETTINGS, Some(1));
+    let gate = Gate::new("a".into(), SETTINGS, Some(1));
     let place = gate.try_enter().unwrap();
     let (gone, stays) = (waits(&gate, "a").await, waits(&gate, "b").await);
     // The place is on its way to the first when that one goes.
@@ -108,7 +108,7 @@ async fn a_place_whose_taker_has_just_gone_is_given_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_target_that_refuses_gets_fewer_and_a_minute_later_all_again() {
-    let gate = Gate::new(SETTINGS, None);
+    let gate = Gate::new("a".into(), SETTINGS, None);
     let places: Vec<_> = (0..10).map(|_| gate.try_enter().unwrap()).collect();
     places.iter().for_each(Place::throttled);
     assert_eq!(gate.limit(), Some(7));
@@ -127,7 +127,8 @@ async fn a_target_that_refuses_gets_fewer_and_a_minute_later_all_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_a_rush_no_place_is_lost_or_given_twice() {
     const PLACES: usize = 3;
-    let gate = Gate::new(Settings { queue: 100, max_wait: Duration::from_secs(30) }, Some(PLACES));
+    let gate =
+        Gate::new("a".into(), Settings { queue: 100, max_wait: Duration::from_secs(30) }, Some(PLACES));
     let rush = (0..50).map(|number: usize| {
         let gate = gate.clone();
         tokio::spawn(async move {

@@ -165,8 +165,9 @@ fn ten_times_the_load_is_refused_within_a_second_and_the_rest_is_served() {
         most = most.max(plant.backlog());
     }
     // Refusing nine of ten takes 180 of 1,000 ms, so 820 a second is all that can be done.
-    assert!(done.admitted >= 20 * 820 * 9 / 10, "{done:?}");
-    assert!(most < 3_000, "{most} calls are less than 300 ms of them");
+    assert!(done.admitted >= 20 * 820 * 95 / 100, "{done:?}");
+    // Each takes 0.118 ms on average.
+    assert!(most < 2_500, "{most} calls are less than 300 ms of them");
     let quiet = plant.run(10_000, &[("a", Priority::Normal, 0), ("b", Priority::Normal, 0)]);
     assert_eq!((quiet.len(), plant.shed.ratio()), (2, 0.0));
 }
