@@ -210,7 +210,8 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
     let callers = callers.map_err(|message| format!("--listen: {message}"))?;
     let operators = Listener::bind(&config.ops_listen.0, None).await;
     let operators = operators.map_err(|message| format!("--ops-listen: {message}"))?;
-    Ok((callers, operators.at_most(MOST_OPERATORS)))
+    let patience = config.timeouts.write.0;
+    Ok((callers.patient(patience), operators.patient(patience).at_most(MOST_OPERATORS)))
 }
 
 /// Opens what is kept on disk.
@@ -273,6 +274,7 @@ fn edge(
         pipeline: Arc::new(pipeline),
         limits: edge::Limits { header: sizes.header.0, body: sizes.body.0, message: sizes.message.0 },
         keep_alive: KEEP_ALIVE,
+        patience: times.write.0,
         draining: draining.clone(),
         cors: config.cors.clone().into(),
         about: Arc::new(about),

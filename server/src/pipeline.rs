@@ -123,7 +123,8 @@ impl Pipeline {
         }
         let streamed = open.call.asked.streamed;
         let (id, outcome) = (open.call.id, open.outcome());
-        open.call.deadline = Some(self.deadline(&open.call));
+        let deadline = self.deadline(&open.call);
+        open.call.deadline = Some(deadline);
         // A panic settles the call on its way out of `answer`; here it ends, so that other calls of the connection live.
         let answer = AssertUnwindSafe(self.clone().answer(open, request)).catch_unwind();
         let mut answer: BoxFuture<'static, Result<Reply, Error>> =
@@ -142,6 +143,7 @@ impl Pipeline {
                 headers: HeaderMap::new(),
                 upstream_request_id: String::new(),
                 settled: outcome,
+                deadline: deadline.at,
                 items: Box::pin(stream::once(answer).flat_map(|reply| match reply {
                     Ok(reply) => reply.items,
                     Err(error) => Box::pin(stream::iter([Err(error)])),
@@ -200,6 +202,7 @@ impl Pipeline {
                 headers: dispatched.headers,
                 upstream_request_id: dispatched.upstream_request_id,
                 settled: open.outcome(),
+                deadline: way.deadline.at,
                 items: {
                     let steps = resume(way, &open.call, dispatched.items);
                     open.follow(steps, dispatched.warnings)

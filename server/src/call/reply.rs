@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     sync::{Arc, OnceLock},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -141,6 +142,8 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The upstream's own request id; empty if unknown.
     pub upstream_request_id: String,
+    /// When the call must be over.
+    pub deadline: Instant,
     /// The pieces. Ends after the last one, or with an error; the record is durable before the end is seen.
     pub items: Items,
     /// Filled when the stream has ended.

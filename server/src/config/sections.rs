@@ -108,6 +108,9 @@ pub struct Timeouts {
     /// How long the response's headers wait for the first content, so that an early failure is a real status.
     /// Afterwards they go out with keep-alive comments. Default `30s`.
     pub commit_after: Span,
+    /// How long a caller may leave unread what is ready for it, before its call is cancelled. One that is out of reach
+    /// without a word is given up after that long too, and after 25 s at most. Default `20s`.
+    pub write: Span,
     /// How long running calls may go on after SIGTERM. Default `30s`.
     pub grace: Span,
 }
@@ -121,6 +124,7 @@ impl Default for Timeouts {
             idle: seconds(60),
             total: seconds(15 * 60),
             commit_after: seconds(30),
+            write: seconds(20),
             grace: seconds(30),
         }
     }

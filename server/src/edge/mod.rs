@@ -16,6 +16,7 @@ pub mod listen;
 pub mod openai;
 pub mod ops;
 mod overview;
+mod pace;
 mod passthrough;
 mod proto_json;
 pub mod readers;
@@ -69,6 +70,8 @@ pub struct Edge {
     pub limits: Limits,
     /// Silence after which a stream gets a keep-alive comment.
     pub keep_alive: Duration,
+    /// Longest time for which a caller may leave what is ready for it (`timeouts.write`).
+    pub patience: Duration,
     /// Cancelled when the process drains: long watches end, readiness goes off.
     pub draining: CancellationToken,
     /// Origins whose scripts may call us from a browser (`cors`), as `https://host[:port]`. Empty: none.

@@ -1,5 +1,6 @@
-//! Callers that stop reading one HTTP/2 stream: the socket goes on, so no write stalls, and nobody polls the call any
-//! more, so its own timers sleep too. A sweep ends such calls and frees what they hold.
+//! Callers that stop reading: nobody polls their call any more, so its own timers sleep. On HTTP/2 the socket goes on
+//! besides, so that no write stalls. A sweep ends such calls when they have been left for too long, and wakes those
+//! whose deadline comes meanwhile.
 
 use std::{
     pin::Pin,
@@ -8,78 +9,143 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, stream::BoxStream};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use futures_util::{Stream, StreamExt as _, stream::BoxStream};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout},
+};
 
+use super::pace::Pace;
 use crate::error::{Error, Reason};
 
-/// Longest time for which a caller may leave an item that is ready.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Shortest time between two sweeps, so that many deadlines cost few of them.
+const BREATH: Duration = Duration::from_millis(15);
+/// How long a call may take to end after its deadline. It takes no time at all unless something is wrong.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// The streams of one surface, which hand on `T`.
 pub struct Readers<T> {
-    list: Arc<Mutex<List<T>>>,
-    /// What a caller finds that comes back too late.
-    farewell: fn(Error) -> T,
+    room: Arc<Room<T>>,
+    wording: Wording<T>,
 }
 
-type List<T> = Vec<Weak<Mutex<Read<T>>>>;
+/// What is to be known of the items of a surface.
+pub struct Wording<T> {
+    /// What a caller finds that comes back too late.
+    pub farewell: fn(Error) -> T,
+    /// The size of an item, in bytes.
+    pub size: fn(&T) -> usize,
+}
 
-// Derived, it would ask for `T: Clone`.
+struct Room<T> {
+    list: Mutex<List<T>>,
+    /// Told when the next sweep is to come sooner.
+    sooner: Notify,
+}
+
+struct List<T> {
+    streams: Vec<Weak<Mutex<Read<T>>>>,
+    next_sweep: Instant,
+}
+
+// Derived, they would ask for `T: Clone`.
 impl<T> Clone for Readers<T> {
     fn clone(&self) -> Self {
-        Self { list: self.list.clone(), farewell: self.farewell }
+        Self { room: self.room.clone(), wording: self.wording }
     }
 }
+
+impl<T> Clone for Wording<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Wording<T> {}
 
 /// A stream and how its caller reads it.
 struct Read<T> {
     /// Absent once the caller was given up.
     stream: Option<BoxStream<'static, T>>,
-    /// When the last item was handed on, or the stream was begun; absent while the caller waits for the next.
-    handed: Option<Instant>,
+    pace: Pace,
+    deadline: Instant,
+    /// How the call ended at its deadline, which the caller has not come for yet.
+    last: Option<T>,
 }
 
 impl<T: Send + 'static> Readers<T> {
-    /// Starts the sweep, which ends with the last clone. `farewell` makes the last item of a stream that was ended.
-    pub fn start(patience: Duration, farewell: fn(Error) -> T) -> Self {
-        let list: Arc<Mutex<List<T>>> = Arc::default();
-        let weak = Arc::downgrade(&list);
-        tokio::spawn(async move {
-            let mut tick = interval(patience / 4);
-            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tick.tick().await;
-                let Some(list) = weak.upgrade() else { return };
-                sweep(&list, patience, Instant::now());
-            }
-        });
-        Self { list, farewell }
+    /// Starts the sweep, which ends with the last clone.
+    pub fn start(patience: Duration, wording: Wording<T>) -> Self {
+        let list = List { streams: Vec::new(), next_sweep: Instant::now() + patience };
+        let room = Arc::new(Room { list: Mutex::new(list), sooner: Notify::new() });
+        tokio::spawn(keep_sweeping(Arc::downgrade(&room), patience));
+        Self { room, wording }
     }
 
-    /// Follows the stream of a call. A caller that does not read it loses the call, which is settled as cancelled.
-    pub fn follow(&self, stream: BoxStream<'static, T>) -> BoxStream<'static, T> {
+    /// Follows the stream of a call. A caller that does not read it loses the call, which is settled as cancelled, or
+    /// as its deadline has it if that comes first.
+    pub fn follow(
+        &self,
+        stream: BoxStream<'static, T>,
+        deadline: std::time::Instant,
+    ) -> BoxStream<'static, T> {
+        let (mut pace, deadline) = (Pace::default(), Instant::from_std(deadline));
         // With a window of zero, a caller makes sure that nobody ever asks for the first item.
-        let read = Arc::new(Mutex::new(Read { stream: Some(stream), handed: Some(Instant::now()) }));
-        self.list.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&read));
-        Box::pin(Followed { read, farewell: Some(self.farewell) })
+        pace.ready(Instant::now());
+        let read = Arc::new(Mutex::new(Read { stream: Some(stream), pace, deadline, last: None }));
+        let mut list = self.room.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.streams.push(Arc::downgrade(&read));
+        if deadline < list.next_sweep {
+            list.next_sweep = deadline;
+            self.room.sooner.notify_one();
+        }
+        drop(list);
+        Box::pin(Followed { read, wording: self.wording, said_farewell: false })
     }
 }
 
-fn sweep<T>(list: &Mutex<List<T>>, patience: Duration, now: Instant) {
+async fn keep_sweeping<T: Send + 'static>(room: Weak<Room<T>>, patience: Duration) {
+    loop {
+        let Some(here) = room.upgrade() else { return };
+        let next = here.list.lock().unwrap_or_else(PoisonError::into_inner).next_sweep;
+        let sooner = tokio::select! {
+            () = sleep_until(next) => false,
+            () = here.sooner.notified() => true,
+        };
+        if !sooner {
+            sweep(&here.list, patience);
+            drop(here);
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+}
+/// Looks at every stream once: ends the calls whose callers or deadlines are over, and forgets those that have ended.
+fn sweep<T: Send + 'static>(list: &Mutex<List<T>>, patience: Duration) {
+    let now = Instant::now();
+    let (mut given_up, mut late) = (Vec::new(), Vec::new());
     let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut given_up = Vec::new();
-    list.retain(|weak| {
-        let Some(read) = weak.upgrade() else { return false };
-        // A stream that is being polled right now is being read.
-        let Ok(mut read) = read.try_lock() else { return true };
-        if read.handed.is_some_and(|at| now.saturating_duration_since(at) >= patience) {
+    let mut next = now + patience / 4;
+    list.streams.retain(|weak| {
+        let Some(shared) = weak.upgrade() else { return false };
+        let Ok(mut read) = shared.try_lock() else {
+            // It is being polled right now, and may be left the next moment.
+            next = next.min(now + BREATH);
+            return true;
+        };
+        let ends = read.pace.ends(patience);
+        if ends.is_some_and(|ends| ends <= now) {
             given_up.extend(read.stream.take());
+        } else if ends.is_some() && read.deadline <= now {
+            late.extend(read.stream.take().map(|stream| (stream, weak.clone())));
+        } else {
+            let times = [ends, Some(read.deadline)].into_iter().flatten();
+            next = times.filter(|at| *at > now).fold(next, Instant::min);
         }
         read.stream.is_some()
     });
-    let room = list.len() * 2;
-    list.shrink_to(room);
+    let room = list.streams.len() * 2;
+    list.streams.shrink_to(room);
+    list.next_sweep = next;
     drop(list);
     if !given_up.is_empty() {
         tracing::info!(
@@ -88,101 +154,63 @@ fn sweep<T>(list: &Mutex<List<T>>, patience: Duration, now: Instant) {
             "callers do not read their streams; the calls are ended"
         );
     }
+    for (stream, read) in late {
+        tokio::spawn(end(stream, read));
+    }
+}
+
+/// Lets a call end by itself whose deadline is over, and keeps its last word for the caller.
+async fn end<T>(mut stream: BoxStream<'static, T>, read: Weak<Mutex<Read<T>>>) {
+    let mut last = None;
+    let ending = async {
+        while let Some(item) = stream.next().await {
+            last = Some(item);
+        }
+    };
+    if timeout(ENDING, ending).await.is_err() {
+        last = None;
+    }
+    if let Some(read) = read.upgrade() {
+        read.lock().unwrap_or_else(PoisonError::into_inner).last = last;
+    }
 }
 
 struct Followed<T> {
     read: Arc<Mutex<Read<T>>>,
-    /// Absent once it was handed on.
-    farewell: Option<fn(Error) -> T>,
+    wording: Wording<T>,
+    said_farewell: bool,
 }
 
 impl<T> Stream for Followed<T> {
     type Item = T;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        let mut read = this.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = this.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = &mut *guard;
         let Some(stream) = read.stream.as_mut() else {
-            let last = this.farewell.take().map(|farewell| {
-                farewell(Error::new(
-                    Reason::Cancelled,
-                    "the call was ended because its caller did not read the stream",
-                ))
-            });
-            return Poll::Ready(last);
+            if std::mem::replace(&mut this.said_farewell, true) {
+                return Poll::Ready(None);
+            }
+            let last = read.last.take();
+            return Poll::Ready(Some(last.unwrap_or_else(|| (this.wording.farewell)(not_read()))));
         };
         let next = stream.as_mut().poll_next(cx);
-        read.handed = next.is_ready().then(Instant::now);
+        match &next {
+            Poll::Pending => read.pace.caught_up(),
+            Poll::Ready(item) => {
+                let now = Instant::now();
+                read.pace.ready(now);
+                read.pace.took(item.as_ref().map_or(0, this.wording.size), now);
+            }
+        }
         next
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use futures_util::{FutureExt as _, StreamExt as _, stream};
-    use tokio::{sync::oneshot, time::sleep};
-    use tollgate_api::v1;
-
-    use super::*;
-    use crate::call::{Event, Item, Items};
-
-    fn readers() -> Readers<Result<Item, Error>> {
-        Readers::start(PATIENCE, Err)
-    }
-
-    fn text() -> Result<Item, Error> {
-        Ok(Item::Event(Event::Text(v1::TextDelta::default())))
-    }
-
-    /// Yields a text, then nothing for ever; the receiver learns when the stream is dropped.
-    fn one_text() -> (Items, oneshot::Receiver<()>) {
-        let (alive, dropped) = oneshot::channel::<()>();
-        let items = stream::iter([text()]).chain(stream::pending()).map(move |item| {
-            let _ = &alive;
-            item
-        });
-        (Box::pin(items), dropped)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_whose_caller_stops_reading_is_ended() {
-        let readers = readers();
-        let (items, dropped) = one_text();
-        let mut items = readers.follow(items);
-        assert!(items.next().await.unwrap().is_ok());
-        let started = Instant::now();
-        assert!(dropped.await.is_err(), "the sender is dropped with the stream");
-        assert!(started.elapsed() < 2 * PATIENCE);
-        assert_eq!(items.next().await.unwrap().unwrap_err().reason(), Reason::Cancelled);
-        assert!(items.next().await.is_none(), "the farewell is said once");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_whose_caller_never_begins_to_read_is_ended() {
-        let (items, dropped) = one_text();
-        let readers = readers();
-        let _items = readers.follow(items);
-        let started = Instant::now();
-        assert!(dropped.await.is_err(), "the sender is dropped with the stream");
-        assert!(started.elapsed() < 2 * PATIENCE);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_caller_that_waits_for_the_provider_is_left_alone() {
-        let readers = readers();
-        let (items, mut dropped) = one_text();
-        let mut items = readers.follow(items);
-        assert!(items.next().await.unwrap().is_ok());
-        assert!(items.next().now_or_never().is_none(), "the caller waits");
-        sleep(10 * PATIENCE).await;
-        assert!(dropped.try_recv() == Err(oneshot::error::TryRecvError::Empty));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn ended_streams_are_forgotten() {
-        let readers = readers();
-        drop(readers.follow(one_text().0));
-        sleep(PATIENCE).await;
-        assert!(readers.list.lock().unwrap().is_empty());
-    }
+fn not_read() -> Error {
+    Error::new(Reason::Cancelled, "the call was ended because its caller did not read the stream")
 }
+
+#[cfg(test)]
+mod tests;

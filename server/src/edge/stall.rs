@@ -9,13 +9,13 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
+
+use super::pace::Pace;
 
 /// Longest wait for the first request head, which covers the detection of the protocol too.
 const FIRST_HEAD: Duration = Duration::from_secs(10);
-/// Longest time that a write makes no progress: the caller does not read, or is gone without a word.
-const WRITE: Duration = Duration::from_secs(30);
 /// What ends a request head, and is part of HTTP/2's preface too.
 const END_OF_HEAD: &[u8; 4] = b"\r\n\r\n";
 
@@ -26,15 +26,18 @@ pub(super) struct Stall<T> {
     head: Option<Pin<Box<Sleep>>>,
     /// How many bytes of the end of the head were seen last.
     matched: usize,
-    /// Runs while a write is stuck. Kept when it is not, because a new timer costs more than a reset.
+    /// Longest time for which the caller may leave what is to be written: it does not read, or is gone without a word.
+    patience: Duration,
+    pace: Pace,
+    /// Runs while a write waits. Kept when none does, because a new timer costs more than a reset.
     write: Option<Pin<Box<Sleep>>>,
-    stuck: bool,
 }
 
 impl<T> Stall<T> {
     /// Starts the wait for the first head.
-    pub(super) fn new(inner: T) -> Self {
-        Self { inner, head: Some(Box::pin(sleep(FIRST_HEAD))), matched: 0, write: None, stuck: false }
+    pub(super) fn new(inner: T, patience: Duration) -> Self {
+        let (head, pace) = (Some(Box::pin(sleep(FIRST_HEAD))), Pace::default());
+        Self { inner, head, matched: 0, patience, pace, write: None }
     }
 
     fn look_for_head(&mut self, bytes: &[u8]) {
@@ -52,15 +55,31 @@ impl<T> Stall<T> {
     }
 
     /// Watches the outcome of a write.
+    fn wrote(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let Poll::Ready(Ok(bytes)) = outcome else { return self.watch(cx, outcome) };
+        self.pace.took(bytes, Instant::now());
+        outcome
+    }
+
+    /// Watches the end of all writes.
+    fn flushed(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        if outcome.is_ready() {
+            self.pace.caught_up();
+        }
+        self.watch(cx, outcome)
+    }
+
+    /// Ends the wait for a caller that has been behind for too long.
     fn watch<R>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if outcome.is_ready() {
-            self.stuck = false;
             return outcome;
         }
-        let timer = self.write.get_or_insert_with(|| Box::pin(sleep(WRITE)));
-        if !self.stuck {
-            self.stuck = true;
-            timer.as_mut().reset(Instant::now() + WRITE);
+        let now = Instant::now();
+        self.pace.ready(now);
+        let ends = self.pace.ends(self.patience).unwrap_or(now);
+        let timer = self.write.get_or_insert_with(|| Box::pin(sleep_until(ends)));
+        if timer.deadline() != ends {
+            timer.as_mut().reset(ends);
         }
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the caller does not read")))
@@ -89,7 +108,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stall<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for Stall<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.watch(cx, outcome)
+        self.wrote(cx, outcome)
     }
 
     fn poll_write_vectored(
@@ -98,7 +117,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Stall<T> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.watch(cx, outcome)
+        self.wrote(cx, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -107,7 +126,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Stall<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.inner).poll_flush(cx);
-        self.watch(cx, outcome)
+        self.flushed(cx, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -122,25 +141,76 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(20);
+
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_does_not_read_is_dropped_after_the_limit() {
         let (_caller, ours) = duplex(16);
         let started = Instant::now();
-        let error = Stall::new(ours).write_all(&[0; 64]).await.unwrap_err();
-        assert_eq!((error.kind(), started.elapsed()), (ErrorKind::TimedOut, WRITE));
+        let error = Stall::new(ours, PATIENCE).write_all(&[0; 64]).await.unwrap_err();
+        assert_eq!((error.kind(), started.elapsed()), (ErrorKind::TimedOut, PATIENCE));
+    }
+
+    /// Writes without end to a caller that takes so many bytes a second, for up to an hour.
+    async fn written_to(bytes_a_second: usize) -> Duration {
+        let (mut caller, ours) = duplex(64);
+        let reading = async {
+            let mut buf = vec![0; bytes_a_second];
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                caller.read_exact(&mut buf).await.unwrap();
+            }
+        };
+        let started = Instant::now();
+        let mut ours = Stall::new(ours, PATIENCE);
+        let writing = async {
+            while started.elapsed() < Duration::from_secs(3600) {
+                if ours.write_all(&[0; 64]).await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = writing => {}
+            () = reading => {}
+        }
+        started.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn crumbs_buy_no_time_and_a_slow_reader_is_served() {
+        assert_eq!(written_to(10).await, PATIENCE);
+        assert!(written_to(1024).await >= Duration::from_secs(3600));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_has_all_there_is_may_be_slow_the_next_time() {
+        let (mut caller, ours) = duplex(16);
+        let mut ours = Stall::new(ours, PATIENCE);
+        for _ in 0..10 {
+            let write = async {
+                ours.write_all(&[0; 32]).await.unwrap();
+                ours.flush().await.unwrap();
+            };
+            let read = async {
+                sleep(PATIENCE * 3 / 4).await;
+                caller.read_exact(&mut [0; 32]).await.unwrap();
+            };
+            tokio::join!(write, read);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_trickled_head_is_cut_and_a_whole_one_ends_the_wait() {
         let (mut caller, ours) = duplex(64);
-        let mut ours = Stall::new(ours);
+        let mut ours = Stall::new(ours, PATIENCE);
         let mut buf = [0; 64];
         caller.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         assert_eq!(ours.read(&mut buf).await.unwrap(), 16);
         assert_eq!(ours.read(&mut buf).await.unwrap_err().kind(), ErrorKind::TimedOut);
 
         let (mut caller, ours) = duplex(64);
-        let mut ours = Stall::new(ours);
+        let mut ours = Stall::new(ours, PATIENCE);
         for piece in [&b"GET / HTTP/1.1\r\n\r"[..], b"\n"] {
             caller.write_all(piece).await.unwrap();
             assert!(ours.read(&mut buf).await.unwrap() > 0);

@@ -95,6 +95,7 @@ pub(super) fn edge(dir: &Path, provider: impl Provider) -> Edge {
         pipeline: Arc::new(pipeline),
         limits: LIMITS,
         keep_alive: Duration::from_secs(15),
+        patience: Duration::from_secs(20),
         draining: CancellationToken::new(),
         cors: Arc::new([]),
         about: Arc::new(about()),

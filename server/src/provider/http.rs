@@ -10,9 +10,10 @@ mod failure;
 mod incoming;
 mod line;
 mod pieces;
+mod reach;
 mod read;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tls;
 mod two;
 
@@ -30,11 +31,13 @@ use hyper_util::{
 pub use failure::{cut, redirected};
 pub use incoming::Incoming;
 pub use pieces::Pieces;
+pub use reach::Reach;
 pub use read::{MAX_ANSWER_BYTES, MAX_ERROR_BYTES, drain, read_all, read_error};
 
 use self::{
     connect::Connector,
     failure::{Cure, Failed},
+    reach::Connecting,
     tls::{Loaded, Roots},
     two::Two,
 };
@@ -170,12 +173,13 @@ impl Pool {
         Ok(Self { wire, reading })
     }
 
-    async fn send(&self, request: Request<Pieces>) -> Result<Response<Incoming>, Failed> {
+    async fn send(&self, mut request: Request<Pieces>) -> Result<Response<Incoming>, Failed> {
         let client = match &self.wire {
             Wire::One(client) => client,
             Wire::Two(two) => return two.send(request).await,
         };
         let sent = Instant::now();
+        let _connecting = Connecting::of(&mut request);
         let response = client.request(request).await.map_err(|error| match error.is_connect() {
             true => Failed::connecting(&error),
             false => Failed::sending(&error, sent.elapsed()),

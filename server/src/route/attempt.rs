@@ -155,7 +155,7 @@ impl Upcall<'_> {
         let (first_token, is_callers) = shorter(ours, brief.first_token);
         let until = started.checked_add(first_token).map_or(deadline.at, |at| at.min(deadline.at));
         let work = async {
-            let mut answer = send(candidate, brief, request).await?;
+            let mut answer = heard.reach.follow(send(candidate, brief, request)).await?;
             heard.answered(answer.http_status, &answer.upstream_request_id);
             let first = heard.until_content(&mut answer.items).await?;
             Ok((answer, first))

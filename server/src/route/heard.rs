@@ -1,14 +1,14 @@
 //! What is heard of an upstream before its first content. It is held back: failures up to there can still be a real
 //! status, and another target may be tried unseen.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::StreamExt as _;
 use tollgate_api::v1;
 
 use crate::{
     call::{Event, Item, Items},
-    provider::{self, Kind},
+    provider::{self, Kind, http::Reach},
 };
 
 /// Most bytes that are held back for the first content: role frames and pings are small, whatever comes else is none.
@@ -21,6 +21,8 @@ const ITEM: usize = 256;
 pub(super) struct Heard {
     head: OnceLock<(u16, String)>,
     usage: Mutex<Option<Box<v1::Usage>>>,
+    /// Whether the request can have reached it.
+    pub(super) reach: Arc<Reach>,
 }
 
 impl Heard {

@@ -116,6 +116,7 @@ fn note_heard(attempt: &mut Attempt, heard: &Heard) {
     if attempt.http_status == 0 {
         note_head(attempt, heard);
     }
+    attempt.unsent |= heard.reach.is_unsent();
     attempt.usage = heard.take_usage().map(|told| {
         let source = match told.source() {
             Source::Estimated => Source::Estimated,

@@ -34,7 +34,7 @@ pub(super) use self::models::{get as model, list as models};
 
 use super::{
     Edge,
-    readers::{PATIENCE, Readers},
+    readers::{Readers, Wording},
     rest::{self, head::Head, sse},
 };
 
@@ -60,7 +60,8 @@ struct Shared {
 /// Builds the routes of this surface, below the prefixes that callers' base URLs end in. Must be called within a
 /// Tokio runtime.
 pub fn router(edge: Edge) -> Router {
-    let readers = Readers::start(PATIENCE, |error| Ok(error::in_stream(&error)));
+    let wording = Wording { farewell: |error| Ok(error::in_stream(&error)), size: sse::size };
+    let readers = Readers::start(edge.patience, wording);
     let mut router = Router::new().route("/", only("GET,HEAD", get(|| async { HERE })));
     for prefix in ["", "/v1", "/anthropic/v1"] {
         router = router

@@ -51,7 +51,8 @@ impl ChatService for Services {
         let told = |error: Error| to_call_status(&error, &id);
         let mut reply = self.run(open, Wanted::Chat(Payload::typed(input))).await.map_err(told)?;
         let items = std::mem::replace(&mut reply.items, Box::pin(futures_util::stream::empty()));
-        let messages = Messages::new(self.readers.follow(items), id.clone(), shape.map_err(told)?);
+        let messages =
+            Messages::new(self.readers.follow(items, reply.deadline), id.clone(), shape.map_err(told)?);
         let mut response = Response::new(messages);
         Told::of(&id, &reply).write(&mut response);
         // Ten-byte messages do not get smaller, and their sizes tell secrets.

@@ -44,7 +44,7 @@ pub(super) use chat::prepare;
 
 use super::{
     Edge,
-    readers::{PATIENCE, Readers},
+    readers::{Readers, Wording},
 };
 use crate::{
     call::{Item, Reply, Target},
@@ -79,7 +79,8 @@ pub fn router(edge: &Edge) -> Result<Router, String> {
 }
 
 fn router_with(edge: &Edge, authenticate: Authenticate) -> Result<Router, String> {
-    let services = Services { edge: edge.clone(), readers: Readers::start(PATIENCE, Err) };
+    let wording = Wording { farewell: Err, size: |item: &Result<Item, Error>| item.as_ref().map_or(0, size) };
+    let services = Services { edge: edge.clone(), readers: Readers::start(edge.patience, wording) };
     let limit = edge.limits.message;
     macro_rules! service {
         ($server:ident) => {
@@ -115,6 +116,15 @@ fn router_with(edge: &Edge, authenticate: Authenticate) -> Result<Router, String
         )
         .layer(from_fn_with_state(door, access::admit))
         .layer(GrpcWebLayer::new()))
+}
+
+/// What an item weighs on the wire, about.
+fn size(item: &Item) -> usize {
+    match item {
+        Item::Raw(bytes, _) => bytes.len(),
+        Item::Event(event) => event.encoded_len(),
+        Item::Embeddings(_) | Item::Counted(_) => 0,
+    }
 }
 
 /// What response headers tell of a call, as on REST.

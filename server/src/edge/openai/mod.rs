@@ -40,7 +40,7 @@ use tollgate_api::v1::{ChatInput, EmbedRequest};
 use self::{chat::Chat, completions::Completions, responses::Responses, serve::complete};
 use super::{
     Edge, PANICKED,
-    readers::{PATIENCE, Readers},
+    readers::{Readers, Wording},
     rest::{self, head, sse},
 };
 use crate::{call::Unread, error::Error};
@@ -119,7 +119,8 @@ pub fn router(edge: Edge) -> Router {
             .route(&format!("{prefix}/models/{{*id}}"), only("GET,HEAD", get(models::get)));
     }
     let router = router.merge(azure::deployments());
-    let readers = Readers::start(PATIENCE, |error| Ok(error::in_stream(&error)));
+    let wording = Wording { farewell: |error| Ok(error::in_stream(&error)), size: sse::size };
+    let readers = Readers::start(edge.patience, wording);
     router.with_state(Shared { edge, readers })
 }
 

@@ -127,6 +127,7 @@ fn house() -> House {
         pipeline: Arc::new(pipeline),
         limits: Limits { header: 16_384, body: 4096, message: 4096 },
         keep_alive: Duration::from_secs(15),
+        patience: Duration::from_secs(20),
         draining: CancellationToken::new(),
         cors: Arc::default(),
         about: Arc::new(crate::edge::testing::about()),

@@ -40,13 +40,8 @@ pub(in crate::edge) fn streaming(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     let events = Sse::new(reply.items, encoder, edge.keep_alive);
-    // On HTTP/1.1 a caller that stops reading stalls the socket, which ends its connection (`edge::stall`).
-    let body = if head.is_http_1() {
-        Body::from_stream(events)
-    } else {
-        Body::from_stream(readers.follow(Box::pin(events)))
-    };
-    let mut response = Response::new(body);
+    let followed = readers.follow(Box::pin(events), reply.deadline);
+    let mut response = Response::new(Body::from_stream(followed));
     *response.headers_mut() = headers;
     response
 }

@@ -21,6 +21,11 @@ const KEEP_ALIVE: Bytes = Bytes::from_static(b": keepalive\n\n");
 /// A part of a body.
 pub(in crate::edge) type Piece = Result<Bytes, Infallible>;
 
+/// Returns the size of a piece.
+pub(in crate::edge) fn size(piece: &Piece) -> usize {
+    piece.as_ref().map_or(0, Bytes::len)
+}
+
 /// Writes typed events in the frames of one dialect.
 pub(in crate::edge) trait Encode: Send + Unpin {
     /// Writes what an event says; empty if the dialect has no place for it.

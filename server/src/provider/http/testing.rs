@@ -99,7 +99,7 @@ impl Plain {
 
 /// Runs the named test again in a network namespace of its own, and tells whether this is that run. Where none can be
 /// made (it takes root, `unshare` and `nft`) it says so.
-pub(super) fn in_own_network(test: &str) -> bool {
+pub(crate) fn in_own_network(test: &str) -> bool {
     const INSIDE: &str = "TOLLGATE_TEST_IN_OWN_NETWORK";
     const RULES: &str = "ip link set lo up && nft add table ip lost \
         && nft 'add chain ip lost everything { type filter hook output priority 0; }'";
@@ -123,7 +123,7 @@ pub(super) fn in_own_network(test: &str) -> bool {
 }
 
 /// Loses every packet from and to this port from now on, in a network of one's own.
-pub(super) fn lose(port: u16) {
+pub(crate) fn lose(port: u16) {
     for side in ["sport", "dport"] {
         let port = port.to_string();
         let rule = ["add", "rule", "ip", "lost", "everything", "tcp", side, &port, "drop"];

@@ -22,6 +22,7 @@ use super::{
     connect::Connector,
     copy,
     failure::{Failed, is_unprocessed},
+    reach::Connecting,
 };
 use host::Host;
 pub(super) use host::Lease;
@@ -48,7 +49,9 @@ impl Two {
         let host = self.host(request.uri())?;
         let (mut spare, mut refused_by) = (copy(&request), None);
         for _ in 0..TRIES {
+            let connecting = Connecting::start();
             let lease = host.lease(refused_by).await?;
+            connecting.connected();
             let sent = Instant::now();
             let mut failed = match lease.sender().try_send_request(request).await {
                 Ok(response) => return Ok(response.map(|body| Incoming::leased(body, lease))),
