@@ -1,16 +1,17 @@
 //! What is tried next: a plain state machine over the targets of one plan. It makes no calls and has no clock.
 
+mod standing;
+
 use std::time::{Duration, Instant};
 
+pub(super) use self::standing::Lesson;
+use self::standing::{Lane, Mark, Standing};
 use super::{
     Candidate, Plan,
     backoff::Backoff,
     health::{State, View},
 };
-use crate::{
-    call::Deadline,
-    provider::{self, Kind},
-};
+use crate::{call::Deadline, provider::Kind};
 
 /// What to do next. Targets are told by their place in `Plan::all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,61 +26,6 @@ pub(super) enum Step {
     Pause(Duration, usize),
     /// Nothing is left to do.
     Stop,
-}
-
-/// Which part of the plan a call is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
-    Ordinary,
-    ContextLength,
-    ContentPolicy,
-}
-
-/// Why a target cannot be tried at the moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Mark {
-    #[default]
-    None,
-    /// It is not well; it may be tried again then.
-    Refused(Instant),
-    Full,
-    /// A wait for a place at it was in vain.
-    Busy,
-}
-
-/// What the schedule keeps of a failure.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lesson {
-    /// What it means.
-    pub(super) kind: Kind,
-    /// The upstream's HTTP status; 0 if none came.
-    pub(super) http_status: u16,
-    /// The upstream's own hint when to try again.
-    pub(super) retry_after: Option<Duration>,
-    /// Whether it is about the request itself, as the contract has it.
-    pub(super) is_callers: bool,
-}
-
-impl From<&provider::Error> for Lesson {
-    fn from(failure: &provider::Error) -> Self {
-        Self {
-            kind: failure.kind,
-            http_status: failure.http_status,
-            retry_after: failure.retry_after,
-            is_callers: failure.caller.is_some(),
-        }
-    }
-}
-
-/// How a target stands in this call.
-#[derive(Clone, Copy, Debug)]
-struct Standing {
-    lane: Lane,
-    /// The first place of the plan that has the same target.
-    same_as: usize,
-    calls: u32,
-    last: Option<(Lesson, Instant)>,
-    mark: Mark,
 }
 
 /// The schedule of one call.
