@@ -1,17 +1,15 @@
 //! The open record of a call: sees everything that happens to it and is settled exactly once, on every ending.
 
+mod metered;
+
 use std::{
-    collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use futures_util::{Stream, StreamExt as _};
 use tollgate_api::v1;
 
+use self::metered::Metered;
 use super::{
     Meter, Progress, bill,
     record::{self, Ending, Over},
@@ -19,8 +17,8 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    call::{Attempt, Call, Event, Item, Items, Settled, Step, Steps, Target, now},
-    error::{CameTo, Error, Reason},
+    call::{Attempt, Call, Item, Items, Settled, Steps, Target, now},
+    error::Error,
     telemetry,
 };
 
@@ -89,7 +87,7 @@ impl Open {
 
     /// Follows the call's answer to its end.
     pub fn follow(self, steps: Steps, warnings: Vec<v1::Warning>) -> Items {
-        Box::pin(Metered { open: self, steps: Some(steps), ready: VecDeque::new(), warnings, typed: false })
+        Box::pin(Metered::new(self, steps, warnings))
     }
 
     fn answered(&mut self, http_status: u16, upstream_request_id: String) {
@@ -230,130 +228,6 @@ impl Drop for Open {
             let _ = self.settle(&ending);
         }
         telemetry::metrics::call_closed();
-    }
-}
-
-/// The items of a call, counted as they pass. The record is durable before the last one is handed on.
-struct Metered {
-    open: Open,
-    steps: Option<Steps>,
-    ready: VecDeque<Result<Item, Error>>,
-    warnings: Vec<v1::Warning>,
-    /// Whether events of the typed lane were seen, whose grammar wants a usage event before an error.
-    typed: bool,
-}
-
-impl Metered {
-    /// Fills in what only the gateway knows, settles before the end is seen, and queues what is to be handed on.
-    fn pass(&mut self, mut item: Item) {
-        self.open.observe(&item);
-        match &mut item {
-            Item::Raw(_, seen) if seen.last => return self.finish(item),
-            Item::Raw(..) => {}
-            Item::Counted(_) => return self.finish(item),
-            Item::Embeddings(answer) => {
-                answer.id = self.open.call.id.to_string();
-                answer.warnings.append(&mut self.warnings);
-                return self.finish(item);
-            }
-            // The answer goes on at another target: its start was counted, and the caller has had one.
-            Item::Event(Event::Start(_)) if self.typed => return,
-            Item::Event(Event::Start(start)) => {
-                self.typed = true;
-                start.id = self.open.call.id.to_string();
-                start.create_time = Some(self.open.call.create_time.into());
-                start.route = Some(self.open.route_info());
-                start.warnings.append(&mut self.warnings);
-            }
-            // The final usage goes out with its cost when the call is settled; interim ones pass as they are.
-            Item::Event(Event::Usage(usage)) if usage.r#final => return,
-            Item::Event(Event::Usage(usage)) => self.open.add_earlier(usage),
-            Item::Event(Event::End(_)) => return self.finish(item),
-            Item::Event(_) => {}
-        }
-        self.ready.push_back(Ok(item));
-    }
-
-    /// Settles a complete call, then lets its last item out.
-    fn finish(&mut self, mut item: Item) {
-        if let Err(error) = self.open.settle(&Ending::Complete) {
-            self.steps = None;
-            return self.ready.push_back(Err(error));
-        }
-        let route = self.open.route_info();
-        let usage = self.open.settled.get().map(|settled| settled.usage.clone());
-        match &mut item {
-            Item::Event(Event::End(end)) => {
-                end.route = Some(route);
-                self.ready.extend(usage.map(|usage| Ok(Item::Event(Event::Usage(Box::new(usage))))));
-            }
-            Item::Embeddings(answer) => {
-                answer.route = Some(route);
-                answer.usage = usage;
-            }
-            _ => {}
-        }
-        self.ready.push_back(Ok(item));
-    }
-
-    fn fail(&mut self, error: Error) {
-        self.steps = None;
-        if self.open.is_settled() {
-            return; // The answer was complete; what happens to the connection afterwards is no matter.
-        }
-        let mut error = self.open.settle(&Ending::Failed(&error)).err().unwrap_or(error);
-        let delivered_event_count = self.open.delivered().content_events;
-        let usage = self.open.settled.get().map(|settled| settled.usage.clone());
-        if let Some(usage) = usage.filter(|_| delivered_event_count > 0) {
-            error = error.after(CameTo {
-                delivered_event_count,
-                input_tokens: usage.input_tokens,
-                output_tokens: usage.output_tokens,
-                cost_nanos: usage.cost.as_ref().map(|cost| cost.amount_nanos),
-                estimated: usage.source() == v1::usage::Source::Estimated,
-            });
-            if self.typed {
-                self.ready.push_back(Ok(Item::Event(Event::Usage(Box::new(usage)))));
-            }
-        }
-        let attempts = self.open.call.attempts.iter().map(Attempt::to_proto).collect();
-        self.ready.push_back(Err(error.attempts(attempts)));
-    }
-}
-
-impl Stream for Metered {
-    type Item = Result<Item, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(item) = self.ready.pop_front() {
-                return Poll::Ready(Some(item));
-            }
-            let Some(steps) = self.steps.as_mut() else { return Poll::Ready(None) };
-            // A mistake of ours in this stream must not take the connection and its other calls with it. What panicked
-            // is never polled again.
-            let polled = catch_unwind(AssertUnwindSafe(|| steps.poll_next_unpin(cx)));
-            let polled = polled.unwrap_or_else(|_| Poll::Ready(Some(Err(Error::panicked()))));
-            match std::task::ready!(polled) {
-                Some(Ok(Step::Item(item))) => self.pass(item),
-                Some(Ok(Step::Answered { http_status, upstream_request_id })) => {
-                    self.open.answered(http_status, upstream_request_id);
-                }
-                Some(Ok(Step::Reroute { outcome, next })) => {
-                    if let Err(error) = self.open.reroute(outcome, next) {
-                        self.fail(error);
-                    }
-                }
-                Some(Ok(Step::Cut { outcome })) => self.open.cut(outcome),
-                Some(Err(error)) => self.fail(error),
-                None if self.open.is_settled() => self.steps = None,
-                None => {
-                    // Providers must say how an answer ended; one that just stops is cut short.
-                    let error = Error::new(Reason::StreamInterrupted, "the answer stopped without an end");
-                    self.fail(error);
-                }
-            }
-        }
     }
 }
 

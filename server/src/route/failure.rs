@@ -4,7 +4,11 @@ use std::time::{Duration, Instant};
 
 use tollgate_api::v1;
 
-use super::health::{Refused, State};
+use super::{
+    health::{Refused, State},
+    plan::PassedOver,
+    reason::Why,
+};
 use crate::{
     call::{Attempt, Target},
     error::{Error, Reason, Upstream},
@@ -14,6 +18,8 @@ use crate::{
 
 /// The longest wait we hand on: SDKs give up or ignore hints beyond a minute.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Most targets that an error lists.
+const MOST_LISTED: usize = 8;
 
 /// Ends an attempt with a provider's failure.
 pub(super) fn note(attempt: &mut Attempt, failure: &provider::Error, now: Instant) {
@@ -115,6 +121,27 @@ fn why((target, refused, last_failure): &Resting<'_>, now: Instant) -> String {
     };
     let last = last_failure.map(|kind| format!("last failure: {kind}; ")).unwrap_or_default();
     format!("{} {state} ({last}again in {seconds:.1} s)", target.name)
+}
+
+/// Says why no target is left.
+pub(super) fn none_left(model: &str, passed_over: &[PassedOver]) -> Error {
+    let model: String = model.chars().take(100).collect();
+    let mut hints: Vec<&str> = Vec::new();
+    for passed in passed_over {
+        if let Why::Hinted(hint) = passed.reason
+            && !hints.contains(&hint.as_str())
+        {
+            hints.push(hint.as_str());
+        }
+    }
+    let one = |passed: &PassedOver| format!("`{}`: {}", passed.target.name, passed.reason);
+    let mut list: Vec<String> = passed_over.iter().take(MOST_LISTED).map(one).collect();
+    if passed_over.len() > MOST_LISTED {
+        list.push(format!("and {} more", passed_over.len() - MOST_LISTED));
+    }
+    let message = format!("no target of the model `{model}` may serve this call ({})", list.join("; "));
+    let error = Error::new(Reason::NoTargetAvailable, message).with("model", model);
+    if hints.is_empty() { error } else { error.with("hints", hints.join(", ")) }
 }
 
 /// Says that a target has no room, and that waiting for it makes no sense.

@@ -32,6 +32,7 @@ mod running;
 mod schedule;
 #[cfg(test)]
 mod sim;
+mod star;
 mod sticky;
 mod strategy;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::{
     lot::Lot,
     plan::{Candidate, PassedOver},
     reason::Why,
+    star::{with_star, with_stars},
     sticky,
     strategy::{Draft, Group, Order, order_credentials, unwell_last},
 };
@@ -270,37 +271,4 @@ fn name<'d>(draft: &'d Draft<'_>) -> &'d str {
 
 fn candidates(drafts: Vec<Draft<'_>>) -> Vec<Candidate> {
     drafts.into_iter().map(|draft| draft.candidate).collect()
-}
-
-/// Puts what an alias's `*` matched in the place of the `*` in another's name.
-pub(super) fn with_star<'n>(name: &'n str, star: &str) -> std::borrow::Cow<'n, str> {
-    if name.contains('*') { name.replacen('*', star, 1).into() } else { name.into() }
-}
-
-fn with_stars<'n>(names: &'n [String], star: &'n str) -> impl Iterator<Item = String> + 'n {
-    names.iter().map(move |name| with_star(name, star).into_owned())
-}
-
-/// Most targets that an error lists.
-const MOST_LISTED: usize = 8;
-
-/// Says why no target is left.
-pub(super) fn none_left(model: &str, passed_over: &[PassedOver]) -> Error {
-    let model: String = model.chars().take(100).collect();
-    let mut hints: Vec<&str> = Vec::new();
-    for passed in passed_over {
-        if let Why::Hinted(hint) = passed.reason
-            && !hints.contains(&hint.as_str())
-        {
-            hints.push(hint.as_str());
-        }
-    }
-    let one = |passed: &PassedOver| format!("`{}`: {}", passed.target.name, passed.reason);
-    let mut list: Vec<String> = passed_over.iter().take(MOST_LISTED).map(one).collect();
-    if passed_over.len() > MOST_LISTED {
-        list.push(format!("and {} more", passed_over.len() - MOST_LISTED));
-    }
-    let message = format!("no target of the model `{model}` may serve this call ({})", list.join("; "));
-    let error = Error::new(Reason::NoTargetAvailable, message).with("model", model);
-    if hints.is_empty() { error } else { error.with("hints", hints.join(", ")) }
 }

@@ -6,8 +6,10 @@ use super::{
     Health,
     alias::{Alias, LeadsTo},
     entry::{Entry, Line},
+    failure,
     plan::{Candidate, Models, Plan},
-    planner::{self, MOST_NESTED, with_star},
+    planner::{self, MOST_NESTED},
+    star::{star_part, with_star},
 };
 use crate::{
     call::{Call, glob_matches},
@@ -168,7 +170,7 @@ impl Routes {
 
 fn some_left(asking: &Asking<'_>, plan: Plan) -> Result<Plan, Error> {
     if plan.candidates.is_empty() {
-        return Err(planner::none_left(&asking.call.asked.model, &plan.passed_over));
+        return Err(failure::none_left(&asking.call.asked.model, &plan.passed_over));
     }
     Ok(plan)
 }
@@ -180,13 +182,6 @@ fn no_target(target: &str) -> Error {
         "`{shown}` is no target of its own here: a provider `{provider}` and an alias `{provider}/*` that leads to its models as they are must be configured"
     );
     Error::new(Reason::ModelNotFound, message).with("model", shown)
-}
-
-/// Returns what the first `*` of a pattern stands for in a text that it matches.
-fn star_part<'m>(pattern: &str, text: &'m str) -> &'m str {
-    let Some((before, after)) = pattern.split_once('*') else { return text };
-    let rest = text.strip_prefix(before).unwrap_or(text);
-    if after.contains('*') { rest } else { rest.strip_suffix(after).unwrap_or(rest) }
 }
 
 #[cfg(test)]

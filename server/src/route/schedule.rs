@@ -1,10 +1,11 @@
 //! What is tried next: a plain state machine over the targets of one plan. It makes no calls and has no clock.
 
-mod lesson;
+mod standing;
 
 use std::time::{Duration, Instant};
 
-pub(super) use self::lesson::Lesson;
+pub(super) use self::standing::Lesson;
+use self::standing::{Lane, Mark, Standing};
 use super::{
     Candidate, Plan,
     backoff::Backoff,
@@ -25,39 +26,6 @@ pub(super) enum Step {
     Pause(Duration, usize),
     /// Nothing is left to do.
     Stop,
-}
-
-/// Which part of the plan a call is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
-    Ordinary,
-    ContextLength,
-    ContentPolicy,
-}
-
-/// Why a target cannot be tried at the moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Mark {
-    #[default]
-    None,
-    /// It is not well; it may be tried again then.
-    Refused(Instant),
-    Full,
-    /// A wait for a place at it was in vain.
-    Busy,
-}
-
-/// How a target stands in this call.
-#[derive(Clone, Copy, Debug)]
-struct Standing {
-    lane: Lane,
-    /// The first place of the plan that has the same target.
-    same_as: usize,
-    /// The first place of the plan that has the same model of the same provider, whatever the credential.
-    kin: usize,
-    calls: u32,
-    last: Option<(Lesson, Instant)>,
-    mark: Mark,
 }
 
 /// The schedule of one call.

@@ -1,12 +1,13 @@
 //! Tests of the promise that every call ends in exactly one record, whatever becomes of it.
 
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use tempfile::{TempDir, tempdir};
 use uuid::Uuid;
 
 use super::*;
 use crate::{
-    call::{Asked, Attempt, Seen},
+    call::{Asked, Attempt, Event, Seen, Step},
+    error::Reason,
     meter::testing::{caller, id, meter, rows, target},
 };
 
