@@ -28,7 +28,7 @@ pub use self::{
     need::{Need, Needs, Priority},
     reply::{
         Item, Items, PROVIDERS_OWN_PRICE, Reply, Seen, Settled, Step, Steps, content_bytes,
-        estimate_delta_tokens, estimate_text_tokens,
+        estimate_delta_tokens, estimate_text_tokens, tried,
     },
     request::{Asked, Dialect, Payload, Raw, Request},
     tags::{MAX_TAGS, check_request_id, check_tags},

@@ -24,7 +24,7 @@ use tollgate_api::v1;
 
 use crate::{
     auth::{self, Auth},
-    call::{Call, Caller, Deadline, Endpoint, Operation, Reply, Request, Scope, Target, now},
+    call::{Attempt, Call, Caller, Deadline, Endpoint, Operation, Reply, Request, Scope, Target, now, tried},
     error::{Error, Reason},
     load::{Busy, Claim, Entry, Gates, Load},
     meter::{Meter, Open},
@@ -138,6 +138,7 @@ impl Pipeline {
                 id,
                 target: None,
                 attempt_count: 0,
+                tried: String::new(),
                 rule: String::new(),
                 warnings: Vec::new(),
                 headers: HeaderMap::new(),
@@ -197,6 +198,7 @@ impl Pipeline {
                 id: open.call.id,
                 target: dispatched.target,
                 attempt_count: open.call.attempts.len(),
+                tried: several(&open.call.attempts),
                 rule: open.call.rule.clone(),
                 warnings: dispatched.warnings.clone(),
                 headers: dispatched.headers,
@@ -358,6 +360,14 @@ impl Pipeline {
             commit_after: Duration::from_secs(30),
         }
     }
+}
+
+/// Lists the attempts of a call that made several: of the others the headers tell all by themselves.
+fn several(attempts: &[Attempt]) -> String {
+    if attempts.len() < 2 {
+        return String::new();
+    }
+    tried(&attempts.iter().map(Attempt::to_proto).collect::<Vec<_>>())
 }
 
 impl Models for Pipeline {

@@ -248,10 +248,10 @@ async fn c06_callers_that_never_read_cost_little_and_are_cut_with_their_upstream
         assert!(started.elapsed() < Duration::from_secs(60), "callers that do not read are not cut");
     }
     let last = meter.books().iter().filter_map(|line| line.closed).max().unwrap() - started;
-    println!("the last upstream was closed after {last:?}; {} KiB for each", most / (CALLERS as u64) >> 10);
+    println!("the last upstream was closed after {last:?}; {} KiB for each", (most / (CALLERS as u64)) >> 10);
     // Until their buffers are full they have everything. That takes a moment, and longer on a busy machine.
     assert!((PATIENCE..3 * PATIENCE).contains(&last), "{last:?}");
-    assert!(most / (CALLERS as u64) <= 256 << 10, "{} KiB for each", most / (CALLERS as u64) >> 10);
+    assert!(most / (CALLERS as u64) <= 256 << 10, "{} KiB for each", (most / (CALLERS as u64)) >> 10);
     let records = settled(&gateway, CALLERS + 1).await;
     assert!(records.iter().all(|record| record["status"] == "CANCELLED"), "{records:?}");
     crumbs.abort();

@@ -277,6 +277,7 @@ async fn an_upstream_that_is_down_is_unavailable_and_the_next_target_serves() {
     let answer = caller.post("/v1/chat/completions", chat(true).replace("\"m\"", "\"two\"")).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!((answer.header("x-tollgate-provider"), answer.header("x-tollgate-attempts")), ("up", "2"));
+    assert_eq!(answer.header("x-tollgate-tried"), "down/m-0;unavailable;0, up/m-1;answers;200");
     let record = record(&gateway, answer.header("x-request-id")).await;
     let outcomes: Vec<_> =
         record["attempts"].as_array().unwrap().iter().map(|attempt| &attempt["outcome"]).collect();

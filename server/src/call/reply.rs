@@ -83,6 +83,16 @@ pub enum Item {
     Raw(Bytes, Seen),
 }
 
+/// Lists attempts as the header `x-tollgate-tried` does: `up/m-1;unavailable;502, spare/m-2;answers;200`. The last part of
+/// each is the upstream's HTTP status, 0 if none came.
+pub fn tried(attempts: &[v1::Attempt]) -> String {
+    let one = |attempt: &v1::Attempt| {
+        let outcome = if attempt.outcome.is_empty() { "answers" } else { &attempt.outcome };
+        format!("{};{outcome};{}", attempt.target, attempt.http_status)
+    };
+    attempts.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
 /// A stream of items. Dropping it cancels the upstream call.
 pub type Items<E = Error> = Pin<Box<dyn Stream<Item = Result<Item, E>> + Send>>;
 
@@ -134,6 +144,8 @@ pub struct Reply {
     pub target: Option<Arc<Target>>,
     /// How many upstream calls were made so far.
     pub attempt_count: usize,
+    /// Those calls in words, if there were several: `tried`.
+    pub tried: String,
     /// The routing rule that decided; empty if none.
     pub rule: String,
     /// What was dropped or changed in translation.

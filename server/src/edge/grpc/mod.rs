@@ -132,6 +132,7 @@ struct Told<'a> {
     id: &'a str,
     target: Option<&'a Target>,
     attempts: usize,
+    tried: &'a str,
     rule: &'a str,
     upstream_request_id: &'a str,
 }
@@ -143,6 +144,7 @@ impl<'a> Told<'a> {
             id,
             target: reply.target.as_deref(),
             attempts: reply.attempt_count,
+            tried: &reply.tried,
             rule: &reply.rule,
             upstream_request_id: &reply.upstream_request_id,
         }
@@ -160,6 +162,7 @@ impl<'a> Told<'a> {
         };
         put("x-request-id", self.id);
         put("x-tollgate-upstream-request-id", self.upstream_request_id);
+        put("x-tollgate-tried", self.tried);
         put("x-tollgate-rule", self.rule);
         if let Some(target) = self.target {
             put("x-tollgate-provider", &target.provider);

@@ -73,6 +73,7 @@ impl Head {
         if reply.target.is_some() || reply.attempt_count > 0 {
             headers.insert("x-tollgate-attempts", reply.attempt_count.into());
         }
+        put(&mut headers, "x-tollgate-tried", &reply.tried);
         put(&mut headers, "x-tollgate-rule", &reply.rule);
         put(&mut headers, "x-tollgate-upstream-request-id", &reply.upstream_request_id);
         put(&mut headers, "x-tollgate-warnings", &warnings(&reply.warnings, self.uri.path()));

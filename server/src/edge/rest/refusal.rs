@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::head::put;
 use crate::{
+    call::tried,
     edge::status,
     error::{Error, Reason},
 };
@@ -43,6 +44,7 @@ pub(in crate::edge) fn add_facts(headers: &mut HeaderMap, error: &Error) {
     put(headers, "x-tollgate-reason", error.reason_name());
     headers.insert("x-should-retry", HeaderValue::from_static(if retry { "true" } else { "false" }));
     headers.insert("x-tollgate-attempts", facts.attempts.len().into());
+    put(headers, "x-tollgate-tried", &tried(&facts.attempts));
     put(headers, "x-tollgate-rule", &facts.rule);
     if let Some(last) = facts.attempts.last() {
         put(headers, "x-tollgate-provider", &last.provider);
