@@ -278,3 +278,5 @@ async fn ask<'a>(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timed;
