@@ -12,14 +12,15 @@ use crate::{
     support::{
         Gateway, KEY,
         http::Caller,
+        lateness::Lateness,
         upstream::{Seen, Step, Upstream, chunk, completion, delta, end, finish, head},
     },
     tried,
 };
 
 const AFTER: Duration = Duration::from_millis(150);
-/// The promise is 100 ms; these tests run beside each other.
-const PROMPTLY: Duration = Duration::from_millis(250);
+/// What the provider sees of a cancel, at the latest.
+const PROMPTLY: Duration = Duration::from_millis(100);
 
 /// A gateway whose alias `m` goes to `a` first and asks `b` beside it.
 fn gateway(a: &Upstream, b: &Upstream, hedge: &str) -> Gateway {
@@ -90,16 +91,18 @@ async fn raced(by: By, second_wins: bool, with_head: bool) -> Value {
     let (winner, loser) = (Upstream::start(when_released).await, Upstream::start(loses).await);
     let (a, b) = if second_wins { (&loser, &winner) } else { (&winner, &loser) };
     let gateway = gateway(a, b, &format!("after: {}ms, at_most: 100%", AFTER.as_millis()));
-    let began = Instant::now();
+    let (began, lateness) = (Instant::now(), Lateness::measure());
     let (id, released) = tokio::join!(call(&gateway, by), async {
         b.asked(1).await;
         let waited = began.elapsed();
-        assert!(waited >= AFTER && waited < AFTER * 10, "the second was asked after {waited:?}");
+        assert!(waited >= AFTER, "the second was asked after {waited:?}");
         winner.release();
         Instant::now()
     });
     let lag = loser.hung_up(1).await[0].duration_since(released);
-    assert!(lag < PROMPTLY + Duration::from_millis(50), "the loser was let go after {lag:?}");
+    // The winner works for 50 ms after its release.
+    let allowed = lateness.allows(PROMPTLY + Duration::from_millis(50), 5);
+    assert!(lag < allowed, "the loser was let go after {lag:?} of {allowed:?}");
     let won = format!("tollgate_hedges_total{{model=\"m\",won=\"{second_wins}\"}} 1");
     let metrics = metrics(&gateway).await;
     assert!(metrics.contains(&won), "{by:?}: no {won} in {metrics}");
@@ -190,11 +193,11 @@ async fn a_caller_that_leaves_lets_both_go() {
     let caller = Caller::new(gateway.addr, KEY);
     let call = tokio::spawn(async move { caller.open("/v1/chat/completions", chat(true), &[]).await });
     b.asked(1).await;
-    let left = Instant::now();
+    let (left, lateness) = (Instant::now(), Lateness::measure());
     call.abort();
     for upstream in [&a, &b] {
         let lag = upstream.hung_up(1).await[0].duration_since(left);
-        assert!(lag < PROMPTLY, "{lag:?}");
+        assert!(lag < lateness.allows(PROMPTLY, 5), "{lag:?}");
     }
     let mut records = crate::records(&gateway).await;
     while records.is_empty() {

@@ -1,4 +1,10 @@
-//! Replicas that share a Redis tell each other which targets are not well; without it each goes by what it knows.
+//! Replicas that share a Redis tell each other which targets are not well; without it each goes by what it knows. Targets
+//! that rest are probed.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use serde_json::{Value, json};
 
@@ -12,11 +18,15 @@ use crate::support::{
 const FALLS_BACK: &str =
     "models: { m: { targets: [{ provider: up, model: m-1 }, { provider: spare, model: m-2 }] } }\n";
 
-fn replica(shared: &str, up: &Upstream, spare: &Upstream, more: &str) -> Gateway {
+/// A gateway that goes to `up` first and to `spare` next.
+fn gateway(up: &Upstream, spare: &Upstream, more: &str) -> Gateway {
     let providers = format!("providers:\n{}{}", up.provider("up"), spare.provider("spare"));
+    Gateway::start(&format!("{more}{providers}{FALLS_BACK}"))
+}
+
+fn replica(shared: &str, up: &Upstream, spare: &Upstream) -> Gateway {
     // Open for long, so that nothing heals by itself within the test.
-    let breaker = "breaker: { failures: 3, open: 30s }";
-    Gateway::start(&format!("shared: \"{shared}\"\n{breaker}\n{more}{providers}{FALLS_BACK}"))
+    gateway(up, spare, &format!("shared: \"{shared}\"\nbreaker: {{ failures: 3, open: 30s }}\n"))
 }
 
 async fn broken() -> Upstream {
@@ -66,8 +76,8 @@ async fn call(gateway: &Gateway) -> String {
 #[tokio::test]
 async fn a_breaker_that_opens_on_one_replica_is_open_on_all_and_on_those_that_start_later() {
     let (redis, up, spare) = (Redis::start(), broken().await, well().await);
-    let one = replica(&redis.url(), &up, &spare, "");
-    let other = replica(&redis.url(), &up, &spare, "");
+    let one = replica(&redis.url(), &up, &spare);
+    let other = replica(&redis.url(), &up, &spare);
     for gateway in [&one, &other] {
         until(gateway, |status| redis_is(status, true)).await;
     }
@@ -78,7 +88,7 @@ async fn a_breaker_that_opens_on_one_replica_is_open_on_all_and_on_those_that_st
     let told = until(&other, is_open).await;
     assert_eq!(target(&told, "up/m-1")["told_by"], json!("replica"), "{told}");
     assert_eq!(call(&other).await, "spare/m-2");
-    let late = replica(&redis.url(), &up, &spare, "");
+    let late = replica(&redis.url(), &up, &spare);
     until(&late, is_open).await;
     assert_eq!(call(&late).await, "spare/m-2");
     assert_eq!(up.seen().len(), asked, "the others did not try for themselves");
@@ -87,8 +97,8 @@ async fn a_breaker_that_opens_on_one_replica_is_open_on_all_and_on_those_that_st
 #[tokio::test]
 async fn without_its_redis_a_replica_serves_and_finds_out_for_itself_and_is_told_again_afterwards() {
     let (mut redis, up, spare) = (Redis::start(), broken().await, well().await);
-    let one = replica(&redis.url(), &up, &spare, "");
-    let other = replica(&redis.url(), &up, &spare, "");
+    let one = replica(&redis.url(), &up, &spare);
+    let other = replica(&redis.url(), &up, &spare);
     for gateway in [&one, &other] {
         until(gateway, |status| redis_is(status, true)).await;
     }
@@ -109,19 +119,36 @@ async fn without_its_redis_a_replica_serves_and_finds_out_for_itself_and_is_told
 }
 
 #[tokio::test]
-async fn a_target_that_rests_is_probed_at_no_cost_and_used_again() {
-    let up = Upstream::start(|seen| match seen.path.as_str() {
-        "/v1/models" => whole(200, "application/json", "{}"),
-        _ => whole(500, "application/json", "{}"),
+async fn a_target_that_rests_is_probed_at_no_cost_and_used_again_once_it_answers() {
+    let (failing, listing) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let (fails, lists) = (failing.clone(), listing.clone());
+    let up = Upstream::start(move |seen| match seen.path.as_str() {
+        "/v1/models" if lists.load(Ordering::SeqCst) => whole(200, "application/json", r#"{"data":[]}"#),
+        "/v1/chat/completions" if !fails.load(Ordering::SeqCst) => crate::serving(seen),
+        _ => whole(500, "application/json", r#"{"error":{"message":"boom"}}"#),
     })
     .await;
-    let (redis, spare) = (Redis::start(), well().await);
-    let gateway = replica(&redis.url(), &up, &spare, "probe: { every: 100ms }\n");
-    // The breaker's pause is over at once for the probe, not for calls: `open` is its length.
+    let spare = well().await;
+    let gateway = gateway(
+        &up,
+        &spare,
+        "breaker: { failures: 3, open: 300ms, max_open: 300ms }\nprobe: { every: 50ms }\n",
+    );
     for _ in 0..3 {
-        call(&gateway).await;
+        assert_eq!(call(&gateway).await, "spare/m-2");
     }
+    let calls = || up.seen().iter().filter(|seen| seen.path == "/v1/chat/completions").count();
+    let probes = || up.seen().iter().filter(|seen| seen.path == "/v1/models").count();
+    // It could serve again, but as long as it does not even list its models no call finds out.
+    failing.store(false, Ordering::SeqCst);
+    up.asked(3 + 3).await;
+    assert_eq!((calls(), probes() >= 3), (3, true));
     until(&gateway, is_open).await;
-    let asked = up.seen();
-    assert!(asked.iter().all(|seen| seen.path != "/v1/models"), "it rests for its pause");
+    listing.store(true, Ordering::SeqCst);
+    until(&gateway, |status| target(status, "up/m-1")["state"] == "STATE_CLOSED").await;
+    assert_eq!(calls(), 3, "no call was spent on it");
+    assert_eq!(call(&gateway).await, "up/m-1");
+    let records = crate::records(&gateway).await;
+    let attempts: usize = records.iter().map(|record| crate::tried(record).len()).sum();
+    assert_eq!((records.len(), attempts), (4, 7), "probes are in no record: {records:?}");
 }

@@ -143,14 +143,15 @@ async fn u03_silence_before_the_first_token_fails_over_and_without_another_targe
     }
 }
 
+/// Stands for a date nine seconds after the answer.
+const DATE: &str = "date";
+
 #[tokio::test]
 async fn u13_a_wait_in_any_form_is_a_pause_that_is_kept_capped_and_told() {
-    let date =
-        (jiff::Timestamp::now() + Duration::from_secs(9)).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     // What the provider says, and the pause that follows, in seconds; none if the next call may go there at once.
     let forms = [
         ("2", Some(2.0)),
-        (&*date, Some(9.0)),
+        (DATE, Some(9.0)),
         ("0", None),
         ("-5", None),
         ("1e18", Some(60.0)),
@@ -165,9 +166,18 @@ async fn assert_paused(status: u16, form: &str, pause: Option<f64>) {
     // What nobody can read says nothing of a provider that is down; one that limits is left alone for a second.
     let pause = pause.filter(|_| status == 429 || form != "abc");
     let name = format!("{status}, retry-after: {form}");
-    let header = format!("retry-after: {form}\r\n");
-    let refusal = Some((status, header));
-    let limited = Meter::start(move |_| Score { refusal: refusal.clone(), ..Score::default() }).await;
+    let header = {
+        let form = form.to_owned();
+        move || match &*form {
+            DATE => {
+                let date = jiff::Timestamp::now() + Duration::from_secs(9);
+                date.strftime("retry-after: %a, %d %b %Y %H:%M:%S GMT\r\n").to_string()
+            }
+            form => format!("retry-after: {form}\r\n"),
+        }
+    };
+    let refuse = move |_: &_| Score { refusal: Some((status, header())), ..Score::default() };
+    let limited = Meter::start(refuse).await;
     let well = Meter::start(|_| Score::default()).await;
     let gateway = Gateway::of_faces(&[limited.addr, well.addr], "");
     for (n, surface) in SURFACES.into_iter().enumerate() {
@@ -181,7 +191,9 @@ async fn assert_paused(status: u16, form: &str, pause: Option<f64>) {
     assert_ne!(state, State::Open, "{name}");
     // Without another target the caller learns the time that is left.
     let alone = Gateway::of_faces(&[limited.addr], "");
-    let ask = Ask::new(Surface::Grpc, "openai", "alone").within(Duration::from_millis(900));
+    // Shorter than any pause, so that it is not waited for.
+    let within = Duration::from_millis(if form == "abc" { 900 } else { 1_900 });
+    let ask = Ask::new(Surface::Grpc, "openai", "alone").within(within);
     for _ in 0..2 {
         let saw = call(&alone, &ask).await;
         assert!(matches!(saw.end, End::Refused(..)), "{name}: {saw:?}");

@@ -154,7 +154,13 @@ pub async fn call(gateway: &Gateway, ask: &Ask) -> Saw {
             let reason = status.get_details_error_info().map_or_else(String::new, |info| info.reason);
             let reason = reason.trim_start_matches("ERROR_REASON_").to_ascii_lowercase();
             saw.retry_after = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
-            saw.failed(u16::try_from(i32::from(status.code())).unwrap(), &reason);
+            // Tonic's own client gives up at the deadline as well, in these words; the gateway's have a reason.
+            let gave_up = status.code() == tonic::Code::Cancelled && reason.is_empty();
+            if gave_up && ask.timeout.is_some() {
+                saw.end = End::Left;
+            } else {
+                saw.failed(u16::try_from(i32::from(status.code())).unwrap(), &reason);
+            }
         }
     } else {
         rest(gateway, &mut saw).await;
@@ -285,7 +291,6 @@ fn asked<T>(ask: &Ask, message: T) -> tonic::Request<T> {
     let metadata = request.metadata_mut();
     metadata.insert("x-tollgate-tags", format!("case={}", ask.case).parse().unwrap());
     if let Some(timeout) = ask.timeout {
-        // As metadata, so that only the gateway enforces it, not tonic's own client.
         metadata.insert("grpc-timeout", format!("{}m", timeout.as_millis()).parse().unwrap());
     }
     request

@@ -280,3 +280,5 @@ async fn ask<'a>(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timed;

@@ -157,3 +157,59 @@ pub(super) fn busy(target: &Target, concurrent: Option<usize>, busy: Busy) -> Er
 pub(super) fn may_go_on(kind: &str) -> bool {
     matches!(kind, "rate_limited" | "timeout" | "unavailable" | "denied" | "bad_response")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::now;
+
+    fn target(name: &str) -> Target {
+        let (provider, model, vendor) = ("up".into(), "m".into(), "none".into());
+        Target { name: name.into(), provider, model, vendor, rates: None }
+    }
+
+    #[test]
+    fn each_kind_has_its_reason_and_after_content_it_is_an_interruption() {
+        let limited = Kind::RateLimited { retry_after: None };
+        for (kind, reason) in [
+            (limited, Reason::UpstreamRateLimited),
+            (Kind::ContextLength, Reason::ContextLengthExceeded),
+            (Kind::ContentPolicy, Reason::ContentBlocked),
+            (Kind::Timeout, Reason::UpstreamTimeout),
+            (Kind::Unavailable, Reason::UpstreamUnavailable),
+            (Kind::Denied, Reason::UpstreamAuthFailed),
+            (Kind::Invalid, Reason::UpstreamRejected),
+            (Kind::Unsupported, Reason::UnsupportedParameter),
+            (Kind::BadResponse, Reason::UpstreamBadResponse),
+        ] {
+            let failure = || provider::Error {
+                retry_after: Some(Duration::from_secs(3_600)),
+                body: Some("{}".into()),
+                ..provider::Error::new(kind, "sk-secret is wrong")
+            };
+            let before = to_caller(failure(), &target("up/m"), false);
+            assert_eq!(before.reason(), reason);
+            assert_eq!(before.facts().retry_after, Some(MAX_RETRY_AFTER), "{kind:?}");
+            let upstream = before.facts().upstream.clone().unwrap();
+            assert_eq!(upstream.body.is_none(), kind == Kind::Denied, "our credential is nobody's business");
+            assert_eq!(before.to_string().contains("sk-secret"), kind != Kind::Denied, "{before}");
+            let after = to_caller(failure(), &target("up/m"), true);
+            assert_eq!((after.reason(), after.facts().retry_after), (Reason::StreamInterrupted, None));
+        }
+    }
+
+    #[test]
+    fn targets_that_all_asked_for_a_pause_are_a_rate_limit_and_the_soonest_is_told() {
+        let (at, one, other) = (now(), target("up/one"), target("up/other"));
+        let refusal = |state, seconds| Refused { state, until: at + Duration::from_secs(seconds) };
+        for (state, reason) in
+            [(State::CoolingDown, Reason::UpstreamRateLimited), (State::Open, Reason::NoTargetAvailable)]
+        {
+            let refusals = [(&one, refusal(State::CoolingDown, 9)), (&other, refusal(state, 5))];
+            let error = refused(&refusals, "m", at);
+            assert_eq!(error.reason(), reason);
+            assert_eq!(error.facts().retry_after, Some(Duration::from_secs(5)));
+            assert!(error.to_string().contains("up/one asked for a pause (again in 9.0 s)"), "{error}");
+        }
+    }
+}
