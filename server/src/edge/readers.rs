@@ -76,7 +76,7 @@ struct Read<T> {
 impl<T: Send + 'static> Readers<T> {
     /// Starts the sweep, which ends with the last clone.
     pub fn start(patience: Duration, wording: Wording<T>) -> Self {
-        let list = List { streams: Vec::new(), next_sweep: Instant::now() + patience };
+        let list = List { streams: Vec::new(), next_sweep: Instant::now() + patience / 4 };
         let room = Arc::new(Room { list: Mutex::new(list), sooner: Notify::new() });
         tokio::spawn(keep_sweeping(Arc::downgrade(&room), patience));
         Self { room, wording }
