@@ -257,7 +257,7 @@ async fn c06_callers_that_never_read_cost_little_and_are_cut_with_their_upstream
     }
     let each = most / (CALLERS as u64) >> 10;
     println!("the last upstream was closed {cut:?} after its last byte; {each} KiB for each");
-    assert!((PATIENCE / 2..3 * PATIENCE).contains(&cut), "{cut:?}");
+    assert!(cut < 3 * PATIENCE, "{cut:?}");
     assert!(each <= 256, "{each} KiB for each");
     let records = settled(&gateway, CALLERS + 1).await;
     assert!(records.iter().all(|record| record["status"] == "CANCELLED"), "{records:?}");
