@@ -240,7 +240,7 @@ async fn a_caller_that_leaves_in_a_pause_between_attempts_is_forgotten() {
     for surface in [Surface::Chat, Surface::Grpc] {
         let upstream = Upstream::start(|_| whole(503, "application/json", "{}")).await;
         let gateway = Gateway::start(&format!(
-            "load: {{ max_lag: 0s }}\nbreaker: {{ failures: 1000, min_calls: 1000 }}\nproviders:\n{}models:\n  m:\n    targets: [{{ provider: up, model: m-1 }}]\n                 retry: {{ backoff: 600s, max_backoff: 600s, budget: 100% }}\n",
+            "load: {{ max_lag: 0s }}\nbreaker: {{ failures: 1000, min_calls: 1000 }}\nproviders:\n{}models:\n  m:\n    targets: [{{ provider: up, model: m-1 }}]\n    retry: {{ backoff: 600s, max_backoff: 600s, budget: 100% }}\n",
             upstream.provider("up")
         ));
         let mut asked = 0;
@@ -270,7 +270,7 @@ async fn a_caller_that_leaves_a_hedged_call_closes_both_upstreams() {
         let (one, two) =
             (Upstream::start(|_| vec![Step::Hold]).await, Upstream::start(|_| vec![Step::Hold]).await);
         let gateway = Gateway::start(&format!(
-            "load: {{ max_lag: 0s }}\nproviders:\n{}{}models:\n  m:\n    targets: [{{ provider: one, model: m-1 }}, {{ provider: two, model: m-1 }}]\n                 hedge: {{ after: 20ms, at_most: 100% }}\n",
+            "load: {{ max_lag: 0s }}\nproviders:\n{}{}models:\n  m:\n    targets: [{{ provider: one, model: m-1 }}, {{ provider: two, model: m-1 }}]\n    hedge: {{ after: 20ms, at_most: 100% }}\n",
             one.provider("one"),
             two.provider("two")
         ));

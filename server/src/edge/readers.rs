@@ -4,12 +4,19 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt as _, stream::BoxStream};
+use futures_util::{
+    Stream, StreamExt as _,
+    stream::BoxStream,
+    task::{ArcWake, AtomicWaker, waker},
+};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until, timeout},
@@ -68,15 +75,31 @@ struct Read<T> {
     /// Absent once the caller was given up.
     stream: Option<BoxStream<'static, T>>,
     pace: Pace,
+    bell: Arc<Bell>,
     deadline: Instant,
     /// How the call ended at its deadline, which the caller has not come for yet.
     last: Option<T>,
 }
 
+/// Rings when something is ready for a stream that had nothing. What is around it may have read ahead, so that it seems
+/// to wait though its caller has long stopped reading: then it is not polled again when the bell has rung.
+#[derive(Default)]
+struct Bell {
+    has_rung: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl ArcWake for Bell {
+    fn wake_by_ref(bell: &Arc<Self>) {
+        bell.has_rung.store(true, Ordering::Release);
+        bell.task.wake();
+    }
+}
+
 impl<T: Send + 'static> Readers<T> {
     /// Starts the sweep, which ends with the last clone.
     pub fn start(patience: Duration, wording: Wording<T>) -> Self {
-        let list = List { streams: Vec::new(), next_sweep: Instant::now() + patience };
+        let list = List { streams: Vec::new(), next_sweep: Instant::now() + patience / 4 };
         let room = Arc::new(Room { list: Mutex::new(list), sooner: Notify::new() });
         tokio::spawn(keep_sweeping(Arc::downgrade(&room), patience));
         Self { room, wording }
@@ -92,7 +115,13 @@ impl<T: Send + 'static> Readers<T> {
         let (mut pace, deadline) = (Pace::default(), Instant::from_std(deadline));
         // With a window of zero, a caller makes sure that nobody ever asks for the first item.
         pace.ready(Instant::now());
-        let read = Arc::new(Mutex::new(Read { stream: Some(stream), pace, deadline, last: None }));
+        let read = Arc::new(Mutex::new(Read {
+            stream: Some(stream),
+            pace,
+            bell: Arc::default(),
+            deadline,
+            last: None,
+        }));
         let mut list = self.room.list.lock().unwrap_or_else(PoisonError::into_inner);
         list.streams.push(Arc::downgrade(&read));
         if deadline < list.next_sweep {
@@ -132,6 +161,9 @@ fn sweep<T: Send + 'static>(list: &Mutex<List<T>>, patience: Duration) {
             next = next.min(now + BREATH);
             return true;
         };
+        if read.bell.has_rung.load(Ordering::Acquire) {
+            read.pace.ready(now);
+        }
         let ends = read.pace.ends(patience);
         if ends.is_some_and(|ends| ends <= now) {
             given_up.extend(read.stream.take());
@@ -140,6 +172,10 @@ fn sweep<T: Send + 'static>(list: &Mutex<List<T>>, patience: Duration) {
         } else {
             let times = [ends, Some(read.deadline)].into_iter().flatten();
             next = times.filter(|at| *at > now).fold(next, Instant::min);
+            // Its own timer rings at the deadline, but perhaps a moment after this.
+            if read.deadline <= now && now < read.deadline + 4 * BREATH {
+                next = next.min(now + BREATH);
+            }
         }
         read.stream.is_some()
     });
@@ -195,7 +231,10 @@ impl<T> Stream for Followed<T> {
             let last = read.last.take();
             return Poll::Ready(Some(last.unwrap_or_else(|| (this.wording.farewell)(not_read()))));
         };
-        let next = stream.as_mut().poll_next(cx);
+        read.bell.has_rung.store(false, Ordering::Release);
+        read.bell.task.register(cx.waker());
+        let bell = waker(read.bell.clone());
+        let next = stream.as_mut().poll_next(&mut Context::from_waker(&bell));
         match &next {
             Poll::Pending => read.pace.caught_up(),
             Poll::Ready(item) => {

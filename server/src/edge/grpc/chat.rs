@@ -1,6 +1,6 @@
 //! `ChatService`: completions, whole or as a stream.
 
-use futures_util::{StreamExt as _, future::BoxFuture};
+use futures_util::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use tollgate_api::v1::{self, chat_service_server::ChatService};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Services, Told, access, needs,
     status::{to_call_status, to_status},
-    stream::{Messages, Shape},
+    stream::{Message, Messages, Shape},
     validate,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 
 #[tonic::async_trait]
 impl ChatService for Services {
-    type StreamCompleteStream = Messages;
+    type StreamCompleteStream = BoxStream<'static, Message>;
 
     async fn complete(
         &self,
@@ -41,7 +41,7 @@ impl ChatService for Services {
     async fn stream_complete(
         &self,
         request: Request<v1::StreamCompleteRequest>,
-    ) -> Result<Response<Messages>, Status> {
+    ) -> Result<Response<Self::StreamCompleteStream>, Status> {
         let open = access::opened(request.extensions())?;
         let message = request.into_inner();
         let id = open.call.id.to_string();
@@ -51,8 +51,9 @@ impl ChatService for Services {
         let told = |error: Error| to_call_status(&error, &id);
         let mut reply = self.run(open, Wanted::Chat(Payload::typed(input))).await.map_err(told)?;
         let items = std::mem::replace(&mut reply.items, Box::pin(futures_util::stream::empty()));
-        let messages =
-            Messages::new(self.readers.follow(items, reply.deadline), id.clone(), shape.map_err(told)?);
+        let messages = Messages::new(items, id.clone(), shape.map_err(told)?);
+        // The outermost is followed: it reads ahead, and what is within it would seem to have a reader that waits.
+        let messages = self.readers.follow(Box::pin(messages), reply.deadline);
         let mut response = Response::new(messages);
         Told::of(&id, &reply).write(&mut response);
         // Ten-byte messages do not get smaller, and their sizes tell secrets.

@@ -46,10 +46,7 @@ use super::{
     Edge,
     readers::{Readers, Wording},
 };
-use crate::{
-    call::{Item, Reply, Target},
-    error::Error,
-};
+use crate::call::{Reply, Target};
 
 /// The services that health checks know by name.
 const SERVICES: &[&str] = &[
@@ -66,7 +63,7 @@ const SERVICES: &[&str] = &[
 #[derive(Clone)]
 struct Services {
     edge: Edge,
-    readers: Readers<Result<Item, Error>>,
+    readers: Readers<stream::Message>,
 }
 
 /// Returns the routes of all gRPC services behind their door. Must be called within a Tokio runtime.
@@ -79,7 +76,10 @@ pub fn router(edge: &Edge) -> Result<Router, String> {
 }
 
 fn router_with(edge: &Edge, authenticate: Authenticate) -> Result<Router, String> {
-    let wording = Wording { farewell: Err, size: |item: &Result<Item, Error>| item.as_ref().map_or(0, size) };
+    let wording = Wording {
+        farewell: |error| Err(status::to_status(&error)),
+        size: |message: &stream::Message| message.as_ref().map_or(0, prost::Message::encoded_len),
+    };
     let services = Services { edge: edge.clone(), readers: Readers::start(edge.patience, wording) };
     let limit = edge.limits.message;
     macro_rules! service {
@@ -116,15 +116,6 @@ fn router_with(edge: &Edge, authenticate: Authenticate) -> Result<Router, String
         )
         .layer(from_fn_with_state(door, access::admit))
         .layer(GrpcWebLayer::new()))
-}
-
-/// What an item weighs on the wire, about.
-fn size(item: &Item) -> usize {
-    match item {
-        Item::Raw(bytes, _) => bytes.len(),
-        Item::Event(event) => event.encoded_len(),
-        Item::Embeddings(_) | Item::Counted(_) => 0,
-    }
 }
 
 /// What response headers tell of a call, as on REST.

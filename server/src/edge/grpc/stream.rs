@@ -19,6 +19,9 @@ use crate::{
     error::Error,
 };
 
+/// A message of a stream.
+pub(super) type Message = Result<v1::StreamCompleteResponse, Status>;
+
 /// Most text that merged deltas hold, so that one frame stays small.
 const MAX_MERGED: usize = 16 * 1024;
 /// Padded events have a multiple of this length, in bytes.
@@ -132,7 +135,7 @@ impl Messages {
 }
 
 impl Stream for Messages {
-    type Item = Result<v1::StreamCompleteResponse, Status>;
+    type Item = Message;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {

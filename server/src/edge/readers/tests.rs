@@ -79,11 +79,8 @@ async fn ended_streams_are_forgotten() {
 }
 
 /// A stream that always has a text, and the time after which a caller that takes one every so often is given up.
-async fn given_up_after(pause: Duration, bytes: usize) -> Option<Duration> {
-    let wording = match bytes {
-        10 => Wording { farewell: Err as fn(Error) -> _, size: |_: &Result<Item, Error>| 10 },
-        _ => Wording { farewell: Err as fn(Error) -> _, size: |_: &Result<Item, Error>| 1024 },
-    };
+async fn given_up_after(pause: Duration, size: fn(&Result<Item, Error>) -> usize) -> Option<Duration> {
+    let wording = Wording { farewell: Err, size };
     let readers = Readers::start(PATIENCE, wording);
     let mut items = readers.follow(Box::pin(stream::repeat_with(text)), far());
     let started = Instant::now();
@@ -99,9 +96,9 @@ async fn given_up_after(pause: Duration, bytes: usize) -> Option<Duration> {
 #[tokio::test(start_paused = true)]
 async fn crumbs_buy_no_time_and_a_slow_reader_is_served() {
     let second = Duration::from_secs(1);
-    let cut = given_up_after(second, 10).await.expect("ten bytes a second are not reading");
+    let cut = given_up_after(second, |_| 10).await.expect("ten bytes a second are not reading");
     assert!(cut <= PATIENCE + 2 * second, "{cut:?}");
-    assert_eq!(given_up_after(second, 1024).await, None);
+    assert_eq!(given_up_after(second, |_| 1024).await, None);
 }
 
 /// A call that ends by itself at its deadline, when somebody polls it.
