@@ -205,7 +205,7 @@ mod tests {
         for (state, reason) in
             [(State::CoolingDown, Reason::UpstreamRateLimited), (State::Open, Reason::NoTargetAvailable)]
         {
-            let refusals = [(&one, refusal(State::CoolingDown, 9)), (&other, refusal(state, 5))];
+            let refusals = [(&one, refusal(State::CoolingDown, 9), None), (&other, refusal(state, 5), None)];
             let error = refused(&refusals, "m", at);
             assert_eq!(error.reason(), reason);
             assert_eq!(error.facts().retry_after, Some(Duration::from_secs(5)));
