@@ -70,8 +70,7 @@ async fn calls_with_the_same_affinity_stay_together() {
     for user in 0..12 {
         let affinity = format!("affinity=user-{user}");
         let session = format!("session-{user}");
-        for headers in
-            [("x-tollgate-route", affinity.as_str()), ("x-claude-code-session-id", session.as_str())]
+        for headers in [("x-tollgate-route", affinity.as_str()), ("x-tollgate-session-id", session.as_str())]
         {
             let first = model(&gateway, &[headers]).await;
             for _ in 0..4 {

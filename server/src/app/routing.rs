@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use secrecy::SecretString;
 
 use crate::{
-    call::{Need, Rates},
+    call::Rates,
     config::{self, Config, ECHO, ECHO_ALIASES},
     meter::is_responses_only,
     provider::{self, Named, Settings, registry::Cloud},
@@ -200,7 +200,7 @@ fn target(target: &config::Target, providers: &Providers) -> Result<AliasTarget,
         region: target.region.clone().unwrap_or_default(),
         labels: target.labels.clone(),
         concurrent: target.concurrent.and_then(|places| usize::try_from(places).ok()),
-        can: target.can.as_ref().map(|needs| needs.iter().copied().map(Need::from).collect()),
+        can: target.can.as_ref().map(|needs| needs.iter().copied().collect()),
         context_tokens: target.context_tokens.map(|tokens| tokens.0),
         ..AliasTarget::new(leads_to)
     })

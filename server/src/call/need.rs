@@ -1,22 +1,25 @@
 //! What a call needs of a model, and how important it is.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tollgate_api::v1;
 
-/// One thing that not every model can do. The names are the catalog's and the contract's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a call may need of a model. The names are the catalog's, the contract's and the configuration's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Need {
-    /// Tools are offered.
+    /// It offers tools.
     Tools,
-    /// Pictures are in the prompt.
+    /// It has pictures in its prompt.
     Vision,
-    /// Sound is in the prompt or asked for.
+    /// It has sound in its prompt, or asks for some.
     Audio,
-    /// Documents are in the prompt.
+    /// It has documents in its prompt.
     Documents,
-    /// The answer must follow a JSON schema.
+    /// It wants an answer that follows a JSON schema.
     JsonSchema,
-    /// Reasoning is asked for.
+    /// It asks for reasoning.
     Reasoning,
 }
 

@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 pub use limits::{Budget, Limits, Window, to_contract};
 pub use problem::{Place, Problem, Problems};
 pub use routing::{
-    Arm, Breaker, Experiment, FallbacksOn, Hedge, Load, Model, Need, OnInterrupt, Price, Probe, Retry,
-    Sticky, Strategy, Target, When,
+    Arm, Breaker, Experiment, FallbacksOn, Hedge, Load, Model, OnInterrupt, Price, Probe, Retry, Sticky,
+    Strategy, Target, When,
 };
 pub use sections::{
     Config, Key, LimitsIn, LogFormat, Priority, Protocol, Provider, Telemetry, Timeouts, Tls, Unsupported,

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::values::{Amount, Share, Span, Usd};
+use crate::call::Need;
 
 /// An alias: what callers ask for.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -149,24 +150,6 @@ pub struct When {
     /// Whether the call must be streamed, or must not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streamed: Option<bool>,
-}
-
-/// What a call may need of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Need {
-    /// It offers tools.
-    Tools,
-    /// It has pictures in its prompt.
-    Vision,
-    /// It has sound in its prompt, or asks for some.
-    Audio,
-    /// It has documents in its prompt.
-    Documents,
-    /// It wants an answer that follows a JSON schema.
-    JsonSchema,
-    /// It asks for reasoning.
-    Reasoning,
 }
 
 /// Named arms that calls are split among.
@@ -327,7 +310,8 @@ impl Default for Breaker {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
-    /// Time between two questions to a target that is not well. Example `5s`.
+    /// Time between two questions to a target that is not well; those behind an alias with `*` are not asked. Example
+    /// `5s`.
     pub every: Span,
 }
 

@@ -73,8 +73,11 @@ fn read(headers: &HeaderMap, call: &mut Call) -> Result<(), Error> {
         // Nobody makes a call more important than its key.
         call.priority = call.priority.min(asked);
     }
-    if let Some(session) = text(headers, "x-claude-code-session-id")? {
-        session.clone_into(&mut call.options.session_id);
+    for name in ["x-tollgate-session-id", "x-claude-code-session-id"] {
+        if let Some(session) = text(headers, name)? {
+            session.clone_into(&mut call.options.session_id);
+            break;
+        }
     }
     call.options.route = route_header::read(headers)?;
     if let Some(tags) = text(headers, "x-tollgate-tags")? {

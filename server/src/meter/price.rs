@@ -46,9 +46,11 @@ pub struct ModelFacts {
 }
 
 impl ModelFacts {
-    /// Returns what the model can take and do, as far as calls may need it.
+    /// Returns what the model can take and do, as far as calls may need it. A model of which nothing is said can do all:
+    /// that the catalog is silent is no reason to pass it over.
     pub fn needs(&self) -> Needs {
         let can = |need: Need| match need {
+            _ if self.capabilities.is_empty() => true,
             Need::Vision => self.takes("image"),
             Need::Audio => self.takes("audio") || self.output_modalities.iter().any(|word| word == "audio"),
             Need::Documents => self.takes("document"),

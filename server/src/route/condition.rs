@@ -1,10 +1,7 @@
 //! `when` against a call: the first condition that does not hold.
 
 use super::{alias::When, reason::Unmet};
-use crate::{
-    call::{Call, Need, estimate_text_tokens, glob_matches},
-    config,
-};
+use crate::call::{Call, Need, estimate_text_tokens, glob_matches};
 
 /// Finds a condition that the call does not meet.
 pub(super) fn unmet(when: &When, call: &Call) -> Option<Unmet> {
@@ -26,24 +23,11 @@ pub(super) fn unmet(when: &When, call: &Call) -> Option<Unmet> {
         return Some(Unmet::MaxInputTokens(most.0));
     }
     let has = |need: &Need| call.asked.needs.has(*need);
-    if let Some(need) = when.needs.iter().copied().map(Need::from).find(|need| !has(need)) {
+    if let Some(need) = when.needs.iter().copied().find(|need| !has(need)) {
         return Some(Unmet::Needs(need));
     }
-    if let Some(need) = when.lacks.iter().copied().map(Need::from).find(has) {
+    if let Some(need) = when.lacks.iter().copied().find(has) {
         return Some(Unmet::Lacks(need));
     }
     when.streamed.filter(|streamed| *streamed != call.asked.streamed).map(Unmet::Streamed)
-}
-
-impl From<config::Need> for Need {
-    fn from(need: config::Need) -> Self {
-        match need {
-            config::Need::Tools => Self::Tools,
-            config::Need::Vision => Self::Vision,
-            config::Need::Audio => Self::Audio,
-            config::Need::Documents => Self::Documents,
-            config::Need::JsonSchema => Self::JsonSchema,
-            config::Need::Reasoning => Self::Reasoning,
-        }
-    }
 }

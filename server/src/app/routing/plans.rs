@@ -6,7 +6,7 @@ use tollgate_api::v1::{self, route_hints::Objective};
 
 use super::{tests::routes, *};
 use crate::{
-    call::{Call, Caller, ModelGlobs, Needs, Scope, Scopes, Target, now},
+    call::{Call, Caller, ModelGlobs, Need, Needs, Scope, Scopes, Target, now},
     error::{Error, Reason},
     route::{Asking, Health, Known, Models, OnInterrupt, PassedOver, Plan, Routes, health},
 };

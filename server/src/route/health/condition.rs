@@ -104,7 +104,13 @@ impl Condition {
 
     /// Notes that the target answered; returns the number under which the attempt goes on.
     pub(super) fn alive(&mut self, attempt: u64) -> u64 {
-        if self.breaker.alive(attempt, self.next) { self.next } else { attempt }
+        if !self.breaker.alive(attempt, self.next) {
+            return attempt;
+        }
+        // A number of its own: what happens from now on happens after it.
+        let attempt = self.next;
+        self.next += 1;
+        attempt
     }
 
     /// Notes the first content; returns the number under which the attempt goes on.
@@ -116,8 +122,8 @@ impl Condition {
     /// Notes a success.
     pub(super) fn succeeded(&mut self, attempt: u64, now: Instant) {
         self.pace.ended(false, now);
-        self.cool_down.succeeded(attempt);
         let attempt = self.alive(attempt);
+        self.cool_down.succeeded(attempt);
         self.breaker.succeeded(attempt, now);
     }
 

@@ -110,7 +110,9 @@ impl Model {
             self.changes += 1;
             self.in_a_row = 0;
             self.ends.clear();
+            // It goes on as one that was let in now.
             attempt.changes = self.changes;
+            attempt.refusals = self.refusals;
         }
     }
 
