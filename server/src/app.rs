@@ -2,6 +2,7 @@
 
 mod greeting;
 mod routing;
+mod spent;
 
 use std::{
     fs::{DirBuilder, File},
@@ -28,12 +29,14 @@ use crate::{
     meter::{Catalog, Meter},
     pipeline::Pipeline,
     provider::{self, Settings},
+    quota::{Local, Quota},
     route::{self, Health, Routes, Timeouts},
     shared::{self, Shared},
     telemetry,
 };
 pub use greeting::Greeting;
 pub use routing::resolve;
+pub use spent::Spent;
 
 /// Silence after which a stream gets a keep-alive comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -260,7 +263,7 @@ fn edge(
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
-        quota: Arc::default(),
+        quota: Arc::new(Quota::new(Arc::new(Local::new(Arc::new(Spent(meter.clone())))))),
         routes,
         health,
         load,

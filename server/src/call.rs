@@ -4,6 +4,7 @@ mod caller;
 mod clock;
 mod forward;
 mod id;
+mod limit;
 mod need;
 mod reply;
 mod request;
@@ -21,10 +22,11 @@ pub use tollgate_api::v1::stream_complete_response::Event;
 use uuid::Uuid;
 
 pub use self::{
-    caller::{Caller, Limit, Metric, ModelGlobs, Period, Scope, Scopes, glob_matches},
+    caller::{Caller, ModelGlobs, Scope, Scopes, Team, glob_matches},
     clock::now,
     forward::{Endpoint, Forward, Slot, Tail, TailError},
     id::new_id,
+    limit::{Limit, Metric, Only, Period, Rule, Subject},
     need::{Need, Needs, Priority},
     reply::{
         Item, Items, PROVIDERS_OWN_PRICE, Reply, Seen, Settled, Step, Steps, content_bytes,

@@ -11,11 +11,7 @@
 //! 8. `provider` — the vendor's wire, called by `route`.
 //! 9. `meter` again — counts what passes and settles before the caller sees the end.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use http::HeaderMap;
@@ -40,14 +36,6 @@ const TEMPLATE_TOKENS: i64 = 16;
 const MOST_TOKENS: i64 = 1 << 40;
 /// Output reserved where neither the caller nor the catalog names a cap.
 const ASSUMED_OUTPUT_TOKENS: i64 = 4096;
-
-/// What a key's history is grouped by; empty for calls that never got that far.
-const PROVIDER: &str = "provider";
-/// A configuration has fewer providers.
-const MOST_PROVIDERS: i32 = 1_000;
-
-/// How far back a total is summed: the longest range that the ledger answers.
-const LONGEST_HISTORY: Duration = Duration::from_secs(9 * 365 * 86_400);
 
 /// The rooms of one configuration.
 pub struct Pipeline {
@@ -235,71 +223,18 @@ impl Pipeline {
         plan: &Plan,
         units: &[(&'static str, i64)],
     ) -> Result<(), Error> {
-        if open.call.caller.limits.is_empty() {
-            return Ok(());
-        }
-        let now = SystemTime::now();
-        let caller = open.call.caller.clone();
-        self.recall(&caller, now).await?;
+        let call = &open.call;
         // A count uses no tokens, only a request.
-        let most = match open.call.operation {
+        let most = match call.operation {
             Operation::CountTokens => Amounts::default(),
             Operation::Chat | Operation::Embeddings | Operation::PassThrough(_) => {
-                self.most(&open.call, plan, units)
+                self.most(call, plan, units)
             }
         };
-        let reservation = self.quota.reserve(&caller, most, now)?;
+        let deadline = self.deadline(call).at;
+        let reservation = self.quota.reserve(call.id, &call.caller, most, deadline).await?;
         open.on_settle(move |settled| reservation.settle(used(&settled.usage)));
         Ok(())
-    }
-
-    /// Tells how every limit of a key stands.
-    ///
-    /// # Errors
-    /// `STORE_UNAVAILABLE` if what the key used before cannot be read.
-    pub async fn quotas(&self, caller: &Caller) -> Result<v1::GetQuotaResponse, Error> {
-        let now = SystemTime::now();
-        self.recall(caller, now).await?;
-        let standing = self.quota.standing(caller, now);
-        let quotas = standing.iter().map(|standing| standing.to_proto(&caller.key_id)).collect();
-        Ok(v1::GetQuotaResponse { quotas })
-    }
-
-    /// Starts a key's counters from the ledger, if they are not there yet.
-    async fn recall(&self, caller: &Caller, now: SystemTime) -> Result<(), Error> {
-        let Some(periods) = self.quota.needs_history(caller, now) else { return Ok(()) };
-        let mut history = Vec::with_capacity(periods.len());
-        for (period, since) in periods {
-            let (requests, amounts) = self.used_since(caller, since, now).await?;
-            history.push((period, requests, amounts));
-        }
-        self.quota.seed(caller, &history, now);
-        Ok(())
-    }
-
-    /// Returns how many calls the key made since then, and what they used, by the ledger. Calls that were refused
-    /// before any provider was tried are not held against it, as they were not when it refused them.
-    async fn used_since(
-        &self,
-        caller: &Caller,
-        since: SystemTime,
-        now: SystemTime,
-    ) -> Result<(i64, Amounts), Error> {
-        let request = v1::QueryUsageRequest {
-            start_time: Some(since.max(now - LONGEST_HISTORY).into()),
-            bucket: "none".to_owned(),
-            group_by: vec![PROVIDER.to_owned()],
-            page_size: MOST_PROVIDERS,
-            filters: [("key".to_owned(), caller.key_id.clone())].into(),
-            ..Default::default()
-        };
-        let rows = self.meter.query_usage(caller, request).await?.rows;
-        let tried =
-            rows.into_iter().filter(|row| row.group.get(PROVIDER).is_some_and(|name| !name.is_empty()));
-        Ok(tried.fold((0, Amounts::default()), |(requests, amounts), row| {
-            let amounts = amounts.plus(used(&row.usage.unwrap_or_default()));
-            (row.request_count.saturating_add(requests), amounts)
-        }))
     }
 
     /// Returns the upper bound of what a call may use at the dearest target of its plan.
@@ -349,8 +284,10 @@ impl Pipeline {
     pub(crate) fn for_test(auth: Arc<Auth>, meter: Arc<Meter>, routes: Routes) -> Self {
         Self {
             auth,
+            quota: Arc::new(Quota::new(Arc::new(crate::quota::Local::new(Arc::new(crate::app::Spent(
+                meter.clone(),
+            )))))),
             meter,
-            quota: Arc::default(),
             routes,
             health: Arc::new(Health::new(crate::route::health::Settings::default())),
             load: Load::new(&crate::config::Load::default(), None),
@@ -398,7 +335,8 @@ fn deadline_passed(deadline: Deadline) -> Error {
     }
 }
 
-fn used(usage: &v1::Usage) -> Amounts {
+/// Returns what a call or a sum of calls used.
+pub fn used(usage: &v1::Usage) -> Amounts {
     Amounts {
         // An upstream may say anything; nothing it says gives budget back.
         input_tokens: usage.input_tokens.unwrap_or(0).max(0),

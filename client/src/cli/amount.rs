@@ -86,7 +86,12 @@ pub(crate) fn parse_limit(text: &str) -> Result<Limit, String> {
     let (name, amount) = text.split_once('=').ok_or_else(|| format!("{text:?} has no `=`: {example}"))?;
     let (metric, window) = parse_limit_name(name)?;
     let (metric, unit) = if metric == "usd" { ("cost_nanos", NANOS) } else { (metric, 1) };
-    Ok(Limit { metric: metric.to_owned(), window: window.to_owned(), amount: scaled(amount, unit)? })
+    Ok(Limit {
+        metric: metric.to_owned(),
+        window: window.to_owned(),
+        amount: scaled(amount, unit)?,
+        ..Limit::default()
+    })
 }
 
 /// Reads which limit is meant: `requests/minute`, `concurrent`.

@@ -1,6 +1,6 @@
 //! Rules for the fields of a key, with the path of the field that breaks one.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use tollgate_api::{admin, v1};
 
@@ -9,7 +9,7 @@ use super::{
     record::{from_micros, to_micros},
 };
 use crate::{
-    call::{self, Limit, Metric, Period, Priority, Scope, Scopes},
+    call::{self, Limit, Metric, Only, Period, Priority, Rule, Scope, Scopes, Subject},
     error::Error,
 };
 
@@ -103,7 +103,18 @@ pub(super) fn limits(field: &str, limits: &[admin::Limit]) -> Result<(), Error> 
         if limit.amount < 0 {
             return Err(Error::invalid(format!("{at}.amount"), "the amount of a limit must not be negative"));
         }
-        let same = |other: &admin::Limit| other.metric == limit.metric && other.window == limit.window;
+        if limit.model.len() > MAX_MODEL || limit.model.chars().any(char::is_control) {
+            let message = format!("a model pattern must be at most {MAX_MODEL} bytes of printable text");
+            return Err(Error::invalid(format!("{at}.model"), message));
+        }
+        if !limit.tag.is_empty() {
+            let field = format!("{at}.tag");
+            let Some((name, value)) = limit.tag.split_once('=') else {
+                return Err(Error::invalid(field, "a tag is a name and a value, like `feature=summary`"));
+            };
+            call::check_tags(&field, &[(name.to_owned(), value.to_owned())].into())?;
+        }
+        let same = |other: &admin::Limit| admin::Limit { amount: limit.amount, ..other.clone() } == *limit;
         if limits.iter().take(i).any(same) {
             let message = format!("there are two limits on `{}` per `{}`", limit.metric, limit.window);
             return Err(Error::invalid(at, message));
@@ -112,11 +123,17 @@ pub(super) fn limits(field: &str, limits: &[admin::Limit]) -> Result<(), Error> 
     Ok(())
 }
 
-/// Reads a checked limit as the quota room counts it.
-pub(super) fn limit(limit: &admin::Limit) -> Option<Limit> {
+/// Reads checked limits as the quota room counts them.
+pub(super) fn rules(subject: &Subject, limits: &[admin::Limit]) -> Arc<[Arc<Rule>]> {
+    limits.iter().filter_map(limit).map(|limit| Rule::new(subject.clone(), limit)).collect()
+}
+
+fn limit(limit: &admin::Limit) -> Option<Limit> {
     let metric = Metric::from_name(&limit.metric)?;
     let period = if metric == Metric::Concurrent { Period::Total } else { Period::from_name(&limit.window)? };
-    Some(Limit { metric, period, amount: limit.amount })
+    let tag = limit.tag.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let only = Only { model: limit.model.clone(), tag };
+    Some(Limit { metric, period, amount: limit.amount, soft: limit.soft, only })
 }
 
 /// Reads the default tags.

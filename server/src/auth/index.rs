@@ -13,7 +13,7 @@ use tollgate_api::admin;
 
 use super::{check, credential, pepper::Hash, record::Record};
 use crate::{
-    call::{Caller, ModelGlobs},
+    call::{Caller, ModelGlobs, Subject},
     error::{Error, Reason},
 };
 
@@ -167,7 +167,8 @@ impl Maps {
                 scopes: record.scopes,
                 allowed_models: ModelGlobs::new(record.allowed_models.clone()),
                 default_tags: record.default_tags.clone(),
-                limits: record.limits.iter().filter_map(check::limit).collect(),
+                limits: check::rules(&Subject::Key(record.id.as_str().into()), &record.limits),
+                teams: Arc::default(),
                 priority: record.priority,
             }),
             limits: record.limits.clone(),

@@ -202,6 +202,7 @@ impl Room {
             allowed_models: ModelGlobs::default(),
             default_tags: Default::default(),
             limits: Arc::default(),
+            teams: Arc::default(),
             priority: Priority::High,
         };
         Ok((self.pepper.hash(key), Arc::new(caller)))

@@ -6,6 +6,7 @@ use std::{
 };
 
 use rusqlite::{Row, named_params};
+use serde::{Deserialize, Serialize};
 use tollgate_api::admin;
 
 use super::pepper::Hash;
@@ -71,7 +72,7 @@ impl Record {
             (Some(hash), Some(until)) => Some(OldSecret { hash, until: from_micros(until) }),
             _ => None,
         };
-        let limits: Vec<(String, String, i64)> = json(row, "limits")?;
+        let limits: Vec<StoredLimit> = json(row, "limits")?;
         let scopes: Vec<String> = json(row, "scopes")?;
         Ok(Self {
             id: row.get("id")?,
@@ -83,10 +84,7 @@ impl Record {
             // A scope that a newer Tollgate wrote is one that this one does not grant.
             scopes: scopes.iter().filter_map(|name| Scope::from_name(name)).collect(),
             allowed_models: json(row, "allowed_models")?,
-            limits: limits
-                .into_iter()
-                .map(|(metric, window, amount)| admin::Limit { metric, window, amount })
-                .collect(),
+            limits: limits.into_iter().map(Into::into).collect(),
             default_tags: json(row, "default_tags")?,
             create_time: from_micros(row.get("create_time")?),
             expire_time: row.get::<_, Option<i64>>("expire_time")?.map(from_micros),
@@ -106,8 +104,7 @@ impl Record {
     /// # Errors
     /// The store's.
     pub(super) fn put(&self, store: &rusqlite::Connection) -> rusqlite::Result<()> {
-        let limits: Vec<_> =
-            self.limits.iter().map(|limit| (&limit.metric, &limit.window, limit.amount)).collect();
+        let limits: Vec<_> = self.limits.iter().map(StoredLimit::from).collect();
         store.prepare_cached(PUT)?.execute(named_params! {
             ":id": self.id,
             ":name": self.name,
@@ -158,6 +155,39 @@ impl Record {
             created_by: self.created_by.clone(),
             declared: self.declared,
             priority: self.priority.to_proto().into(),
+        }
+    }
+}
+
+/// A limit as the store holds it. The short form is that of earlier versions, which go on reading it.
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+enum StoredLimit {
+    Plain(String, String, i64),
+    Full(String, String, i64, bool, String, String),
+}
+
+impl From<StoredLimit> for admin::Limit {
+    fn from(limit: StoredLimit) -> Self {
+        let (metric, window, amount, soft, model, tag) = match limit {
+            StoredLimit::Plain(metric, window, amount) => {
+                (metric, window, amount, false, String::new(), String::new())
+            }
+            StoredLimit::Full(metric, window, amount, soft, model, tag) => {
+                (metric, window, amount, soft, model, tag)
+            }
+        };
+        Self { metric, window, amount, soft, model, tag }
+    }
+}
+
+impl From<&admin::Limit> for StoredLimit {
+    fn from(limit: &admin::Limit) -> Self {
+        let admin::Limit { metric, window, amount, soft, model, tag } = limit.clone();
+        if soft || !model.is_empty() || !tag.is_empty() {
+            Self::Full(metric, window, amount, soft, model, tag)
+        } else {
+            Self::Plain(metric, window, amount)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::Priority;
+use super::{Priority, Rule};
 
 /// Who calls: the virtual key that opened the door, as it was at that moment.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,10 +19,25 @@ pub struct Caller {
     pub allowed_models: ModelGlobs,
     /// Tags every call of this key carries unless the call sets the same tag.
     pub default_tags: BTreeMap<String, String>,
-    /// How much the key may use; all of them hold.
-    pub limits: Arc<[Limit]>,
+    /// How much the key may use, beside its teams' limits; all of them hold.
+    pub limits: Arc<[Arc<Rule>]>,
+    /// The teams that it belongs to: its own, then the one that its own belongs to, and so on.
+    pub teams: Arc<[Arc<Team>]>,
     /// How important its calls are; a call can only lower it.
     pub priority: Priority,
+}
+
+/// A team that callers belong to, as it was at that moment.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Team {
+    /// Its id.
+    pub id: String,
+    /// Globs over model aliases that its keys may call; empty means all that the teams above allow.
+    pub allowed_models: ModelGlobs,
+    /// How much all its keys and teams may use together; all of them hold.
+    pub limits: Arc<[Arc<Rule>]>,
+    /// Whether the calls of its keys are refused.
+    pub disabled: bool,
 }
 
 #[cfg(test)]
@@ -37,109 +52,9 @@ impl Caller {
             allowed_models: ModelGlobs::default(),
             default_tags: BTreeMap::new(),
             limits: Arc::default(),
+            teams: Arc::default(),
             priority: Priority::default(),
         }
-    }
-}
-
-/// One limit of a key: at most so much of a metric in a period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// What is counted.
-    pub metric: Metric,
-    /// In what time; means nothing for `Metric::Concurrent`.
-    pub period: Period,
-    /// How much, in the metric's own unit.
-    pub amount: i64,
-}
-
-/// What a limit counts. The names are the contract's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
-    /// Calls.
-    Requests,
-    /// Input tokens.
-    InputTokens,
-    /// Output tokens.
-    OutputTokens,
-    /// Input and output tokens together.
-    Tokens,
-    /// Calls in flight.
-    Concurrent,
-    /// Cost in nano-USD.
-    CostNanos,
-}
-
-impl Metric {
-    /// Every metric.
-    pub const ALL: [Self; 6] = [
-        Self::Requests,
-        Self::InputTokens,
-        Self::OutputTokens,
-        Self::Tokens,
-        Self::Concurrent,
-        Self::CostNanos,
-    ];
-
-    /// Returns the contract's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::InputTokens => "input_tokens",
-            Self::OutputTokens => "output_tokens",
-            Self::Tokens => "tokens",
-            Self::Concurrent => "concurrent",
-            Self::CostNanos => "cost_nanos",
-        }
-    }
-
-    /// Finds the metric of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|metric| metric.as_str() == name)
-    }
-}
-
-/// The time a limit holds for: sliding up to an hour, by the UTC calendar beyond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Period {
-    /// Any second.
-    Second,
-    /// Any 60 seconds.
-    Minute,
-    /// Any 60 minutes.
-    Hour,
-    /// A calendar day.
-    Day,
-    /// A calendar month.
-    Month,
-    /// For ever.
-    Total,
-}
-
-impl Period {
-    /// Every period.
-    pub const ALL: [Self; 6] = [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Month, Self::Total];
-
-    /// Returns the contract's name (`Limit.window`).
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Second => "second",
-            Self::Minute => "minute",
-            Self::Hour => "hour",
-            Self::Day => "day",
-            Self::Month => "month",
-            Self::Total => "total",
-        }
-    }
-
-    /// Finds the period of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|period| period.as_str() == name)
-    }
-
-    /// Tells whether what was used before a restart still counts.
-    pub fn is_calendar(self) -> bool {
-        matches!(self, Self::Day | Self::Month | Self::Total)
     }
 }
 

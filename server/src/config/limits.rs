@@ -111,6 +111,7 @@ pub fn to_contract(limits: &Limits, budget: Option<&Budget>) -> Vec<Limit> {
         metric: metric.to_owned(),
         window: window.to_owned(),
         amount,
+        ..Default::default()
     };
     let rates = limits.0.iter().map(|(Name(name), Amount(amount))| {
         let (metric, window) = name.split_once("_per_").unwrap_or((name, ""));

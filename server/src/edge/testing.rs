@@ -127,6 +127,7 @@ pub(super) fn known_keys(headers: &HeaderMap) -> Result<Arc<Caller>, Error> {
         default_tags: BTreeMap::new(),
         priority: crate::call::Priority::default(),
         limits: Arc::default(),
+        teams: Arc::default(),
     }))
 }
 

@@ -67,6 +67,7 @@ pub(super) fn caller(key: &str, team: &str, scopes: &[Scope]) -> Caller {
         default_tags: BTreeMap::new(),
         priority: crate::call::Priority::default(),
         limits: Arc::default(),
+        teams: Arc::default(),
     }
 }
 

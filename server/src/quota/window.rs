@@ -25,13 +25,11 @@ pub(super) struct Window {
     reserved: i64,
 }
 
-/// What was added and where, to settle it later.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    pub(super) limit: Limit,
+/// Where an amount was added, to settle it later.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
     slot: u64,
     start: SystemTime,
-    amount: i64,
 }
 
 /// Why an amount does not fit.
@@ -47,16 +45,10 @@ impl Window {
     pub(super) fn new(limit: Limit, used: i64, now: SystemTime) -> Self {
         let start = start_of(limit.period, now);
         let mut window = Self { limit, used: 0, slots: VecDeque::new(), start, reserved: 0 };
-        if window.sliding().is_none() && limit.metric != Metric::Concurrent {
+        if window.sliding().is_none() && window.limit.metric != Metric::Concurrent {
             window.used = used;
         }
         window
-    }
-
-    /// Tells whether this window counts what that limit counts, whatever the amounts.
-    pub(super) fn counts_as(&self, limit: Limit) -> bool {
-        self.limit.metric == limit.metric
-            && (self.limit.period == limit.period || limit.metric == Metric::Concurrent)
     }
 
     /// Returns the part of what was last told as used that running calls only hold in reserve.
@@ -89,8 +81,8 @@ impl Window {
         (!fits).then(|| Full { used: self.used, wait: self.wait_for(amount, now) })
     }
 
-    /// Counts this amount and returns the ticket to settle it with.
-    pub(super) fn add(&mut self, amount: i64, now: SystemTime) -> Ticket {
+    /// Counts this amount and tells where.
+    pub(super) fn add(&mut self, amount: i64, now: SystemTime) -> Place {
         self.advance(now);
         self.used = self.used.saturating_add(amount);
         let mut slot = self.slot(now);
@@ -104,26 +96,26 @@ impl Window {
         if self.reserves() {
             self.reserved = self.reserved.saturating_add(amount);
         }
-        Ticket { limit: self.limit, slot, start: self.start, amount }
+        Place { slot, start: self.start }
     }
 
-    /// Replaces a reserved amount by what was used.
-    pub(super) fn settle(&mut self, ticket: Ticket, used: i64) {
+    /// Replaces an amount that was added there by what was used.
+    pub(super) fn settle(&mut self, place: Place, amount: i64, used: i64) {
         if self.reserves() {
-            self.reserved = self.reserved.saturating_sub(ticket.amount);
+            self.reserved = self.reserved.saturating_sub(amount);
         }
         let correction = match self.limit.metric {
             // The request was made, whatever became of it.
             Metric::Requests => return,
-            Metric::Concurrent => -ticket.amount,
-            _ => used.saturating_sub(ticket.amount),
+            Metric::Concurrent => -amount,
+            _ => used.saturating_sub(amount),
         };
         if self.sliding().is_none() {
             // A period that has passed is of no interest any more.
-            if self.start == ticket.start {
+            if self.start == place.start {
                 self.used = self.used.saturating_add(correction);
             }
-        } else if let Some((_, held)) = self.slots.iter_mut().rev().find(|(slot, _)| *slot == ticket.slot) {
+        } else if let Some((_, held)) = self.slots.iter_mut().rev().find(|(slot, _)| *slot == place.slot) {
             *held = held.saturating_add(correction);
             self.used = self.used.saturating_add(correction);
         }
@@ -233,11 +225,11 @@ mod tests {
 
     #[test]
     fn a_slot_of_a_second_does_not_leave_it_early() {
-        let limit = Limit { metric: Metric::Requests, period: Period::Second, amount: 1 };
+        let limit = Limit::new(Metric::Requests, Period::Second, 1);
         // Late in its slot, whatever the slots' width: the worst moment.
         for late in 0..40 {
             let first = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_000 + late);
-            let mut window = Window::new(limit, 0, first);
+            let mut window = Window::new(limit.clone(), 0, first);
             window.add(1, first);
             assert!(window.would_overflow(1, first + Duration::from_millis(999)).is_some(), "{late}");
             assert!(window.would_overflow(1, first + Duration::from_millis(1_040)).is_none(), "{late}");
@@ -246,25 +238,25 @@ mod tests {
 
     #[test]
     fn a_call_that_outlives_its_window_changes_nothing_of_the_next() {
-        let limit = Limit { metric: Metric::Tokens, period: Period::Minute, amount: 100 };
+        let limit = Limit::new(Metric::Tokens, Period::Minute, 100);
         let start = time("2027-02-28T12:00:00Z");
         let mut window = Window::new(limit, 0, start);
         let old = window.add(90, start);
         let later = start + Duration::from_secs(90);
         window.add(50, later);
-        window.settle(old, 5);
+        window.settle(old, 90, 5);
         assert_eq!((window.used(later), window.reserved()), (50, 50));
     }
 
     #[test]
     fn a_new_day_starts_at_zero_and_late_settlements_do_not_touch_it() {
-        let limit = Limit { metric: Metric::Tokens, period: Period::Day, amount: 100 };
+        let limit = Limit::new(Metric::Tokens, Period::Day, 100);
         let evening = time("2027-02-28T23:59:59Z");
         let mut window = Window::new(limit, 0, evening);
         let ticket = window.add(90, evening);
         let morning = time("2027-03-01T00:00:01Z");
         assert!(window.would_overflow(90, morning).is_none());
-        window.settle(ticket, 5);
+        window.settle(ticket, 90, 5);
         assert_eq!(window.used(morning), 0);
     }
 }

@@ -162,7 +162,7 @@ fn with_scopes(name: &str, scopes: &[&str]) -> Key {
 }
 
 fn limit(metric: &str, window: &str, amount: i64) -> Limit {
-    Limit { metric: metric.to_owned(), window: window.to_owned(), amount }
+    Limit { metric: metric.to_owned(), window: window.to_owned(), amount, ..Default::default() }
 }
 
 fn field(error: &Error) -> &str {

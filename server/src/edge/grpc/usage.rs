@@ -51,7 +51,7 @@ impl UsageService for Services {
         request: Request<v1::GetQuotaRequest>,
     ) -> Result<Response<v1::GetQuotaResponse>, Status> {
         let caller = access::caller(request.extensions())?;
-        let quotas = self.edge.pipeline.quotas(&caller).await;
+        let quotas = self.edge.pipeline.quota.standing(&caller).await;
         quotas.map(Response::new).map_err(|error| to_status(&error))
     }
 

@@ -1,0 +1,132 @@
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::*;
+use crate::call::{Limit, Period, Subject};
+
+/// What the ledger says of every calendar window.
+struct Used(i64);
+
+impl History for Used {
+    fn used<'a>(&'a self, _: &'a Rule, _: SystemTime) -> BoxFuture<'a, Result<i64, Error>> {
+        Box::pin(std::future::ready(Ok(self.0)))
+    }
+}
+
+fn rule(metric: Metric, period: Period, amount: i64) -> Arc<Rule> {
+    Rule::new(Subject::Key("k".into()), Limit::new(metric, period, amount))
+}
+
+fn charges(rules: &[Arc<Rule>], most: Amounts) -> Vec<Charge> {
+    let charge = |rule: &Arc<Rule>| Charge { rule: rule.clone(), amount: most.of(rule.limit.metric) };
+    rules.iter().map(charge).collect()
+}
+
+fn claim(rules: &[Arc<Rule>], most: Amounts) -> Claim {
+    Claim { call: Uuid::nil(), charges: charges(rules, most), deadline: Instant::now() }
+}
+
+fn tokens(input: i64, output: i64) -> Amounts {
+    Amounts { input_tokens: input, output_tokens: output, cost_nanos: input + output }
+}
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+}
+
+/// An engine that knows these rules since `at(0)`.
+fn engine(rules: &[Arc<Rule>]) -> Local {
+    let local = Local::new(Arc::new(Used(0)));
+    let new = |rule: &Arc<Rule>| (rule.counter.clone(), Window::new(rule.limit.clone(), 0, at(0)));
+    local.counters().extend(rules.iter().map(new));
+    local
+}
+
+#[test]
+fn a_minute_admits_n_in_any_60_seconds() {
+    let rules = [rule(Metric::Requests, Period::Minute, 3)];
+    let local = engine(&rules);
+    for second in [0, 30, 59] {
+        let held = local.take(&charges(&rules, tokens(1, 1)), at(second)).unwrap();
+        local.settle(held, tokens(1, 1));
+    }
+    let Err(Denied::Full { wait, .. }) = local.take(&charges(&rules, tokens(1, 1)), at(59)) else { panic!() };
+    assert!(wait.unwrap() <= Duration::from_secs(3), "the first leaves the window at 60 s: {wait:?}");
+    local.take(&charges(&rules, tokens(1, 1)), at(62)).unwrap();
+    assert!(local.take(&charges(&rules, tokens(1, 1)), at(62)).is_err(), "the one at 30 still counts");
+}
+
+#[test]
+fn what_was_not_used_is_given_back_and_concurrency_is_released() {
+    let rules = [rule(Metric::Tokens, Period::Minute, 100), rule(Metric::Concurrent, Period::Total, 1)];
+    let local = engine(&rules);
+    let first = local.take(&charges(&rules, tokens(10, 80)), at(0)).unwrap();
+    assert!(local.take(&charges(&rules, tokens(1, 1)), at(0)).is_err(), "one at a time");
+    local.settle(first, tokens(10, 5));
+    let second = local.take(&charges(&rules, tokens(10, 75)), at(1)).unwrap();
+    local.settle(second, Amounts::default());
+    let used: Vec<_> =
+        rules.iter().map(|rule| local.counters().get_mut(&rule.counter).unwrap().used(at(1))).collect();
+    assert_eq!(used, [15, 0]);
+}
+
+#[test]
+fn a_refused_call_takes_nothing_from_any_limit() {
+    let rules = [rule(Metric::Requests, Period::Day, 10), rule(Metric::CostNanos, Period::Month, 5)];
+    let local = engine(&rules);
+    assert!(local.take(&charges(&rules, tokens(3, 3)), at(0)).is_err());
+    assert_eq!(local.counters().get_mut(&rules[0].counter).unwrap().used(at(0)), 0);
+}
+
+#[test]
+fn a_soft_limit_counts_and_refuses_nothing() {
+    let limit = Limit { soft: true, ..Limit::new(Metric::Requests, Period::Day, 1) };
+    let rules = [Rule::new(Subject::Global, limit)];
+    let local = engine(&rules);
+    for _ in 0..3 {
+        local.take(&charges(&rules, tokens(1, 1)), at(0)).unwrap();
+    }
+    assert_eq!(local.counters().get_mut(&rules[0].counter).unwrap().used(at(0)), 3);
+}
+
+#[tokio::test]
+async fn a_budget_starts_with_what_the_ledger_says() {
+    let rules = [rule(Metric::CostNanos, Period::Total, 100)];
+    let local = Local::new(Arc::new(Used(90)));
+    assert!(local.reserve(claim(&rules, tokens(6, 5))).await.is_err());
+    let held = local.reserve(claim(&rules, tokens(5, 5))).await.unwrap();
+    let standing = local.standing(&rules).await.unwrap();
+    assert_eq!((standing[0].used, standing[0].reserved), (90, 10));
+    local.settle(held, tokens(1, 1));
+    let standing = local.standing(&rules).await.unwrap();
+    assert_eq!((standing[0].used, standing[0].reserved), (92, 0));
+}
+
+#[test]
+fn another_amount_of_the_same_limit_forgets_nothing() {
+    let before = [rule(Metric::CostNanos, Period::Day, 100)];
+    let local = engine(&before);
+    let running = local.take(&charges(&before, tokens(40, 40)), at(0)).unwrap();
+    let after = [rule(Metric::CostNanos, Period::Day, 90)];
+    assert!(local.take(&charges(&after, tokens(6, 5)), at(1)).is_err(), "80 are reserved");
+    local.settle(running, tokens(40, 45));
+    assert_eq!(local.counters().get_mut(&after[0].counter).unwrap().used(at(1)), 85);
+}
+
+#[test]
+fn parallel_calls_never_pass_a_limit() {
+    let rules = [rule(Metric::Requests, Period::Minute, 100)];
+    let local = engine(&rules);
+    let admitted: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..6)
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..50).filter(|_| local.take(&charges(&rules, tokens(1, 1)), at(0)).is_ok()).count()
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    });
+    assert_eq!(admitted, 100);
+}
