@@ -237,7 +237,7 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
         scopes: key.scopes.clone(),
         models: key.models.clone(),
         tags: key.tags.clone(),
-        limits: config::to_contract(&key.limits, key.budget.as_ref()),
+        limits: key.allowance().to_contract(),
         priority: match key.priority {
             config::Priority::Low => Priority::Low,
             config::Priority::Normal => Priority::Normal,
