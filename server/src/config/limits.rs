@@ -173,12 +173,7 @@ impl LimitsBy {
     /// Returns the limits and the budget in the contract's form.
     pub fn to_contract(&self) -> impl Iterator<Item = Limit> + '_ {
         let all = contract(&self.limits, self.budget.as_ref());
-        all.map(|limit| Limit {
-            soft: self.soft,
-            model: self.model.clone(),
-            tag: self.tag.clone(),
-            ..limit
-        })
+        all.map(|limit| Limit { soft: self.soft, model: self.model.clone(), tag: self.tag.clone(), ..limit })
     }
 }
 

@@ -275,7 +275,9 @@ fn limits_say_which_calls_they_count_and_none_twice() {
         ),
         (
             "limits_by: [{ model: \"m?\", limits: { concurrent: 1 } }]",
-            &["models.m.limits_by[0].model: in a pattern only `*` is special; `?`, `[…]` and `{…}` are not known"],
+            &[
+                "models.m.limits_by[0].model: in a pattern only `*` is special; `?`, `[…]` and `{…}` are not known",
+            ],
         ),
         ("limits_by: [{ tag: a=b }]", &["models.m.limits_by[0]: limits nothing; write `limits` or `budget`"]),
         (
