@@ -29,7 +29,7 @@ use crate::{
     meter::{Catalog, Meter},
     pipeline::Pipeline,
     provider::{self, Settings},
-    quota::{Local, Quota},
+    quota::{Engine, Local, Quota, Replicated},
     route::{self, Health, Routes, Timeouts},
     shared::{self, Shared},
     telemetry,
@@ -119,6 +119,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
 struct Gateway {
     edge: Edge,
     auth: Arc<Auth>,
+    engine: Arc<dyn Engine>,
     callers: Listener,
     operators: Listener,
     config_json: Arc<str>,
@@ -150,8 +151,9 @@ impl Gateway {
         let load = stage(&config.load, files);
         let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
+        let engine = engine(shared.as_ref(), &meter, &data_dir).map_err(Failure::Start)?;
         let about = About { start_time: SystemTime::now(), config_hash, shared };
-        let edge = edge(&config, routes, (&auth, &meter, load), &draining, about);
+        let edge = edge(&config, routes, (&auth, &meter, load, engine.clone()), &draining, about);
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
         }
@@ -163,6 +165,7 @@ impl Gateway {
             app: edge::app(&edge).map_err(Failure::Start)?,
             edge,
             auth,
+            engine,
             config_json: config.to_json().into(),
             grace: config.timeouts.grace.0,
             draining,
@@ -195,6 +198,7 @@ impl Gateway {
         // The operators' port outlives the callers', so that probes can see the draining.
         let callers = async {
             self.callers.serve(self.app, self.edge.limits, self.draining, self.grace).await;
+            self.engine.leave().await;
             self.edge.pipeline.meter.flush().await;
             self.auth.flush().await;
             closed.cancel();
@@ -251,7 +255,7 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
 fn edge(
     config: &Config,
     routes: Routes,
-    (auth, meter, load): (&Arc<Auth>, &Arc<Meter>, Arc<Load>),
+    (auth, meter, load, engine): (&Arc<Auth>, &Arc<Meter>, Arc<Load>, Arc<dyn Engine>),
     draining: &CancellationToken,
     about: About,
 ) -> Edge {
@@ -263,7 +267,7 @@ fn edge(
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
-        quota: Arc::new(Quota::new(Arc::new(Local::new(Arc::new(Spent(meter.clone())))))),
+        quota: Arc::new(Quota::new(engine)),
         routes,
         health,
         load,
@@ -282,6 +286,32 @@ fn edge(
         cors: config.cors.clone().into(),
         about: Arc::new(about),
     }
+}
+
+/// Makes what counts: this process, or all replicas that share a Redis.
+fn engine(
+    shared: Option<&Arc<Shared>>,
+    meter: &Arc<Meter>,
+    data_dir: &Path,
+) -> Result<Arc<dyn Engine>, String> {
+    let history = Arc::new(Spent(meter.clone()));
+    let Some(shared) = shared else { return Ok(Arc::new(Local::new(history))) };
+    let ledger = ledger_name(data_dir)?;
+    Ok(Arc::new(Replicated::start(shared.clone(), history, &ledger)?))
+}
+
+/// Returns what the ledger in this directory is called among replicas; it is made up once.
+fn ledger_name(data_dir: &Path) -> Result<String, String> {
+    let file = data_dir.join("ledger-name");
+    let explain = |error: std::io::Error| format!("`{}` cannot be used: {error}", file.display());
+    match std::fs::read_to_string(&file) {
+        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(explain(error)),
+        Ok(_) | Err(_) => {}
+    }
+    let name = uuid::Uuid::now_v7().simple().to_string();
+    std::fs::write(&file, &name).map_err(explain)?;
+    Ok(name)
 }
 
 /// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.

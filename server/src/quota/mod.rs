@@ -9,6 +9,7 @@ mod amounts;
 mod engine;
 mod local;
 mod refusal;
+mod shared;
 mod window;
 
 use std::{
@@ -23,6 +24,7 @@ pub use self::{
     amounts::Amounts,
     engine::{Charge, Claim, Denied, Engine, Held, History, Part, Standing},
     local::Local,
+    shared::Replicated,
 };
 use crate::{
     call::{Caller, Rule},
