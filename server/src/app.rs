@@ -1,5 +1,6 @@
 //! The composition root: config -> stores, rooms, pipeline, edges; then serving and draining.
 
+mod counting;
 mod greeting;
 mod routing;
 mod spent;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{Auth, DeclaredKey},
-    call::Priority,
+    call::{Priority, Rule, Subject},
     config::{self, Config, Problems, Surroundings},
     edge::{
         self, About, Edge,
@@ -29,7 +30,7 @@ use crate::{
     meter::{Catalog, Meter},
     pipeline::Pipeline,
     provider::{self, Settings},
-    quota::{Engine, Local, Quota, Replicated},
+    quota::{self, Engine, Quota},
     route::{self, Health, Routes, Timeouts},
     shared::{self, Shared},
     telemetry,
@@ -151,7 +152,7 @@ impl Gateway {
         let load = stage(&config.load, files);
         let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
-        let engine = engine(shared.as_ref(), &meter, &data_dir).map_err(Failure::Start)?;
+        let engine = counting::engine(&config, shared.as_ref(), &meter, &data_dir).map_err(Failure::Start)?;
         let about = About { start_time: SystemTime::now(), config_hash, shared };
         let edge = edge(&config, routes, (&auth, &meter, load, engine.clone()), &draining, about);
         if let Some(shared) = &edge.about.shared {
@@ -241,7 +242,7 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
         scopes: key.scopes.clone(),
         models: key.models.clone(),
         tags: key.tags.clone(),
-        limits: config::to_contract(&key.limits, key.budget.as_ref()),
+        limits: key.allowance().to_contract(),
         priority: match key.priority {
             config::Priority::Low => Priority::Low,
             config::Priority::Normal => Priority::Normal,
@@ -267,7 +268,7 @@ fn edge(
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
-        quota: Arc::new(Quota::new(engine)),
+        quota: Arc::new(quota(config, engine)),
         routes,
         health,
         load,
@@ -275,6 +276,7 @@ fn edge(
         timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
         total: times.total.0,
         commit_after: times.commit_after.0,
+        unpriced: config.unpriced,
     };
     let sizes = &config.limits_in;
     Edge {
@@ -288,30 +290,15 @@ fn edge(
     }
 }
 
-/// Makes what counts: this process, or all replicas that share a Redis.
-fn engine(
-    shared: Option<&Arc<Shared>>,
-    meter: &Arc<Meter>,
-    data_dir: &Path,
-) -> Result<Arc<dyn Engine>, String> {
-    let history = Arc::new(Spent(meter.clone()));
-    let Some(shared) = shared else { return Ok(Arc::new(Local::new(history))) };
-    let ledger = ledger_name(data_dir)?;
-    Ok(Arc::new(Replicated::start(shared.clone(), history, &ledger)?))
-}
-
-/// Returns what the ledger in this directory is called among replicas; it is made up once.
-fn ledger_name(data_dir: &Path) -> Result<String, String> {
-    let file = data_dir.join("ledger-name");
-    let explain = |error: std::io::Error| format!("`{}` cannot be used: {error}", file.display());
-    match std::fs::read_to_string(&file) {
-        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(explain(error)),
-        Ok(_) | Err(_) => {}
-    }
-    let name = uuid::Uuid::now_v7().simple().to_string();
-    std::fs::write(&file, &name).map_err(explain)?;
-    Ok(name)
+/// Makes the room that counts limits and budgets.
+fn quota(config: &Config, engine: Arc<dyn Engine>) -> Quota {
+    let rule = |limit| Rule::new(Subject::Global, limit);
+    let settings = quota::Settings {
+        gateway: routing::limits(config.allowance()).into_iter().map(rule).collect(),
+        queue: config.queue.clone(),
+        budget_status: config.budget_status,
+    };
+    Quota::new(engine, settings)
 }
 
 /// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.

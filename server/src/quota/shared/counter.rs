@@ -13,7 +13,11 @@ use super::{
 };
 use crate::{
     call::{Metric, Period, Rule},
-    quota::{engine::Standing, window},
+    quota::{
+        calendar::{Calendar, Span},
+        engine::{Part, Standing},
+        window::Place,
+    },
 };
 
 /// Slots of a sliding window, as `exchange.lua` counts them.
@@ -26,6 +30,9 @@ const DAY_MS: i64 = 86_400_000;
 pub(super) struct Counter {
     pub(super) rule: Arc<Rule>,
     kind: Kind,
+    /// Calendar periods: the current one.
+    span: Option<Span>,
+    calendar: Calendar,
     /// The incarnation in Redis; 0: not known yet.
     id: i64,
     /// Sliding windows: the oldest slot that counts.
@@ -66,12 +73,21 @@ pub(super) struct Counter {
 
 impl Counter {
     /// Starts with what the ledger says of the current calendar period.
-    pub(super) fn new(rule: Arc<Rule>, ledger: &Arc<str>, used: i64, server_ms: i64) -> Self {
-        let kind = kind(&rule, server_ms);
+    pub(super) fn new(
+        rule: Arc<Rule>,
+        ledger: &Arc<str>,
+        used: i64,
+        calendar: &Calendar,
+        server_ms: i64,
+    ) -> Self {
+        let span = is_calendar(&rule).then(|| calendar.span(rule.limit.period, time(server_ms)));
+        let kind = kind(&rule, span);
         let is_calendar = matches!(kind, Kind::Calendar(_));
         Self {
             rule,
             kind,
+            span,
+            calendar: calendar.clone(),
             id: 0,
             oldest: 0,
             free: 0,
@@ -95,7 +111,7 @@ impl Counter {
 
     /// Tells whether the limit fails closed when Redis is away: money, and what is counted by the calendar.
     pub(super) fn is_hard(&self) -> bool {
-        matches!(self.kind, Kind::Calendar(_)) || self.rule.limit.metric == Metric::CostNanos
+        self.is_calendar() || self.rule.limit.metric == Metric::CostNanos
     }
 
     /// Returns what all replicas used of it, as far as this one knows.
@@ -117,12 +133,10 @@ impl Counter {
     pub(super) fn advance(&mut self, server_ms: i64) {
         match self.kind {
             Kind::Concurrent => {}
-            Kind::Calendar(start) => {
-                // A clock that went back must not open a new period.
-                if let Kind::Calendar(new) = kind(&self.rule, server_ms)
-                    && new > start
-                {
-                    self.begin(new);
+            Kind::Calendar(_) => {
+                // A clock that went back does not open a new period.
+                if self.span.and_then(|span| span.end).is_some_and(|end| time(server_ms) >= end) {
+                    self.begin(server_ms);
                 }
             }
             Kind::Sliding(width) => {
@@ -137,9 +151,10 @@ impl Counter {
         }
     }
 
-    /// Starts a calendar period.
-    fn begin(&mut self, start: i64) {
-        self.kind = Kind::Calendar(start);
+    /// Starts the calendar period that holds this moment.
+    fn begin(&mut self, server_ms: i64) {
+        self.span = Some(self.calendar.span(self.rule.limit.period, time(server_ms)));
+        self.kind = kind(&self.rule, self.span);
         for tally in [&mut self.reserved, &mut self.moves, &mut self.flying] {
             *tally = Tally::default();
         }
@@ -346,32 +361,59 @@ impl Counter {
 }
 
 impl Counter {
-    /// Tells how the limit stands, as far as is known here.
-    pub(super) fn standing(&self, rule: &Arc<Rule>, server_ms: i64) -> Standing {
-        let reserved = self.reserved().saturating_add(self.reserved_by_others);
-        let all = self.used().saturating_add(reserved);
-        let reset = match self.kind {
+    /// Tells whether it counts by the calendar.
+    pub(super) fn is_calendar(&self) -> bool {
+        matches!(self.kind, Kind::Calendar(_))
+    }
+
+    /// Returns what all replicas used and reserved, as far as is known here.
+    pub(super) fn all(&self) -> i64 {
+        self.used().saturating_add(self.reserved()).saturating_add(self.reserved_by_others)
+    }
+
+    /// Returns the part of that which running calls hold in reserve.
+    pub(super) fn all_reserved(&self) -> i64 {
+        match self.rule.limit.metric {
+            // A call that runs is a call that was made.
+            Metric::Requests | Metric::Concurrent => 0,
+            _ => self.reserved().saturating_add(self.reserved_by_others),
+        }
+    }
+
+    /// Returns when the period ends, or all that was used has left the window.
+    pub(super) fn reset(&self, server_ms: i64) -> Option<SystemTime> {
+        match self.kind {
             Kind::Concurrent => None,
-            Kind::Calendar(_) => window::end_of(rule.limit.period, time(server_ms)),
-            Kind::Sliding(_) if all == 0 => Some(time(server_ms)),
+            Kind::Calendar(_) => self.span.and_then(|span| span.end),
+            Kind::Sliding(_) if self.all() == 0 => Some(time(server_ms)),
             Kind::Sliding(width) => {
                 // Of what others used it is only known that it was before now.
                 let own = [&self.told, &self.flying, &self.moves, &self.reserved].into_iter();
-                let own = own.filter_map(Tally::last).max().filter(|_| self.own() >= all);
-                let last = own.unwrap_or(server_ms / width);
-                Some(time((last + SLOTS + 1) * width))
+                let own = own.filter_map(Tally::last).max().filter(|_| self.own() >= self.all());
+                Some(time((own.unwrap_or(server_ms / width) + SLOTS + 1) * width))
             }
-        };
-        let reserved = match rule.limit.metric {
-            // A call that runs is a call that was made.
-            Metric::Requests | Metric::Concurrent => 0,
-            _ => reserved,
-        };
-        Standing { rule: rule.clone(), used: all - reserved, reserved, reset }
+        }
+    }
+
+    /// Tells how the limit stands, as far as is known here.
+    pub(super) fn standing(&self, rule: &Arc<Rule>, server_ms: i64) -> Standing {
+        let reserved = self.all_reserved();
+        let used = self.all().saturating_sub(reserved);
+        Standing { rule: rule.clone(), used, reserved, reset: self.reset(server_ms) }
+    }
+
+    /// Makes what a call holds of it.
+    pub(super) fn part(&self, rule: &Arc<Rule>, amount: i64, place: i64, server_ms: i64) -> Part {
+        let (used, reset) = (self.all(), self.reset(server_ms));
+        Part { rule: rule.clone(), amount, used, reset, place: Place::at(place) }
     }
 }
 
-fn kind(rule: &Rule, server_ms: i64) -> Kind {
+fn is_calendar(rule: &Rule) -> bool {
+    rule.limit.period.is_calendar() && rule.limit.metric != Metric::Concurrent
+}
+
+fn kind(rule: &Rule, span: Option<Span>) -> Kind {
     if rule.limit.metric == Metric::Concurrent {
         return Kind::Concurrent;
     }
@@ -380,8 +422,8 @@ fn kind(rule: &Rule, server_ms: i64) -> Kind {
         Period::Second => width(1_000),
         Period::Minute => width(60_000),
         Period::Hour => width(3_600_000),
-        period @ (Period::Day | Period::Month | Period::Total) => {
-            let start = window::start_of(period, time(server_ms));
+        Period::Day | Period::Month | Period::Total => {
+            let start = span.map_or(SystemTime::UNIX_EPOCH, |span| span.start);
             let since = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             Kind::Calendar(i64::try_from(since.as_millis()).unwrap_or(0))
         }

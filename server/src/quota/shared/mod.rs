@@ -11,6 +11,8 @@
 
 mod counter;
 mod line;
+#[cfg(test)]
+mod model;
 mod state;
 mod talk;
 mod tally;
@@ -34,9 +36,8 @@ use self::{
     wire::Owner,
 };
 use super::{
-    Amounts,
+    Amounts, Calendar,
     engine::{Charge, Claim, Denied, Engine, Held, History, Standing},
-    window,
 };
 use crate::{
     call::{Metric, Rule},
@@ -54,6 +55,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub struct Replicated {
     core: Arc<Core>,
     history: Arc<dyn History>,
+    calendar: Calendar,
     /// Ends the talk with Redis.
     _talk: DropGuard,
 }
@@ -78,14 +80,19 @@ impl Replicated {
     ///
     /// # Errors
     /// A message if there is no thread to be had.
-    pub fn start(shared: Arc<Shared>, history: Arc<dyn History>, ledger: &str) -> Result<Self, String> {
+    pub fn start(
+        shared: Arc<Shared>,
+        history: Arc<dyn History>,
+        calendar: Calendar,
+        ledger: &str,
+    ) -> Result<Self, String> {
         let owner = Owner {
             id: Uuid::now_v7().to_string().into(),
             ledger: ledger.into(),
             ttl_ms: i64::try_from(TTL.as_millis()).unwrap_or(i64::MAX),
         };
         let core = Arc::new(Core {
-            state: Mutex::new(State::new(owner.ledger.clone(), SystemTime::now())),
+            state: Mutex::new(State::new(owner.ledger.clone(), calendar.clone(), SystemTime::now())),
             wake: Notify::new(),
             answered: watch::Sender::new(0),
             began: Instant::now(),
@@ -94,7 +101,7 @@ impl Replicated {
         });
         let stop = CancellationToken::new();
         talk::start(core.clone(), stop.clone())?;
-        Ok(Self { core, history, _talk: stop.drop_guard() })
+        Ok(Self { core, history, calendar, _talk: stop.drop_guard() })
     }
 
     /// Makes the counters that are not there yet.
@@ -106,7 +113,7 @@ impl Replicated {
         for rule in missing {
             let used = if rule.limit.period.is_calendar() && rule.limit.metric != Metric::Concurrent {
                 let now = self.core.server_time();
-                self.history.used(&rule, window::start_of(rule.limit.period, now)).await?
+                self.history.used(&rule, self.calendar.span(rule.limit.period, now).start).await?
             } else {
                 0
             };
@@ -243,3 +250,6 @@ impl Engine for Replicated {
 fn stopped() -> Error {
     Error::new(Reason::StoreUnavailable, "the shared counters are being left")
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,9 +15,8 @@ use crate::{
     call::{Metric, Rule},
     error::{Error, Reason},
     quota::{
-        Amounts,
-        engine::{Charge, Denied, Held, Part, Standing},
-        window::{self, Place},
+        Amounts, Calendar,
+        engine::{Charge, Denied, Held, Standing},
     },
 };
 
@@ -70,6 +69,7 @@ struct Flight<W> {
 #[derive(Debug)]
 pub(super) struct State<W> {
     ledger: Arc<str>,
+    calendar: Calendar,
     counters: HashMap<Arc<str>, Counter>,
     /// Those that may have something to tell.
     dirty: BTreeSet<Arc<str>>,
@@ -98,10 +98,11 @@ pub(super) struct State<W> {
 
 impl<W> State<W> {
     /// Starts knowing nothing. `epoch` is the time at `Duration::ZERO`.
-    pub(super) fn new(ledger: Arc<str>, epoch: SystemTime) -> Self {
+    pub(super) fn new(ledger: Arc<str>, calendar: Calendar, epoch: SystemTime) -> Self {
         let since = epoch.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
             ledger,
+            calendar,
             counters: HashMap::new(),
             dirty: BTreeSet::new(),
             waiting: VecDeque::new(),
@@ -132,8 +133,8 @@ impl<W> State<W> {
     /// Makes a counter with what the ledger says. Of two that do so at a time, the first counts.
     pub(super) fn learn(&mut self, rule: &Arc<Rule>, used: i64, now: Duration) {
         let server_ms = self.server_ms(now);
-        let ledger = &self.ledger;
-        let new = || Counter::new(rule.clone(), ledger, used, server_ms);
+        let (ledger, calendar) = (&self.ledger, &self.calendar);
+        let new = || Counter::new(rule.clone(), ledger, used, calendar, server_ms);
         self.counters.entry(rule.counter.clone()).or_insert_with(new);
     }
 
@@ -169,7 +170,8 @@ impl<W> State<W> {
             return away(&rule);
         };
         let wait = counter.wait_for_share(amount, self.replicas, server_ms).map(span);
-        Denied::Full { used: counter.own(), rule, amount, wait }
+        let (used, reserved) = (counter.own(), counter.reserved());
+        Denied::Full { used, reserved, wait, reset: counter.reset(server_ms), rule, amount }
     }
 
     fn take(&mut self, charges: &[Charge], now: Duration) -> Held {
@@ -177,9 +179,9 @@ impl<W> State<W> {
         let mut held = Held::with_capacity(charges.len());
         for Charge { rule, amount } in charges {
             let Some(counter) = self.counters.get_mut(&rule.counter) else { continue };
-            let place = Place::at(counter.take(*amount, now, server_ms));
+            let place = counter.take(*amount, now, server_ms);
+            held.push(counter.part(rule, *amount, place, server_ms));
             self.hurry |= counter.runs_low();
-            held.push(Part { rule: rule.clone(), amount: *amount, place });
             self.mark(&rule.counter);
         }
         held
@@ -372,7 +374,7 @@ impl<W> State<W> {
             } else {
                 counter.take(*amount, now, server_ms)
             };
-            held.push(Part { rule: rule.clone(), amount: *amount, place: Place::at(place) });
+            held.push(counter.part(rule, *amount, place, server_ms));
         }
         held
     }
@@ -405,11 +407,16 @@ impl<W> State<W> {
             return None;
         }
         let charge = one.charges.iter().find(|charge| charge.rule.counter == *name)?;
-        let limit = &charge.rule.limit;
-        let end = window::end_of(limit.period, time(server_ms));
-        let wait = wait.or_else(|| end?.duration_since(time(server_ms)).ok());
-        let used = counter.used() + counter.reserved() + counter.reserved_by_others + counter.free_of_others;
-        let denied = Denied::Full { rule: charge.rule.clone(), amount: charge.amount, used, wait };
+        let reset = counter.reset(server_ms);
+        let end = reset.filter(|_| counter.is_calendar());
+        let denied = Denied::Full {
+            rule: charge.rule.clone(),
+            amount: charge.amount,
+            used: counter.all().saturating_add(counter.free_of_others),
+            reserved: counter.all_reserved(),
+            wait: wait.or_else(|| end?.duration_since(time(server_ms)).ok()),
+            reset,
+        };
         Some((one.whom, Err(denied)))
     }
 
@@ -508,6 +515,14 @@ impl<W> State<W> {
         let counter = self.counters.get_mut(&rule.counter)?;
         counter.advance(server_ms);
         Some(counter.standing(rule, server_ms))
+    }
+}
+
+#[cfg(test)]
+impl<W> State<W> {
+    /// Returns what is held free of a limit.
+    pub(super) fn held_free(&self, rule: &Rule) -> i64 {
+        self.counters.get(&rule.counter).map_or(0, Counter::free)
     }
 }
 
