@@ -1,5 +1,6 @@
 //! The composition root: config -> stores, rooms, pipeline, edges; then serving and draining.
 
+mod counting;
 mod greeting;
 mod routing;
 mod spent;
@@ -29,7 +30,7 @@ use crate::{
     meter::{Catalog, Meter},
     pipeline::Pipeline,
     provider::{self, Settings},
-    quota::{self, Calendar, Local, Quota},
+    quota::{self, Engine, Quota},
     route::{self, Health, Routes, Timeouts},
     shared::{self, Shared},
     telemetry,
@@ -119,6 +120,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
 struct Gateway {
     edge: Edge,
     auth: Arc<Auth>,
+    engine: Arc<dyn Engine>,
     callers: Listener,
     operators: Listener,
     config_json: Arc<str>,
@@ -150,8 +152,9 @@ impl Gateway {
         let load = stage(&config.load, files);
         let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
+        let engine = counting::engine(&config, shared.as_ref(), &meter, &data_dir).map_err(Failure::Start)?;
         let about = About { start_time: SystemTime::now(), config_hash, shared };
-        let edge = edge(&config, routes, (&auth, &meter, load), &draining, about);
+        let edge = edge(&config, routes, (&auth, &meter, load, engine.clone()), &draining, about);
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
         }
@@ -163,6 +166,7 @@ impl Gateway {
             app: edge::app(&edge).map_err(Failure::Start)?,
             edge,
             auth,
+            engine,
             config_json: config.to_json().into(),
             grace: config.timeouts.grace.0,
             draining,
@@ -195,6 +199,7 @@ impl Gateway {
         // The operators' port outlives the callers', so that probes can see the draining.
         let callers = async {
             self.callers.serve(self.app, self.edge.limits, self.draining, self.grace).await;
+            self.engine.leave().await;
             self.edge.pipeline.meter.flush().await;
             self.auth.flush().await;
             closed.cancel();
@@ -251,7 +256,7 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
 fn edge(
     config: &Config,
     routes: Routes,
-    (auth, meter, load): (&Arc<Auth>, &Arc<Meter>, Arc<Load>),
+    (auth, meter, load, engine): (&Arc<Auth>, &Arc<Meter>, Arc<Load>, Arc<dyn Engine>),
     draining: &CancellationToken,
     about: About,
 ) -> Edge {
@@ -263,7 +268,7 @@ fn edge(
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
-        quota: Arc::new(quota(config, meter)),
+        quota: Arc::new(quota(config, engine)),
         routes,
         health,
         load,
@@ -286,16 +291,14 @@ fn edge(
 }
 
 /// Makes the room that counts limits and budgets.
-fn quota(config: &Config, meter: &Arc<Meter>) -> Quota {
-    let calendar = Calendar::new(config.time_zone.0.clone());
-    let engine = Local::new(Arc::new(Spent(meter.clone())), calendar);
+fn quota(config: &Config, engine: Arc<dyn Engine>) -> Quota {
     let rule = |limit| Rule::new(Subject::Global, limit);
     let settings = quota::Settings {
         gateway: routing::limits(config.allowance()).into_iter().map(rule).collect(),
         queue: config.queue.clone(),
         budget_status: config.budget_status,
     };
-    Quota::new(Arc::new(engine), settings)
+    Quota::new(engine, settings)
 }
 
 /// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.

@@ -24,6 +24,7 @@ mod replicas;
 mod resume;
 mod routing;
 mod routing_rules;
+mod shared_limits;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]

@@ -41,6 +41,18 @@ pub(super) struct Place {
     start: SystemTime,
 }
 
+impl Place {
+    /// A place that an engine names by a number.
+    pub(super) fn at(place: i64) -> Self {
+        Self { slot: u64::try_from(place).unwrap_or(0), start: SystemTime::UNIX_EPOCH }
+    }
+
+    /// Returns that number.
+    pub(super) fn number(self) -> i64 {
+        i64::try_from(self.slot).unwrap_or(i64::MAX)
+    }
+}
+
 /// Why an amount does not fit.
 #[derive(Debug)]
 pub(super) struct Full {
