@@ -27,6 +27,7 @@ use crate::{
     },
     load::{self, Gates, Load},
     meter::{Catalog, Meter},
+    once::{self, Once},
     pipeline::Pipeline,
     provider::{self, Settings},
     quota::{Local, Quota},
@@ -150,8 +151,9 @@ impl Gateway {
         let load = stage(&config.load, files);
         let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
+        let once = once(&config.idempotency, &data_dir, shared.clone()).map_err(Failure::Start)?;
         let about = About { start_time: SystemTime::now(), config_hash, shared };
-        let edge = edge(&config, routes, (&auth, &meter, load), &draining, about);
+        let edge = edge(&config, routes, (&auth, &meter, load, once), &draining, about);
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
         }
@@ -248,10 +250,13 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
     config.keys.iter().map(declared).collect()
 }
 
+/// Rooms that were opened before the pipeline joins them.
+type Rooms<'r> = (&'r Arc<Auth>, &'r Arc<Meter>, Arc<Load>, Option<Arc<Once>>);
+
 fn edge(
     config: &Config,
     routes: Routes,
-    (auth, meter, load): (&Arc<Auth>, &Arc<Meter>, Arc<Load>),
+    (auth, meter, load, once): Rooms<'_>,
     draining: &CancellationToken,
     about: About,
 ) -> Edge {
@@ -263,6 +268,7 @@ fn edge(
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
+        once,
         quota: Arc::new(Quota::new(Arc::new(Local::new(Arc::new(Spent(meter.clone())))))),
         routes,
         health,
@@ -282,6 +288,25 @@ fn edge(
         cors: config.cors.clone().into(),
         about: Arc::new(about),
     }
+}
+
+/// Opens what was kept for repeated calls, unless nothing is to be kept.
+fn once(
+    config: &config::Idempotency,
+    data_dir: &Path,
+    shared: Option<Arc<Shared>>,
+) -> Result<Option<Arc<Once>>, String> {
+    if config.keep.0.is_zero() {
+        return Ok(None);
+    }
+    let settings = once::Settings {
+        keep: config.keep.0,
+        max_bytes: config.max_bytes.0,
+        max_answer_bytes: config.max_answer_bytes.0,
+    };
+    let once = Once::start(data_dir, settings, shared)?;
+    once.sweep();
+    Ok(Some(once))
 }
 
 /// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.

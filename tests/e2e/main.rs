@@ -3,6 +3,7 @@
 
 mod cancel;
 mod client_faults;
+mod crash;
 mod degraded;
 mod failover;
 mod failures;
@@ -14,6 +15,7 @@ mod keys;
 mod ledger;
 mod limits;
 mod mixed;
+mod once;
 mod overload;
 mod parameters;
 mod passthrough;

@@ -63,7 +63,7 @@ impl Shared {
     }
 
     /// Connects for commands.
-    async fn commands(&self) -> Result<MultiplexedConnection, RedisError> {
+    pub(crate) async fn commands(&self) -> Result<MultiplexedConnection, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER));

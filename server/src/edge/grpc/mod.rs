@@ -126,6 +126,7 @@ struct Told<'a> {
     tried: &'a str,
     rule: &'a str,
     upstream_request_id: &'a str,
+    repeats: Option<uuid::Uuid>,
 }
 
 impl<'a> Told<'a> {
@@ -138,6 +139,7 @@ impl<'a> Told<'a> {
             tried: &reply.tried,
             rule: &reply.rule,
             upstream_request_id: &reply.upstream_request_id,
+            repeats: reply.repeats,
         }
     }
 
@@ -159,7 +161,10 @@ impl<'a> Told<'a> {
             put("x-tollgate-provider", &target.provider);
             put("x-tollgate-model", &target.model);
             put("x-tollgate-target", &target.name);
-            put("x-tollgate-cache", "bypass");
+            put("x-tollgate-cache", if self.repeats.is_some() { "coalesced" } else { "bypass" });
+        }
+        if let Some(first) = self.repeats {
+            put("x-tollgate-original-request-id", &first.to_string());
         }
         if self.target.is_some() || self.attempts > 0 {
             headers.insert("x-tollgate-attempts", HeaderValue::from(self.attempts));
