@@ -28,6 +28,7 @@ use crate::{
     },
     load::{self, Gates, Load},
     meter::{Catalog, Meter},
+    once::{self, Once},
     pipeline::Pipeline,
     provider::{self, Settings},
     quota::{self, Engine, Quota},
@@ -153,8 +154,10 @@ impl Gateway {
         let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
         let engine = counting::engine(&config, shared.as_ref(), &meter, &data_dir).map_err(Failure::Start)?;
+        let once = once(&config.idempotency, &data_dir, shared.clone()).map_err(Failure::Start)?;
         let about = About { start_time: SystemTime::now(), config_hash, shared };
-        let edge = edge(&config, routes, (&auth, &meter, load, engine.clone()), &draining, about);
+        let rooms = (&auth, &meter, load, engine.clone(), once);
+        let edge = edge(&config, routes, rooms, &draining, about);
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
         }
@@ -253,10 +256,13 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
     config.keys.iter().map(declared).collect()
 }
 
+/// Rooms that were opened before the pipeline joins them.
+type Rooms<'r> = (&'r Arc<Auth>, &'r Arc<Meter>, Arc<Load>, Arc<dyn Engine>, Option<Arc<Once>>);
+
 fn edge(
     config: &Config,
     routes: Routes,
-    (auth, meter, load, engine): (&Arc<Auth>, &Arc<Meter>, Arc<Load>, Arc<dyn Engine>),
+    (auth, meter, load, engine, once): Rooms<'_>,
     draining: &CancellationToken,
     about: About,
 ) -> Edge {
@@ -269,6 +275,7 @@ fn edge(
         auth: auth.clone(),
         meter: meter.clone(),
         quota: Arc::new(quota(config, engine)),
+        once,
         routes,
         health,
         load,
@@ -299,6 +306,25 @@ fn quota(config: &Config, engine: Arc<dyn Engine>) -> Quota {
         budget_status: config.budget_status,
     };
     Quota::new(engine, settings)
+}
+
+/// Opens what was kept for repeated calls, unless nothing is to be kept.
+fn once(
+    config: &config::Idempotency,
+    data_dir: &Path,
+    shared: Option<Arc<Shared>>,
+) -> Result<Option<Arc<Once>>, String> {
+    if config.keep.0.is_zero() {
+        return Ok(None);
+    }
+    let settings = once::Settings {
+        keep: config.keep.0,
+        max_bytes: config.max_bytes.0,
+        max_answer_bytes: config.max_answer_bytes.0,
+    };
+    let once = Once::start(data_dir, settings, shared)?;
+    once.sweep();
+    Ok(Some(once))
 }
 
 /// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.

@@ -27,7 +27,8 @@ pub use routing::{
     Strategy, Target, When,
 };
 pub use sections::{
-    Config, Key, LimitsIn, LogFormat, Priority, Protocol, Provider, Telemetry, Timeouts, Tls, Unsupported,
+    Config, Idempotency, Key, LimitsIn, LogFormat, Priority, Protocol, Provider, Telemetry, Timeouts, Tls,
+    Unsupported,
 };
 pub use values::{Address, Amount, Moment, Secret, Share, Size, Span, Usd};
 

@@ -21,7 +21,10 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 use tollgate_api::v1;
 
-use crate::error::{Error, Reason};
+use crate::{
+    error::{Error, Reason},
+    failpoint,
+};
 
 /// Rows that may wait for a commit. When the queue is full the sender blocks. That is right: rows wait only while
 /// SQLite is slower than the calls or cannot write, and holding up new calls is the one answer that neither loses
@@ -113,11 +116,14 @@ impl Ledger {
 
     /// Deletes a file once everything queued before this call is committed.
     pub(super) fn delete_after_commit(&self, file: PathBuf) {
-        self.send(Message::Then(Box::new(move || match fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(file = %file.display(), %error, "cannot delete an old part of the journal");
+        self.send(Message::Then(Box::new(move || {
+            failpoint::pass("delete:before");
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(file = %file.display(), %error, "cannot delete an old part of the journal");
+                }
+                _ => failpoint::pass("delete:after"),
             }
-            _ => {}
         })));
     }
 

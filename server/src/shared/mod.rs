@@ -87,7 +87,7 @@ impl Shared {
     }
 
     /// Connects for commands.
-    async fn commands(&self) -> Result<MultiplexedConnection, RedisError> {
+    pub(crate) async fn commands(&self) -> Result<MultiplexedConnection, RedisError> {
         self.connect(ANSWER).await
     }
 

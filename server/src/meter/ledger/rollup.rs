@@ -5,6 +5,8 @@
 
 use rusqlite::Connection;
 
+use crate::failpoint;
+
 /// Records that are folded at once: the more, the fewer sums there are; the fewer, the less a report has to add.
 pub(in crate::meter) const STEP: i64 = 10_000;
 
@@ -49,14 +51,17 @@ impl Rollup {
             Some(rolled) => rolled,
             None => connection.query_row("SELECT seq FROM rolled", [], |row| row.get(0))?,
         };
-        if last - rolled < STEP {
+        let step = failpoint::step(STEP, 10);
+        if last - rolled < step {
             return Ok(rolled);
         }
-        let until = rolled + STEP;
+        let until = rolled + step;
         let transaction = connection.transaction()?;
         transaction.prepare_cached(FOLD)?.execute([rolled, until])?;
         transaction.execute("UPDATE rolled SET seq = ?1", [until])?;
+        failpoint::pass("rollup:before");
         transaction.commit()?;
+        failpoint::pass("rollup:after");
         Ok(until)
     }
 }

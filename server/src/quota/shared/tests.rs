@@ -157,7 +157,10 @@ proptest! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn budgets_hold_over_replicas_while_calls_end_in_every_way_and_nothing_stays_reserved() {
     let redis = Redis::start();
-    let rules = Arc::new([rule(Metric::CostNanos, Period::Month, 20_000), rule(Metric::Tokens, Period::Hour, 90_000)]);
+    let rules = Arc::new([
+        rule(Metric::CostNanos, Period::Month, 20_000),
+        rule(Metric::Tokens, Period::Hour, 90_000),
+    ]);
     let replicas: Vec<_> = ["a", "b", "c"].iter().map(|name| Arc::new(replica(&redis, name, 0))).collect();
     let spent = Arc::new(std::sync::atomic::AtomicI64::new(0));
     let calls = (0..600_i64).map(|n| {
@@ -192,7 +195,8 @@ async fn budgets_hold_over_replicas_while_calls_end_in_every_way_and_nothing_sta
 async fn calls_far_from_a_limit_need_no_exchange_of_their_own() {
     let redis = Redis::start();
     let replica = replica(&redis, "l", 0);
-    let rules = [rule(Metric::Requests, Period::Minute, 1_000_000), rule(Metric::CostNanos, Period::Month, 1 << 40)];
+    let rules =
+        [rule(Metric::Requests, Period::Minute, 1_000_000), rule(Metric::CostNanos, Period::Month, 1 << 40)];
     // The first calls learn and ask; their lease grows with what is used.
     let began = Instant::now();
     for _ in 0..2_000 {
