@@ -33,7 +33,7 @@ async fn a_month_by_team_model_and_tag_is_exact_and_comes_from_sums() {
     let number = asked.unwrap_or(100_000);
     let mut gateway = Gateway::start("");
     gateway.kill();
-    let store = gateway.data_dir().join("tollgate.db");
+    let store = gateway.data_dir().join("data/tollgate.db");
     let started = Instant::now();
     rows::fill(&store, number, JULY.0 * 1_000, JULY.1 * 1_000);
     eprintln!("{number} rows made in {:?}", started.elapsed());
