@@ -16,6 +16,7 @@ pub mod ledgers;
 pub mod meter;
 pub mod proxy;
 pub mod redis;
+pub mod rows;
 pub mod upstream;
 
 pub use gateway::{ADMIN_KEY, Gateway, KEY};

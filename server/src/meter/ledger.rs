@@ -2,7 +2,7 @@
 
 mod connect;
 pub(super) mod reader;
-mod rollup;
+pub(super) mod rollup;
 mod writer;
 
 use std::{
@@ -21,6 +21,7 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 use tollgate_api::v1;
 
+pub(super) use self::rollup::Level;
 use crate::{
     error::{Error, Reason},
     failpoint,
