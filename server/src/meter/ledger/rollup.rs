@@ -113,7 +113,7 @@ pub(in crate::meter) fn total(connection: &mut Connection, until: i64, step: i64
     let kind = Fold { step, ..FOLDS[1] };
     let mut folded = kind.watermark(connection).expect("it is there");
     while folded + step <= until {
-        folded = kind.step(connection, folded).expect("the records can be summed up");
+        folded = kind.fold(connection, folded, folded + step).expect("the records can be summed up");
     }
 }
 
