@@ -14,7 +14,10 @@ use std::{
 };
 
 use secrecy::SecretString;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,6 +31,7 @@ use crate::{
     load::{self, Gates, Load},
     meter::{Catalog, Meter},
     pipeline::Pipeline,
+    postgres::Postgres,
     provider::{self, Settings},
     quota::{Local, Quota},
     route::{self, Health, Routes, Timeouts},
@@ -143,14 +147,15 @@ impl Gateway {
         let draining = CancellationToken::new();
         // Ports first: a second process by mistake must not touch the first one's data.
         let (callers, operators) = bind(&config).await.map_err(Failure::Start)?;
-        let (auth, meter) = open(&config, &data_dir)?;
+        let postgres = postgres(&config)?;
+        let (auth, meter) = open(&config, &data_dir, postgres.clone())?;
         let minted = auth.mint_first().map_err(Failure::Start)?;
         let files = load::files::open_files();
         let callers = callers.at_most(files.map_or(usize::MAX, load::files::connections));
         let load = stage(&config.load, files);
         let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
-        let about = About { start_time: SystemTime::now(), config_hash, shared };
+        let about = About { start_time: SystemTime::now(), config_hash, shared, postgres };
         let edge = edge(&config, routes, (&auth, &meter, load), &draining, about);
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
@@ -217,13 +222,24 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
     Ok((callers.patient(patience), operators.patient(patience).at_most(MOST_OPERATORS)))
 }
 
+/// Makes what is needed to reach the PostgreSQL that the configuration names, if it does.
+fn postgres(config: &Config) -> Result<Option<Postgres>, Failure> {
+    let Some(address) = config.store_postgres().map_err(Failure::Config)? else { return Ok(None) };
+    Postgres::new(address, Handle::current()).map(Some).map_err(Failure::Config)
+}
+
 /// Opens what is kept on disk.
-fn open(config: &Config, data_dir: &Path) -> Result<(Arc<Auth>, Arc<Meter>), Failure> {
+fn open(
+    config: &Config,
+    data_dir: &Path,
+    postgres: Option<Postgres>,
+) -> Result<(Arc<Auth>, Arc<Meter>), Failure> {
     make_data_dir(data_dir).map_err(Failure::Start)?;
     let store = config.store_path(data_dir).map_err(Failure::Config)?;
     telemetry::metrics::install().map_err(Failure::Start)?;
     let catalog = Arc::new(Catalog::embedded());
-    let meter = Meter::start(data_dir, &store, catalog).map_err(Failure::Start)?;
+    let meter = Meter::start_sharing(data_dir, &store, catalog, postgres, config.ledger.retain);
+    let meter = meter.map_err(Failure::Start)?;
     let admin_key = config.admin_key.as_ref().and_then(config::Secret::filled).cloned();
     let auth = Auth::start(data_dir, &store, declared_keys(config), admin_key).map_err(Failure::Start)?;
     Ok((auth, meter))
