@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{Auth, DeclaredKey},
-    call::Priority,
+    call::{Priority, Rule, Subject},
     config::{self, Config, Problems, Surroundings},
     edge::{
         self, About, Edge,
@@ -33,7 +33,7 @@ use crate::{
     pipeline::Pipeline,
     postgres::Postgres,
     provider::{self, Settings},
-    quota::{Local, Quota},
+    quota::{self, Calendar, Local, Quota},
     route::{self, Health, Routes, Timeouts},
     shared::{self, Shared},
     telemetry,
@@ -253,7 +253,7 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
         scopes: key.scopes.clone(),
         models: key.models.clone(),
         tags: key.tags.clone(),
-        limits: config::to_contract(&key.limits, key.budget.as_ref()),
+        limits: key.allowance().to_contract(),
         priority: match key.priority {
             config::Priority::Low => Priority::Low,
             config::Priority::Normal => Priority::Normal,
@@ -279,7 +279,7 @@ fn edge(
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
-        quota: Arc::new(Quota::new(Arc::new(Local::new(Arc::new(Spent(meter.clone())))))),
+        quota: Arc::new(quota(config, meter)),
         routes,
         health,
         load,
@@ -287,6 +287,7 @@ fn edge(
         timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
         total: times.total.0,
         commit_after: times.commit_after.0,
+        unpriced: config.unpriced,
     };
     let sizes = &config.limits_in;
     Edge {
@@ -298,6 +299,19 @@ fn edge(
         cors: config.cors.clone().into(),
         about: Arc::new(about),
     }
+}
+
+/// Makes the room that counts limits and budgets.
+fn quota(config: &Config, meter: &Arc<Meter>) -> Quota {
+    let calendar = Calendar::new(config.time_zone.0.clone());
+    let engine = Local::new(Arc::new(Spent(meter.clone())), calendar);
+    let rule = |limit| Rule::new(Subject::Global, limit);
+    let settings = quota::Settings {
+        gateway: routing::limits(config.allowance()).into_iter().map(rule).collect(),
+        queue: config.queue.clone(),
+        budget_status: config.budget_status,
+    };
+    Quota::new(Arc::new(engine), settings)
 }
 
 /// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.

@@ -28,6 +28,7 @@ mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod upstream_faults;
+mod usage_scale;
 
 use support::{
     ADMIN_KEY, Gateway, KEY,

@@ -17,6 +17,7 @@ pub mod meter;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
+pub mod rows;
 pub mod upstream;
 
 pub use gateway::{ADMIN_KEY, Gateway, KEY};

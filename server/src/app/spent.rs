@@ -13,8 +13,7 @@ use crate::{
     call::{Caller, Metric, ModelGlobs, Priority, Rule, Scope, Subject},
     error::Error,
     meter::Meter,
-    pipeline::used,
-    quota::{Amounts, History},
+    quota::{Amounts, History, used},
 };
 
 /// What history is grouped by; empty for calls that never got that far.

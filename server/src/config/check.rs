@@ -2,6 +2,7 @@
 
 mod aliases;
 mod keys;
+mod limits;
 mod models;
 mod providers;
 mod ranges;
@@ -80,6 +81,7 @@ pub(super) fn check(
     checker.cycles(config.models.iter().flatten());
     checker.ranges(config);
     checker.keys(&config.keys);
+    checker.allowance(config.allowance(), &[]);
 }
 
 impl Checker<'_> {

@@ -9,6 +9,7 @@ mod decode;
 mod fingerprint;
 mod limits;
 mod problem;
+mod quota;
 mod routing;
 mod sections;
 mod store;
@@ -19,8 +20,9 @@ mod values;
 
 use std::path::Path;
 
-pub use limits::{Budget, Limits, Window, to_contract};
+pub use limits::{Allowance, Budget, Limits, LimitsBy, Window};
 pub use problem::{Place, Problem, Problems};
+pub use quota::{BudgetStatus, Queue, TimeZone, Unpriced};
 pub use routing::{
     Arm, Breaker, Experiment, FallbacksOn, Hedge, Load, Model, OnInterrupt, Price, Probe, Retry, Sticky,
     Strategy, Target, When,

@@ -3,7 +3,7 @@
 mod connect;
 pub(super) mod postgres;
 pub(super) mod reader;
-mod rollup;
+pub(super) mod rollup;
 mod writer;
 
 use std::{
@@ -23,6 +23,7 @@ use tokio::sync::{oneshot, watch};
 use tollgate_api::v1;
 
 use self::postgres::Central;
+pub(super) use self::rollup::Level;
 use crate::{
     config::Days,
     error::{Error, Reason},
