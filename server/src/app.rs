@@ -15,7 +15,10 @@ use std::{
 };
 
 use secrecy::SecretString;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,6 +33,7 @@ use crate::{
     meter::{Catalog, Meter},
     once::{self, Once},
     pipeline::Pipeline,
+    postgres::Postgres,
     provider::{self, Settings},
     quota::{self, Engine, Quota},
     route::{self, Health, Routes, Timeouts},
@@ -146,7 +150,8 @@ impl Gateway {
         let draining = CancellationToken::new();
         // Ports first: a second process by mistake must not touch the first one's data.
         let (callers, operators) = bind(&config).await.map_err(Failure::Start)?;
-        let (auth, meter) = open(&config, &data_dir)?;
+        let postgres = postgres(&config)?;
+        let (auth, meter) = open(&config, &data_dir, postgres.clone())?;
         let minted = auth.mint_first().map_err(Failure::Start)?;
         let files = load::files::open_files();
         let callers = callers.at_most(files.map_or(usize::MAX, load::files::connections));
@@ -155,7 +160,7 @@ impl Gateway {
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
         let engine = counting::engine(&config, shared.as_ref(), &meter, &data_dir).map_err(Failure::Start)?;
         let once = once(&config.idempotency, &data_dir, shared.clone()).map_err(Failure::Start)?;
-        let about = About { start_time: SystemTime::now(), config_hash, shared };
+        let about = About { start_time: SystemTime::now(), config_hash, shared, postgres };
         let rooms = (&auth, &meter, load, engine.clone(), once);
         let edge = edge(&config, routes, rooms, &draining, about);
         if let Some(shared) = &edge.about.shared {
@@ -225,13 +230,24 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
     Ok((callers.patient(patience), operators.patient(patience).at_most(MOST_OPERATORS)))
 }
 
+/// Makes what is needed to reach the PostgreSQL that the configuration names, if it does.
+fn postgres(config: &Config) -> Result<Option<Postgres>, Failure> {
+    let Some(address) = config.store_postgres().map_err(Failure::Config)? else { return Ok(None) };
+    Postgres::new(address, Handle::current()).map(Some).map_err(Failure::Config)
+}
+
 /// Opens what is kept on disk.
-fn open(config: &Config, data_dir: &Path) -> Result<(Arc<Auth>, Arc<Meter>), Failure> {
+fn open(
+    config: &Config,
+    data_dir: &Path,
+    postgres: Option<Postgres>,
+) -> Result<(Arc<Auth>, Arc<Meter>), Failure> {
     make_data_dir(data_dir).map_err(Failure::Start)?;
-    let store = config.store_path(data_dir).map_err(|message| Failure::Config(message.to_owned()))?;
+    let store = config.store_path(data_dir).map_err(Failure::Config)?;
     telemetry::metrics::install().map_err(Failure::Start)?;
     let catalog = Arc::new(Catalog::embedded());
-    let meter = Meter::start(data_dir, &store, catalog).map_err(Failure::Start)?;
+    let meter = Meter::start_sharing(data_dir, &store, catalog, postgres, config.ledger.retain);
+    let meter = meter.map_err(Failure::Start)?;
     let admin_key = config.admin_key.as_ref().and_then(config::Secret::filled).cloned();
     let auth = Auth::start(data_dir, &store, declared_keys(config), admin_key).map_err(Failure::Start)?;
     Ok((auth, meter))

@@ -22,6 +22,7 @@ mod overload;
 mod parameters;
 mod passthrough;
 mod places;
+mod postgres;
 mod replicas;
 mod resume;
 mod routing;

@@ -14,6 +14,7 @@ pub mod http2;
 pub mod lateness;
 pub mod ledgers;
 pub mod meter;
+pub mod postgres;
 pub mod proxy;
 pub mod redis;
 pub mod rows;
