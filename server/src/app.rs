@@ -220,7 +220,7 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
 /// Opens what is kept on disk.
 fn open(config: &Config, data_dir: &Path) -> Result<(Arc<Auth>, Arc<Meter>), Failure> {
     make_data_dir(data_dir).map_err(Failure::Start)?;
-    let store = config.store_path(data_dir).map_err(|message| Failure::Config(message.to_owned()))?;
+    let store = config.store_path(data_dir).map_err(Failure::Config)?;
     telemetry::metrics::install().map_err(Failure::Start)?;
     let catalog = Arc::new(Catalog::embedded());
     let meter = Meter::start(data_dir, &store, catalog).map_err(Failure::Start)?;

@@ -12,6 +12,7 @@ pub mod error;
 pub mod load;
 pub mod meter;
 pub mod pipeline;
+pub mod postgres;
 pub mod provider;
 pub mod quota;
 pub mod route;

@@ -119,7 +119,7 @@ impl Checker<'_> {
             &[Name("ops_listen")],
             "`listen` and `ops_listen` need different addresses",
         );
-        if let Err(message) = config.store_path(Path::new("")) {
+        if let Err(message) = config.store_path(Path::new("")).and_then(|_| config.store_postgres()) {
             self.report(&[Name("store")], message);
         }
         for (number, origin) in config.cors.iter().enumerate() {

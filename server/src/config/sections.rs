@@ -9,7 +9,8 @@ use super::{
     limits::{Budget, Limits, LimitsBy, allows},
     quota::{BudgetStatus, Queue, TimeZone, Unpriced},
     routing::{Breaker, Load, Model, Probe},
-    values::{Address, Moment, Secret, Size, Span},
+    store::Store,
+    values::{Address, Days, Moment, Secret, Size, Span},
 };
 
 /// Configuration of Tollgate. Strict: an unknown key is an error. In every text, `${NAME}` is replaced from the
@@ -27,9 +28,14 @@ pub struct Config {
     /// absent: none. Example `${TOLLGATE_ADMIN_KEY:-}`.
     #[serde(skip_serializing)]
     pub admin_key: Option<Secret>,
-    /// Where keys and usage records are kept: `sqlite://` and a path; a relative path lies in the data directory.
-    /// Default `sqlite://tollgate.db`.
-    pub store: String,
+    /// Where keys and usage records are kept: `sqlite://` and a path, of which a relative one lies in the data
+    /// directory; or `postgres://` and the address of a PostgreSQL that replicas share, as libpq takes it, with
+    /// `sslmode`, `sslrootcert`, `sslcert`, `sslkey` and `connect_timeout`. Records are then written to `tollgate.db` in
+    /// the data directory first, and from there to PostgreSQL. Default `sqlite://tollgate.db`. Example
+    /// `postgres://tollgate:${DB_PASSWORD}@db.example.com/tollgate?sslmode=verify-full` or `file:/run/secrets/store`.
+    pub store: Store,
+    /// How long usage records are kept.
+    pub ledger: Ledger,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// Sizes that callers may send; larger is refused with 413 or OUT_OF_RANGE.
@@ -95,7 +101,8 @@ impl Default for Config {
             listen: Address("127.0.0.1:8080".to_owned()),
             ops_listen: Address("127.0.0.1:9464".to_owned()),
             admin_key: None,
-            store: "sqlite://tollgate.db".to_owned(),
+            store: Store::default(),
+            ledger: Ledger::default(),
             timeouts: Timeouts::default(),
             limits_in: LimitsIn::default(),
             tls: None,
@@ -173,6 +180,16 @@ impl Default for LimitsIn {
     fn default() -> Self {
         Self { header: Size(32 << 10), body: Size(32 << 20), message: Size(32 << 20) }
     }
+}
+
+/// How long usage records are kept.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ledger {
+    /// Records older than this are deleted; their sums by hour, which reports and budgets are made of, are kept. With
+    /// PostgreSQL whole months go at once. Absent: records are kept. Example `400d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retain: Option<Days>,
 }
 
 /// TLS for callers.
