@@ -1,6 +1,8 @@
 //! The composition root: config -> stores, rooms, pipeline, edges; then serving and draining.
 
+mod declared;
 mod greeting;
+mod recalled;
 mod routing;
 mod spent;
 
@@ -13,13 +15,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use secrecy::SecretString;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{Auth, DeclaredKey},
-    call::Priority,
+    auth::Auth,
     config::{self, Config, Problems, Surroundings},
     edge::{
         self, About, Edge,
@@ -35,6 +35,7 @@ use crate::{
     telemetry,
 };
 pub use greeting::Greeting;
+use recalled::Recalled;
 pub use routing::resolve;
 pub use spent::Spent;
 
@@ -224,28 +225,10 @@ fn open(config: &Config, data_dir: &Path) -> Result<(Arc<Auth>, Arc<Meter>), Fai
     telemetry::metrics::install().map_err(Failure::Start)?;
     let catalog = Arc::new(Catalog::embedded());
     let meter = Meter::start(data_dir, &store, catalog).map_err(Failure::Start)?;
-    let admin_key = config.admin_key.as_ref().and_then(config::Secret::filled).cloned();
-    let auth = Auth::start(data_dir, &store, declared_keys(config), admin_key).map_err(Failure::Start)?;
+    let pepper = config.pepper.as_ref().and_then(config::Secret::filled);
+    let declared = declared::declared(config);
+    let auth = Auth::start(data_dir, &store, declared, pepper).map_err(Failure::Start)?;
     Ok((auth, meter))
-}
-
-fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
-    let declared = |key: &config::Key| DeclaredKey {
-        name: key.name.clone(),
-        key: key.key.filled().cloned().unwrap_or_else(|| SecretString::from("")),
-        team: key.team.clone(),
-        scopes: key.scopes.clone(),
-        models: key.models.clone(),
-        tags: key.tags.clone(),
-        limits: key.allowance().to_contract(),
-        priority: match key.priority {
-            config::Priority::Low => Priority::Low,
-            config::Priority::Normal => Priority::Normal,
-            config::Priority::High => Priority::High,
-        },
-        expires: key.expires.map(|moment| moment.0),
-    };
-    config.keys.iter().map(declared).collect()
 }
 
 fn edge(
@@ -260,10 +243,16 @@ fn edge(
     health.show();
     let gates = Arc::new(Gates::new((&config.load).into()));
     gates.show(&load);
+    let history = Recalled { ledger: Spent(meter.clone()), auth: auth.clone() };
+    let quota = Arc::new(Quota::new(Arc::new(Local::new(Arc::new(history)))));
+    let counters = quota.clone();
+    auth.on_reset(Box::new(move |id, used| {
+        used.iter().for_each(|(counter, used)| counters.set_back(counter, *used, id));
+    }));
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
-        quota: Arc::new(Quota::new(Arc::new(Local::new(Arc::new(Spent(meter.clone())))))),
+        quota,
         routes,
         health,
         load,

@@ -11,6 +11,8 @@
 //! 8. `provider` — the vendor's wire, called by `route`.
 //! 9. `meter` again — counts what passes and settles before the caller sees the end.
 
+mod budgets;
+
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};

@@ -8,7 +8,7 @@ use std::{
 };
 
 use blake3::{Hasher, OutputReader};
-use secrecy::{ExposeSecret as _, SecretBox, zeroize::Zeroizing};
+use secrecy::{ExposeSecret as _, SecretBox, SecretString, zeroize::Zeroizing};
 
 use super::key;
 
@@ -37,6 +37,18 @@ impl Pepper {
             Err(error) if error.kind() == ErrorKind::NotFound => create(data_dir, &path),
             Err(error) => Err(format!("cannot read {}: {error}; the gateway must own it", path.display())),
         }
+    }
+
+    /// Makes the pepper of a secret of the configuration, which may have any length.
+    pub(super) fn of(secret: &SecretString) -> Self {
+        let mut pepper = SecretBox::new(Box::new([0; LEN]));
+        let derived = blake3::derive_key(
+            "tollgate 2026 pepper of the configuration",
+            secret.expose_secret().as_bytes(),
+        );
+        secrecy::ExposeSecretMut::expose_secret_mut(&mut pepper)
+            .copy_from_slice(Zeroizing::new(derived).as_slice());
+        Self(pepper)
     }
 
     /// Hashes a key for the store and the index.

@@ -78,6 +78,21 @@ impl Quota {
     }
 }
 
+impl Quota {
+    /// Tells how these limits stand.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE` if what was used cannot be known.
+    pub async fn standing_of(&self, rules: &[Arc<Rule>]) -> Result<Vec<Standing>, Error> {
+        self.engine.standing(rules).await
+    }
+
+    /// Takes off a counter what an admin's reset found to be used.
+    pub fn set_back(&self, counter: &str, used: i64, reset: &str) {
+        self.engine.set_back(counter, used, reset);
+    }
+}
+
 /// Returns the rules of a caller: its own and its teams'.
 fn rules(caller: &Caller) -> impl Iterator<Item = &Arc<Rule>> {
     caller.limits.iter().chain(caller.teams.iter().flat_map(|team| team.limits.iter()))
