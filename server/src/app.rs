@@ -15,7 +15,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use secrecy::SecretString;
+use tokio::{
+    runtime::Handle,
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,6 +32,7 @@ use crate::{
     load::{self, Gates, Load},
     meter::{Catalog, Meter},
     pipeline::Pipeline,
+    postgres::Postgres,
     provider::{self, Settings},
     quota::{Local, Quota},
     route::{self, Health, Routes, Timeouts},
@@ -144,8 +149,9 @@ impl Gateway {
         let draining = CancellationToken::new();
         // Ports first: a second process by mistake must not touch the first one's data.
         let (callers, operators) = bind(&config).await.map_err(Failure::Start)?;
-        let (auth, meter) = open(&config, &data_dir)?;
-        let minted = auth.mint_first().map_err(Failure::Start)?;
+        let postgres = postgres(&config)?;
+        let (auth, meter) = open(&config, &data_dir, postgres.clone()).await?;
+        let minted = mint_first(&auth).await.map_err(Failure::Start)?;
         let files = load::files::open_files();
         let callers = callers.at_most(files.map_or(usize::MAX, load::files::connections));
         let load = stage(&config.load, files);
@@ -218,8 +224,25 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
     Ok((callers.patient(patience), operators.patient(patience).at_most(MOST_OPERATORS)))
 }
 
-/// Opens what is kept on disk.
-fn open(config: &Config, data_dir: &Path) -> Result<(Arc<Auth>, Arc<Meter>), Failure> {
+/// Makes the first key if there is none, where it may block.
+async fn mint_first(auth: &Arc<Auth>) -> Result<Option<SecretString>, String> {
+    let auth = auth.clone();
+    let minting = tokio::task::spawn_blocking(move || auth.mint_first());
+    minting.await.map_err(|_| "making the first key was cut off".to_owned())?
+}
+
+/// Makes what is needed to reach the PostgreSQL that the configuration names, if it does.
+fn postgres(config: &Config) -> Result<Option<Postgres>, Failure> {
+    let Some(address) = config.store_postgres().map_err(Failure::Config)? else { return Ok(None) };
+    Postgres::new(address, Handle::current()).map(Some).map_err(Failure::Config)
+}
+
+/// Opens what is kept on disk, and what replicas keep together.
+async fn open(
+    config: &Config,
+    data_dir: &Path,
+    postgres: Option<Postgres>,
+) -> Result<(Arc<Auth>, Arc<Meter>), Failure> {
     make_data_dir(data_dir).map_err(Failure::Start)?;
     let store = config.store_path(data_dir).map_err(Failure::Config)?;
     telemetry::metrics::install().map_err(Failure::Start)?;
@@ -227,7 +250,11 @@ fn open(config: &Config, data_dir: &Path) -> Result<(Arc<Auth>, Arc<Meter>), Fai
     let meter = Meter::start(data_dir, &store, catalog).map_err(Failure::Start)?;
     let pepper = config.pepper.as_ref().and_then(config::Secret::filled);
     let declared = declared::declared(config);
-    let auth = Auth::start(data_dir, &store, declared, pepper).map_err(Failure::Start)?;
+    let auth = match postgres {
+        Some(postgres) => Auth::start_shared(postgres, declared, pepper.cloned()).await,
+        None => Auth::start(data_dir, &store, declared, pepper),
+    };
+    let auth = auth.map_err(Failure::Start)?;
     Ok((auth, meter))
 }
 

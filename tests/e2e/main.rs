@@ -22,10 +22,12 @@ mod replicas;
 mod resume;
 mod routing;
 mod routing_rules;
+mod shared_keys;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod teams;
 mod upstream_faults;
 
 use support::{

@@ -152,11 +152,7 @@ impl Room {
                 adjustments::add(store, &record)?;
                 Ok(record)
             },
-            |record| {
-                if self.index.put_adjustment(record.clone(), now) {
-                    self.tell_reset(record);
-                }
-            },
+            |record| self.take_adjustment(record.clone(), now),
         );
         written.map(|record| record.to_proto()).map_err(Trouble::into_error)
     }

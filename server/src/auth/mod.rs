@@ -14,6 +14,7 @@ mod check;
 mod credential;
 mod declared;
 mod declared_teams;
+mod follow;
 mod index;
 mod key;
 mod mask;
@@ -188,6 +189,13 @@ impl Room {
         if let Err(trouble) = stored {
             // Nobody waits for it, and the next flush tries again.
             trouble.into_error();
+        }
+    }
+
+    /// Takes over a top-up or a reset of this or another replica.
+    fn take_adjustment(&self, made: adjustment::Record, now: SystemTime) {
+        if self.index.put_adjustment(made.clone(), now) {
+            self.tell_reset(&made);
         }
     }
 

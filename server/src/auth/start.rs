@@ -4,7 +4,10 @@ use std::{
     fs::DirBuilder,
     os::unix::fs::DirBuilderExt as _,
     path::Path,
-    sync::{Arc, OnceLock, PoisonError, RwLock, atomic::AtomicU64},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -53,6 +56,7 @@ impl Auth {
         checked.map_err(Trouble::into_message)?;
         let room = Room::new(store, declared);
         room.take_over(pepper, SystemTime::now()).map_err(Trouble::into_message)?;
+        room.in_touch.store(true, Ordering::Relaxed);
         Ok(Self::of(room))
     }
 
@@ -72,7 +76,7 @@ impl Auth {
     }
 
     /// Makes a key with every scope if there is no key and never was, and returns its secret, this one time. Revoked
-    /// and declared keys count; so does an `admin_key`.
+    /// and declared keys count; so does an `admin_key`. Blocks on the store.
     ///
     /// # Errors
     /// A message for the operator.
@@ -101,7 +105,6 @@ impl Room {
         self.declare(&pepper, &self.declared(), now)?;
         // The first one stays; it is the same.
         let _ = self.pepper.set(pepper);
-        self.in_touch.store(true, std::sync::atomic::Ordering::Relaxed);
         Ok(())
     }
 

@@ -7,13 +7,15 @@
 pub(super) mod adjustments;
 pub(super) mod keys;
 pub(super) mod limits;
+mod postgres;
 pub(super) mod requests;
 mod sqlite;
 pub(super) mod teams;
 mod value;
 
-use std::error::Error as Cause;
+use std::{error::Error as Cause, fmt, str::FromStr};
 
+pub(super) use postgres::{CHANNEL, Shared};
 pub(super) use sqlite::Sqlite;
 pub(super) use value::{Row, Value};
 
@@ -79,6 +81,29 @@ pub(super) enum Change {
     Team(String),
     /// A top-up or a reset of this id.
     Adjustment(String),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => write!(f, "key:{id}"),
+            Self::Team(id) => write!(f, "team:{id}"),
+            Self::Adjustment(id) => write!(f, "adjustment:{id}"),
+        }
+    }
+}
+
+impl FromStr for Change {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text.split_once(':') {
+            Some(("key", id)) => Ok(Self::Key(id.to_owned())),
+            Some(("team", id)) => Ok(Self::Team(id.to_owned())),
+            Some(("adjustment", id)) => Ok(Self::Adjustment(id.to_owned())),
+            _ => Err(()),
+        }
+    }
 }
 
 /// One transaction: what the statements of the rooms below need of a database.
