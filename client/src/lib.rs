@@ -59,7 +59,7 @@ pub use crate::{
     error::{Error, Kind, Result, short_name},
     keys::Keys,
     secret::Key,
-    stream::{ChatStream, RecordStream, TextStream},
+    stream::{ChatStream, QuotaStream, RecordStream, TextStream},
     teams::Teams,
     usage::Usage,
 };

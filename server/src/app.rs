@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::Auth,
+    call::{Rule, Subject},
     config::{self, Config, Problems, Surroundings},
     edge::{
         self, About, Edge,
@@ -34,7 +35,7 @@ use crate::{
     pipeline::Pipeline,
     postgres::Postgres,
     provider::{self, Settings},
-    quota::{Local, Quota},
+    quota::{self, Calendar, Local, Quota},
     route::{self, Health, Routes, Timeouts},
     shared::{self, Shared},
     telemetry,
@@ -271,7 +272,7 @@ fn edge(
     let gates = Arc::new(Gates::new((&config.load).into()));
     gates.show(&load);
     let history = Recalled { ledger: Spent(meter.clone()), auth: auth.clone() };
-    let quota = Arc::new(Quota::new(Arc::new(Local::new(Arc::new(history)))));
+    let quota = Arc::new(quota(config, history));
     let counters = quota.clone();
     auth.on_reset(Box::new(move |id, used| {
         used.iter().for_each(|(counter, used)| counters.set_back(counter, *used, id));
@@ -287,6 +288,7 @@ fn edge(
         timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
         total: times.total.0,
         commit_after: times.commit_after.0,
+        unpriced: config.unpriced,
     };
     let sizes = &config.limits_in;
     Edge {
@@ -298,6 +300,19 @@ fn edge(
         cors: config.cors.clone().into(),
         about: Arc::new(about),
     }
+}
+
+/// Makes the room that counts limits and budgets.
+fn quota(config: &Config, history: Recalled<Spent>) -> Quota {
+    let calendar = Calendar::new(config.time_zone.0.clone());
+    let engine = Local::new(Arc::new(history), calendar);
+    let rule = |limit| Rule::new(Subject::Global, limit);
+    let settings = quota::Settings {
+        gateway: routing::limits(config.allowance()).into_iter().map(rule).collect(),
+        queue: config.queue.clone(),
+        budget_status: config.budget_status,
+    };
+    Quota::new(Arc::new(engine), settings)
 }
 
 /// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.

@@ -13,6 +13,8 @@ mod http2;
 mod keys;
 mod ledger;
 mod limits;
+mod limits_rules;
+mod limits_streams;
 mod mixed;
 mod overload;
 mod parameters;

@@ -92,3 +92,14 @@ pub enum BudgetStatus {
     #[serde(rename = "403")]
     Forbidden,
 }
+
+impl BudgetStatus {
+    /// Returns the status as a number.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::TooManyRequests => 429,
+            Self::PaymentRequired => 402,
+            Self::Forbidden => 403,
+        }
+    }
+}

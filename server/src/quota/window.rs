@@ -5,8 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
-
+use super::calendar::{Calendar, Span};
 use crate::call::{Limit, Metric, Period};
 
 /// Slots of a sliding window; each is counted until it has left the window wholly.
@@ -19,8 +18,9 @@ pub(super) struct Window {
     used: i64,
     /// Sliding windows: what each slot holds, the oldest first.
     slots: VecDeque<(u64, i64)>,
-    /// Calendar windows: where the current period starts.
-    start: SystemTime,
+    /// Calendar windows: the current period.
+    span: Span,
+    calendar: Calendar,
     /// What running calls hold, of all periods.
     reserved: i64,
 }
@@ -42,9 +42,10 @@ pub(super) struct Full {
 }
 
 impl Window {
-    pub(super) fn new(limit: Limit, used: i64, now: SystemTime) -> Self {
-        let start = start_of(limit.period, now);
-        let mut window = Self { limit, used: 0, slots: VecDeque::new(), start, reserved: 0 };
+    pub(super) fn new(limit: Limit, used: i64, calendar: &Calendar, now: SystemTime) -> Self {
+        let span = calendar.span(limit.period, now);
+        let calendar = calendar.clone();
+        let mut window = Self { limit, used: 0, slots: VecDeque::new(), span, calendar, reserved: 0 };
         if window.sliding().is_none() && window.limit.metric != Metric::Concurrent {
             window.used = used;
         }
@@ -56,12 +57,13 @@ impl Window {
         self.reserved.clamp(0, self.used.max(0))
     }
 
-    /// Returns when the period ends, or all that was used has left the window.
+    /// Returns when the period ends, or all that was used has left the window, as `used`, `would_overflow` or `add` found it
+    /// at that moment.
     pub(super) fn reset(&self, now: SystemTime) -> Option<SystemTime> {
         if self.limit.metric == Metric::Concurrent {
             return None;
         }
-        let Some(width) = self.slot_width() else { return end_of(self.limit.period, now) };
+        let Some(width) = self.slot_width() else { return self.span.end };
         let Some((last, _)) = self.slots.back() else { return Some(now) };
         let end = u32::try_from(SLOTS + 1).ok().and_then(|slots| width.checked_mul(slots))?;
         let start = Duration::from_millis(last.checked_mul(u64::try_from(width.as_millis()).ok()?)?);
@@ -96,7 +98,7 @@ impl Window {
         if self.reserves() {
             self.reserved = self.reserved.saturating_add(amount);
         }
-        Place { slot, start: self.start }
+        Place { slot, start: self.span.start }
     }
 
     /// Replaces an amount that was added there by what was used.
@@ -112,7 +114,7 @@ impl Window {
         };
         if self.sliding().is_none() {
             // A period that has passed is of no interest any more.
-            if self.start == place.start {
+            if self.span.start == place.start {
                 self.used = self.used.saturating_add(correction);
             }
         } else if let Some((_, held)) = self.slots.iter_mut().rev().find(|(slot, _)| *slot == place.slot) {
@@ -123,7 +125,7 @@ impl Window {
 
     /// Takes off what was found to be used; what is reserved stays.
     pub(super) fn set_back(&mut self, used: i64) {
-        self.used = self.used.saturating_sub(used).max(self.reserved.max(0));
+        self.used = self.used.saturating_sub(used).max(self.reserved());
     }
 
     /// Tells whether calls hold an amount of this that only their end makes true.
@@ -134,16 +136,17 @@ impl Window {
     fn advance(&mut self, now: SystemTime) {
         if self.sliding().is_some() {
             let slot = self.slot(now);
+            if self.slots.back().is_some_and(|(last, _)| *last > slot.saturating_add(SLOTS)) {
+                // The clock was ahead by more than the window: what was counted then counts as from now on.
+                self.slots = VecDeque::from([(slot, self.used)]);
+            }
             while self.slots.front().is_some_and(|(oldest, _)| oldest + SLOTS < slot) {
                 let (_, left) = self.slots.pop_front().unwrap_or_default();
                 self.used = self.used.saturating_sub(left);
             }
-        } else if self.limit.metric != Metric::Concurrent {
-            let start = start_of(self.limit.period, now);
-            // A clock that went back must not open a new period.
-            if start > self.start {
-                (self.start, self.used) = (start, 0);
-            }
+        } else if self.limit.metric != Metric::Concurrent && self.span.end.is_some_and(|end| now >= end) {
+            // A clock that went back opens no new period.
+            (self.span, self.used) = (self.calendar.span(self.limit.period, now), 0);
         }
     }
 
@@ -173,7 +176,7 @@ impl Window {
 
     fn wait_for(&self, amount: i64, now: SystemTime) -> Option<Duration> {
         let Some(width) = self.slot_width() else {
-            return end_of(self.limit.period, now).and_then(|end| end.duration_since(now).ok());
+            return self.span.end.and_then(|end| end.duration_since(now).ok());
         };
         let mut excess = self.used.saturating_add(amount).saturating_sub(self.limit.amount);
         let slot_now = self.slot(now);
@@ -188,44 +191,16 @@ impl Window {
     }
 }
 
-/// Returns where the period that holds this moment starts (UTC); the epoch for totals and sliding windows.
-pub(super) fn start_of(period: Period, now: SystemTime) -> SystemTime {
-    calendar(period, now).map_or(SystemTime::UNIX_EPOCH, |(start, _)| start)
-}
-
-/// Returns where the period that holds this moment ends (UTC); absent for totals and sliding windows.
-pub(super) fn end_of(period: Period, now: SystemTime) -> Option<SystemTime> {
-    calendar(period, now).map(|(_, end)| end)
-}
-
-fn calendar(period: Period, now: SystemTime) -> Option<(SystemTime, SystemTime)> {
-    let day = Timestamp::try_from(now).ok()?.to_zoned(TimeZone::UTC).start_of_day().ok()?;
-    let (start, end) = match period {
-        Period::Day => (day.clone(), day.tomorrow().ok()?),
-        Period::Month => {
-            let first = day.first_of_month().ok()?;
-            (first.clone(), first.checked_add(1.month()).ok()?)
-        }
-        _ => return None,
-    };
-    Some((start.timestamp().into(), end.timestamp().into()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn time(text: &str) -> SystemTime {
-        text.parse::<Timestamp>().unwrap().into()
+        text.parse::<jiff::Timestamp>().unwrap().into()
     }
 
-    #[test]
-    fn periods_follow_the_utc_calendar() {
-        let now = time("2027-02-28T23:59:59Z");
-        assert_eq!(start_of(Period::Month, now), time("2027-02-01T00:00:00Z"));
-        assert_eq!(end_of(Period::Month, now), Some(time("2027-03-01T00:00:00Z")));
-        assert_eq!(end_of(Period::Day, now), Some(time("2027-03-01T00:00:00Z")));
-        assert_eq!(end_of(Period::Total, now), None);
+    fn window(limit: Limit, used: i64, now: SystemTime) -> Window {
+        Window::new(limit, used, &Calendar::utc(), now)
     }
 
     #[test]
@@ -234,7 +209,7 @@ mod tests {
         // Late in its slot, whatever the slots' width: the worst moment.
         for late in 0..40 {
             let first = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_000 + late);
-            let mut window = Window::new(limit.clone(), 0, first);
+            let mut window = window(limit.clone(), 0, first);
             window.add(1, first);
             assert!(window.would_overflow(1, first + Duration::from_millis(999)).is_some(), "{late}");
             assert!(window.would_overflow(1, first + Duration::from_millis(1_040)).is_none(), "{late}");
@@ -245,7 +220,7 @@ mod tests {
     fn a_call_that_outlives_its_window_changes_nothing_of_the_next() {
         let limit = Limit::new(Metric::Tokens, Period::Minute, 100);
         let start = time("2027-02-28T12:00:00Z");
-        let mut window = Window::new(limit, 0, start);
+        let mut window = window(limit, 0, start);
         let old = window.add(90, start);
         let later = start + Duration::from_secs(90);
         window.add(50, later);
@@ -257,7 +232,7 @@ mod tests {
     fn a_new_day_starts_at_zero_and_late_settlements_do_not_touch_it() {
         let limit = Limit::new(Metric::Tokens, Period::Day, 100);
         let evening = time("2027-02-28T23:59:59Z");
-        let mut window = Window::new(limit, 0, evening);
+        let mut window = window(limit, 0, evening);
         let ticket = window.add(90, evening);
         let morning = time("2027-03-01T00:00:01Z");
         assert!(window.would_overflow(90, morning).is_none());

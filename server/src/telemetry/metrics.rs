@@ -62,6 +62,8 @@ pub const STREAM_ABORTS: &str = "tollgate_stream_aborts_total";
 pub const AUTH_FAILURES: &str = "tollgate_auth_failures_total";
 /// Calls refused by a limit, by `limit` (`rpm`, `tpm`, `concurrency`, `budget`) and `scope` (whose limit: `key`).
 pub const LIMIT_REJECTIONS: &str = "tollgate_limit_rejections_total";
+/// Calls that passed a limit which only warns.
+pub const SOFT_LIMITS_PASSED: &str = "tollgate_soft_limits_passed_total";
 /// Whether a target is tried, by `target`: 0 yes, 1 one call finds out, 2 no.
 pub const CIRCUIT_STATE: &str = "tollgate_circuit_state";
 /// Share of attempts that succeed of late, 0 to 1, by `target`.
@@ -169,6 +171,13 @@ pub fn limit_rejected(limit: &'static str, scope: &'static str) {
     }
 }
 
+/// Counts a call that passed a limit which only warns. Both are of a few fixed words.
+pub fn soft_limit_passed(limit: &'static str, scope: &'static str) {
+    if is_installed() {
+        metrics::counter!(SOFT_LIMITS_PASSED, "limit" => limit, "scope" => scope).increment(1);
+    }
+}
+
 /// Counts a further attempt at a target that failed so.
 pub fn retried(target: &str, reason: &'static str) {
     if is_installed() {
@@ -228,6 +237,10 @@ fn describe() {
     metrics::describe_counter!(STREAM_ABORTS, "Streams that ended early, by who ended them.");
     metrics::describe_counter!(AUTH_FAILURES, "Calls refused before anybody knew who called.");
     metrics::describe_counter!(LIMIT_REJECTIONS, "Calls refused by a limit, by kind and by whose it is.");
+    metrics::describe_counter!(
+        SOFT_LIMITS_PASSED,
+        "Calls that passed a limit which only warns, by kind and by whose it is."
+    );
     load::describe();
     metrics::describe_gauge!(BUILD_INFO, "Always 1; tells the version.");
 }

@@ -23,7 +23,7 @@ fn sent(body: &'static str, streamed: bool) -> String {
         stream_options,
         headers: HeaderMap::new(),
     };
-    String::from_utf8(request(&raw, "real\"x", streamed).unwrap().join().to_vec()).unwrap()
+    String::from_utf8(request(&raw, "real\"x", streamed, None).unwrap().join().to_vec()).unwrap()
 }
 
 #[test]
