@@ -15,6 +15,7 @@
 
 mod repeat;
 
+mod budgets;
 mod reserve;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};

@@ -27,11 +27,13 @@ mod replicas;
 mod resume;
 mod routing;
 mod routing_rules;
+mod shared_keys;
 mod shared_limits;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod teams;
 mod upstream_faults;
 mod usage_scale;
 

@@ -40,7 +40,8 @@ impl Config {
     fn secrets(&self) -> impl Iterator<Item = (&str, Option<&Secret>)> {
         let providers = self.providers.iter().flatten().flat_map(|(_, provider)| provider.secrets());
         let keys = self.keys.iter().map(|key| ("", Some(&key.key)));
-        let own = [self.admin_key.as_ref(), self.shared.as_ref(), Some(self.store.exposed())];
+        let own =
+            [self.admin_key.as_ref(), self.pepper.as_ref(), self.shared.as_ref(), Some(self.store.exposed())];
         own.map(|secret| ("", secret)).into_iter().chain(providers).chain(keys)
     }
 }

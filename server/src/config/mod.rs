@@ -28,8 +28,8 @@ pub use routing::{
     Strategy, Target, When,
 };
 pub use sections::{
-    Config, Idempotency, Key, Ledger, LimitsIn, LogFormat, Priority, Protocol, Provider, Telemetry, Timeouts,
-    Tls, Unsupported,
+    Config, Idempotency, Key, Ledger, LimitsIn, LogFormat, Priority, Protocol, Provider, Team, Telemetry,
+    Timeouts, Tls, Unsupported,
 };
 pub use store::Store;
 pub use values::{Address, Amount, Days, Moment, Secret, Share, Size, Span, Usd};
@@ -94,6 +94,20 @@ pub fn schema() -> String {
 }
 
 impl Config {
+    /// Returns what is allowed and probably not meant, a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let odd = |key: &Key| {
+            let known = key.team.is_empty() || self.teams.contains_key(&key.team);
+            let near =
+                problem::nearest(&key.team, self.teams.keys().map(String::as_str)).filter(|_| !known)?;
+            Some(format!(
+                "the key `{}` belongs to the team `{}`, which is not declared and has no limits; did you mean `{near}`?",
+                key.name, key.team
+            ))
+        };
+        self.keys.iter().filter_map(odd).collect()
+    }
+
     /// Returns the configuration as JSON, as `/config` shows it: defaults filled in, secrets left out.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()

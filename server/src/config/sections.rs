@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    limits::{Budget, Limits, LimitsBy, allows},
+    limits::{Allowance, Budget, Limits, LimitsBy, allows},
     quota::{BudgetStatus, Queue, TimeZone, Unpriced},
     routing::{Breaker, Load, Model, Probe},
     store::Store,
@@ -87,6 +87,13 @@ pub struct Config {
     pub budget_status: BudgetStatus,
     /// What is kept for callers who repeat a call under the same `request_id` (`idempotency-key`).
     pub idempotency: Idempotency,
+    /// Secret that the hashes of keys are keyed with, the same on every replica, at least 32 characters. It cannot be
+    /// changed later: no key made with another one would work. Absent: made at the first start and kept in the data
+    /// directory, or in PostgreSQL if the keys are. Example `${TOLLGATE_PEPPER}` or `file:/run/secrets/pepper`.
+    #[serde(skip_serializing)]
+    pub pepper: Option<Secret>,
+    /// Teams, by their ids: keys and teams that share models, limits and budgets. Beside those made at run time.
+    pub teams: BTreeMap<String, Team>,
     /// Keys that callers use, beside those made at run time. If there is none at all, one is made and printed at the
     /// first start.
     pub keys: Vec<Key>,
@@ -123,6 +130,8 @@ impl Default for Config {
             unpriced: Unpriced::default(),
             budget_status: BudgetStatus::default(),
             idempotency: Idempotency::default(),
+            pepper: None,
+            teams: BTreeMap::new(),
             keys: Vec::new(),
             telemetry: Telemetry::default(),
             echo: true,
@@ -361,7 +370,7 @@ pub struct Key {
     /// `${SEARCH_KEY}` or `file:/run/secrets/search`.
     #[serde(skip_serializing)]
     pub key: Secret,
-    /// Team whose usage the key counts to. Default: none.
+    /// Id of the team whose models, limits and budgets hold for the key too. Default: none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub team: String,
     /// What the key may do: `chat`, `embed`, `models`, `usage`, `usage:team`, `route:pin`, `admin`. Default
@@ -393,7 +402,48 @@ pub struct Key {
     pub expires: Option<Moment>,
 }
 
-allows!(Config, Key);
+allows!(Config, Key, Team);
+
+/// A team: keys and teams that share models, limits and budgets.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Team {
+    /// Name for people. Default: the id.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Id of the team that this one belongs to, whose models and limits hold too. Default: none. Example `acme`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub parent: String,
+    /// Models its keys may ask for: names, or patterns with `*`. Default: all that the parent may. Example `["chat-*"]`.
+    pub models: Vec<String>,
+    /// Rates, quotas and concurrency of all its keys and teams together. Example
+    /// `{ requests_per_minute: 600, tokens_per_minute: 200k, concurrent: 50 }`.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
+    /// Money that all its keys and teams together may spend. Example `{ usd: 500, per: month }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// Limits and budgets of only some of the team's calls, by model and tag, or such that only warn. Example
+    /// `[{ model: "gpt-*", tag: "feature=batch", soft: true, budget: { usd: 20, per: day } }]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits_by: Vec<LimitsBy>,
+    /// Rates, quotas and concurrency that a new key of the team gets if it is made without limits. Example
+    /// `{ requests_per_minute: 60 }`.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub key_limits: Limits,
+    /// Money that such a key may spend. Example `{ usd: 5, per: day }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_budget: Option<Budget>,
+    /// Whether the calls of its keys, and of the teams below it, are refused. Default `false`.
+    pub disabled: bool,
+}
+
+impl Team {
+    /// Returns what a new key of the team gets.
+    pub fn key_allowance(&self) -> Allowance<'_> {
+        Allowance { limits: &self.key_limits, budget: self.key_budget.as_ref(), limits_by: &[] }
+    }
+}
 
 /// How important a key's calls are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

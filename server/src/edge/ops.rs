@@ -31,6 +31,9 @@ async fn ready(State(edge): State<Edge>) -> impl IntoResponse {
     if edge.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
+    if !edge.pipeline.auth.is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting: the keys are not known yet\n");
+    }
     match &edge.about.postgres {
         Some(postgres) if !postgres.was_reached() => {
             (StatusCode::SERVICE_UNAVAILABLE, "starting: PostgreSQL has not answered yet\n")

@@ -20,7 +20,7 @@ use super::{
     listen::{Listener, Tls},
 };
 use crate::{
-    auth::Auth,
+    auth::{Auth, Declared},
     call::{Caller, Event, Item, ModelGlobs, Scope, Scopes},
     error::{Error, Reason},
     meter::{Catalog, Meter},
@@ -87,7 +87,7 @@ pub(super) fn edge(dir: &Path, provider: impl Provider) -> Edge {
     let store = dir.join("tollgate.db");
     let named = Named::new("fake", "fake", Arc::new(provider));
     let alias = Alias::plain(named, "words-1");
-    let auth = Auth::start(dir, &store, Vec::new(), None).unwrap();
+    let auth = Auth::start(dir, &store, Declared::default(), None).unwrap();
     let meter = Meter::start(dir, &store, Arc::new(Catalog::default())).unwrap();
     let routes = Routes::new([("words".to_owned(), alias.clone()), ("other".to_owned(), alias)]);
     let pipeline = Pipeline::for_test(auth, meter, routes);

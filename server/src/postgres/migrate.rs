@@ -21,8 +21,10 @@ struct Step {
     serves: i32,
 }
 
-const STEPS: [Step; 1] =
-    [Step { name: "ledger", sql: include_str!("migrations/0001_ledger.sql"), serves: 1 }];
+const STEPS: [Step; 2] = [
+    Step { name: "ledger", sql: include_str!("migrations/0001_ledger.sql"), serves: 1 },
+    Step { name: "keys", sql: include_str!("migrations/0002_keys.sql"), serves: 1 },
+];
 
 /// Time for the steps.
 const MIGRATING: Duration = Duration::from_secs(60);
