@@ -48,7 +48,7 @@ async fn quotas(gateway: &Gateway, key: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn limits_by_model_and_tag_count_only_those_calls() {
-    let limits = "limits_by:\n- { model: \"a-*\", limits: { requests_per_day: 1 } }\n\
+    let limits = "time_zone: Asia/Kolkata\nlimits_by:\n- { model: \"a-*\", limits: { requests_per_day: 1 } }\n\
                   - { tag: feature=batch, limits: { requests_per_day: 2 } }\n\
                   models:\n  a-x: { targets: [{ provider: up, model: m-1 }] }\n  b: { targets: [{ provider: up, model: m-1 }] }";
     let (gateway, _upstream) = gateway(limits).await;
@@ -59,6 +59,11 @@ async fn limits_by_model_and_tag_count_only_those_calls() {
     }
     assert_eq!(tagged(&gateway, "b", "feature=chat").await, 200);
     let shown: Vec<_> = quotas(&gateway, KEY).await;
+    assert!(
+        shown[0]["reset_time"].as_str().unwrap().ends_with("T18:30:00Z"),
+        "midnight in Kolkata: {}",
+        shown[0]
+    );
     let shown: Vec<_> =
         shown.iter().map(|one| (&one["subject"], &one["model"], &one["tag"], &one["used"])).collect();
     assert_eq!(

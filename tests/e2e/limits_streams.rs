@@ -13,6 +13,7 @@ use crate::{
     mixed::score,
     support::{
         ADMIN_KEY, Gateway, KEY,
+        books::Score,
         callers::{Ask, End, Saw, Surface, call},
         dice::{Dice, seed},
         faces::FACES,
@@ -81,15 +82,18 @@ fn ask(case: u64, dice: &mut Dice) -> Ask {
     }
 }
 
-/// Makes the call, again and again as long as a limit of ours refuses it in words of its own.
+/// Makes the call, again and again while a limit of ours refuses it in words of its own and there may be room for it
+/// when others have ended.
 async fn patient(gateway: &Gateway, ask: &Ask, refusals: &AtomicUsize) -> Saw {
     loop {
+        let [_, used, _] = quota(gateway, "tokens").await;
         let saw = call(gateway, ask).await;
         let is_ours = |reason: &str| {
             ["rate_limit_exceeded", "rate_limited", "insufficient_quota", "budget_exhausted", "billing_error"]
                 .contains(&reason)
         };
-        if !matches!(&saw.end, End::Refused(429 | 8, reason) if is_ours(reason)) {
+        let again = matches!(&saw.end, End::Refused(429 | 8, reason) if is_ours(reason));
+        if !again || used + MOST > TOKENS {
             return saw;
         }
         refusals.fetch_add(1, Relaxed);
@@ -115,7 +119,9 @@ async fn what_is_settled_never_passes_a_limit_and_nothing_stays_reserved() {
     let meter = Meter::start(move |seen| {
         let body = String::from_utf8_lossy(&seen.body);
         let case = body.split_once("case:c").unwrap().1.split(' ').next().unwrap().parse().unwrap();
-        score(&mut Dice::of(!seed, case))
+        // Long answers, so that the limit is reached.
+        let score = score(&mut Dice::of(!seed, case));
+        Score { tokens: score.tokens * 110, gap: Duration::ZERO, ..score }
     })
     .await;
     let gateway = Gateway::start(&config(&meter));
@@ -145,20 +151,20 @@ async fn what_is_settled_never_passes_a_limit_and_nothing_stays_reserved() {
     let refused = refusals.load(Relaxed);
     let (ok, left) = (ended(|end| *end == End::Ok), ended(|end| *end == End::Left));
     println!("{ok} ok, {left} left, {refused} refused; {tokens} of {TOKENS} tokens used");
-    assert!(ok > 80 && refused > 0 && left > 0, "seed {seed}: {ok} ok, {refused} refused, {left} left");
+    assert!(ok > 20 && refused > 0 && left > 0, "seed {seed}: {ok} ok, {refused} refused, {left} left");
 
-    // Ten calls fit at a time, and much is left: whoever comes alone now is served, one after the other.
-    assert!(TOKENS - tokens > 2 * MOST);
-    for case in 0..5 {
-        let alone = Ask::new(Surface::Chat, "openai", format!("c{}", 1_000 + case));
-        let saw = call(&gateway, &alone).await;
-        assert!(!matches!(&saw.end, End::Refused(429, reason) if reason == "rate_limit_exceeded"), "{saw:?}");
+    // Whoever comes alone now is served as long as there is room, one after the other.
+    for case in 1_000..1_005 {
+        let [_, used, _] = quota(&gateway, "tokens").await;
+        let saw = call(&gateway, &Ask::new(Surface::Chat, "openai", format!("c{case}"))).await;
+        let refused = matches!(&saw.end, End::Refused(429, reason) if reason == "rate_limit_exceeded");
+        assert!(!refused || used + MOST > TOKENS, "refused though {used} of {TOKENS} are used: {saw:?}");
     }
 }
 
 #[tokio::test]
 async fn a_limit_is_used_up_to_the_last_call_that_surely_fits() {
-    let meter = Meter::start(|_| crate::support::books::Score { tokens: 500, ..Default::default() }).await;
+    let meter = Meter::start(|_| Score { tokens: 500, ..Default::default() }).await;
     let gateway = Gateway::start(&config(&meter));
     let mut calls = 0;
     let last = loop {

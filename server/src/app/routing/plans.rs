@@ -208,6 +208,26 @@ async fn fallbacks_follow_with_what_is_theirs_and_then_their_own() {
 }
 
 #[tokio::test]
+async fn limits_hold_for_the_model_that_is_asked_for_and_for_those_that_serve() {
+    let models = "  m: { targets: [{ provider: a, model: x, limits: { concurrent: 3 } }, { alias: inner-1 }], fallbacks: [second], limits: { requests_per_day: 1 } }
+  inner-*: { targets: [{ provider: two, model: \"*\", budget: { usd: 1 } }], limits: { requests_per_day: 2 } }
+  second: { targets: [{ provider: b, model: y }], limits_by: [{ tag: a=b, limits: { requests_per_day: 3 } }] }";
+    let made = plan(models, |_| {}).unwrap();
+    let shown = |limits: &[Arc<crate::call::Rule>]| -> Vec<String> {
+        limits.iter().map(|rule| rule.counter.to_string()).collect()
+    };
+    assert_eq!(shown(&made.limits), ["model:m/requests/day"]);
+    let of = |target: &str| {
+        let found = made.candidates.iter().find(|one| &*one.target.name == target);
+        shown(&found.unwrap().limits)
+    };
+    assert_eq!(of("a/x"), ["target:a/x/concurrent/"]);
+    // What callers may fill in for a `*` shares one limit, or they could make up as many as they like.
+    assert_eq!(of("two:x/1"), ["target:two:x/*/cost_nanos/month", "model:inner-*/requests/day"]);
+    assert_eq!(of("b/y"), ["model:second/requests/day//a=b"]);
+}
+
+#[tokio::test]
 async fn a_call_without_fallback_has_none_at_all() {
     let made = plan(
         FALLBACKS,
