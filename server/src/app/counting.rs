@@ -23,7 +23,8 @@ pub(super) fn engine(
     let history = Arc::new(Spent(meter.clone()));
     let Some(shared) = shared else { return Ok(Arc::new(Local::new(history, calendar))) };
     let ledger = ledger_name(data_dir)?;
-    Ok(Arc::new(Replicated::start(shared.clone(), history, calendar, &ledger)?))
+    let patience = config.timeouts.shared.0;
+    Ok(Arc::new(Replicated::start(shared.clone(), history, calendar, &ledger, patience)?))
 }
 
 /// Returns what the ledger in this directory is called among replicas. The name is made up once.

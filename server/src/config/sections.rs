@@ -140,6 +140,9 @@ pub struct Timeouts {
     pub write: Span,
     /// How long running calls may go on after SIGTERM. Default `30s`.
     pub grace: Span,
+    /// How long a call waits for the shared Redis at most. If an answer takes longer, calls go by what each replica knows
+    /// until Redis is well again. Default `25ms`.
+    pub shared: Span,
 }
 
 impl Default for Timeouts {
@@ -153,6 +156,7 @@ impl Default for Timeouts {
             commit_after: seconds(30),
             write: seconds(20),
             grace: seconds(30),
+            shared: Span(Duration::from_millis(25)),
         }
     }
 }

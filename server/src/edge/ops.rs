@@ -9,17 +9,16 @@ use axum::{
     routing::get,
 };
 use http::{StatusCode, header::CONTENT_TYPE};
-use tokio_util::sync::CancellationToken;
 
 use super::{Edge, overview::overview, proto_json::shown};
-use crate::telemetry;
+use crate::{shared::Shared, telemetry};
 
 /// Returns the operators' routes. `config_json` is shown as it is, so it must hold no secrets.
 pub fn app(edge: &Edge, config_json: Arc<str>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready).with_state(edge.draining.clone()))
+        .route("/readyz", get(ready).with_state(edge.clone()))
         .route("/status", get(status).with_state(edge.clone()))
         .route("/config", get(config).with_state(config_json))
 }
@@ -28,11 +27,13 @@ async fn metrics() -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::metrics::render())
 }
 
-async fn ready(State(draining): State<CancellationToken>) -> impl IntoResponse {
-    if draining.is_cancelled() {
+async fn ready(State(edge): State<Edge>) -> impl IntoResponse {
+    if edge.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
-    (StatusCode::OK, "ready\n")
+    // A replica that goes on with what it knows is better than none.
+    let is_well = edge.about.shared.as_deref().is_none_or(Shared::is_well);
+    (StatusCode::OK, if is_well { "ready\n" } else { "ready, degraded: redis does not answer in time\n" })
 }
 
 /// The same as `ConfigService.GetStatus`, for scripts.

@@ -1,6 +1,8 @@
 //! What one replica knows of one counter: what it may still admit, what its calls hold, and what is to be told. Plain
 //! state; the caller gives the time, by the clock of Redis, in milliseconds since the epoch.
 
+mod standing;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -13,11 +15,7 @@ use super::{
 };
 use crate::{
     call::{Metric, Period, Rule},
-    quota::{
-        calendar::{Calendar, Span},
-        engine::{Part, Standing},
-        window::Place,
-    },
+    quota::calendar::{Calendar, Span},
 };
 
 /// Slots of a sliding window, as `exchange.lua` counts them.
@@ -109,11 +107,6 @@ impl Counter {
         }
     }
 
-    /// Tells whether the limit fails closed when Redis is away: money, and what is counted by the calendar.
-    pub(super) fn is_hard(&self) -> bool {
-        self.is_calendar() || self.rule.limit.metric == Metric::CostNanos
-    }
-
     /// Returns what all replicas used of it, as far as this one knows.
     pub(super) fn used(&self) -> i64 {
         self.used.saturating_add(self.moves.sum()).saturating_add(self.flying.sum())
@@ -174,35 +167,14 @@ impl Counter {
 
     /// Tells whether so much may be admitted without asking.
     pub(super) fn fits(&self, amount: i64) -> bool {
-        self.rule.limit.soft || self.free >= amount
+        self.rule.limit.soft || self.free.min(self.left()) >= amount
     }
 
-    /// Tells whether so much may be admitted while Redis is away: each replica has its share of a rate.
-    pub(super) fn fits_share(&self, amount: i64, replicas: i64) -> bool {
-        let share = (self.rule.limit.amount / replicas.max(1)).max(1);
-        !self.is_hard() && self.own().checked_add(amount).is_some_and(|sum| sum <= share)
-    }
-
-    /// Returns what this replica used of a rate and holds.
-    pub(super) fn own(&self) -> i64 {
-        let tallies = [&self.told, &self.flying, &self.moves, &self.reserved];
-        tallies.iter().fold(0, |sum, tally| sum.saturating_add(tally.sum()))
-    }
-
-    /// Returns the milliseconds until so much of what this replica used has left a sliding window.
-    pub(super) fn wait_for_share(&self, amount: i64, replicas: i64, server_ms: i64) -> Option<i64> {
-        let Kind::Sliding(width) = self.kind else { return None };
-        let mut all = self.told.clone();
-        [&self.flying, &self.moves, &self.reserved].into_iter().for_each(|tally| all.add_all(tally));
-        let share = (self.rule.limit.amount / replicas.max(1)).max(1);
-        let mut excess = all.sum().saturating_add(amount).saturating_sub(share);
-        for (slot, held) in all.iter() {
-            excess = excess.saturating_sub(held);
-            if excess <= 0 {
-                return Some((slot + SLOTS + 1).saturating_mul(width).saturating_sub(server_ms).max(0));
-            }
-        }
-        None
+    /// Returns what is left of the limit, as far as is known here. Less than what is free, if calls used more than they
+    /// reserved, or the limit was lowered.
+    fn left(&self) -> i64 {
+        let all = self.all().saturating_add(self.free_of_others);
+        self.rule.limit.amount.saturating_sub(all)
     }
 
     /// Admits so much, from what is free as far as that goes. Returns where it belongs.
@@ -245,9 +217,9 @@ impl Counter {
 
     /// Keeps what was held as a lease, as far as Redis knows it to be held.
     fn give_back(&mut self, amount: i64) {
-        let backed = self.backed - self.reserved.sum() - self.moves.sum();
-        let limited = if self.rule.limit.soft { 0 } else { backed };
-        self.free = self.free.saturating_add(amount).min(limited).max(0);
+        let backed = self.backed.saturating_sub(self.reserved.sum()).saturating_sub(self.moves.sum());
+        let most = if self.rule.limit.soft { 0 } else { backed.min(self.left()) };
+        self.free = self.free.saturating_add(amount).min(most).max(0);
     }
 
     /// Gives up what is free: Redis may have given it to others.
@@ -357,55 +329,6 @@ impl Counter {
         self.count(place, amount);
         self.touched = now;
         place
-    }
-}
-
-impl Counter {
-    /// Tells whether it counts by the calendar.
-    pub(super) fn is_calendar(&self) -> bool {
-        matches!(self.kind, Kind::Calendar(_))
-    }
-
-    /// Returns what all replicas used and reserved, as far as is known here.
-    pub(super) fn all(&self) -> i64 {
-        self.used().saturating_add(self.reserved()).saturating_add(self.reserved_by_others)
-    }
-
-    /// Returns the part of that which running calls hold in reserve.
-    pub(super) fn all_reserved(&self) -> i64 {
-        match self.rule.limit.metric {
-            // A call that runs is a call that was made.
-            Metric::Requests | Metric::Concurrent => 0,
-            _ => self.reserved().saturating_add(self.reserved_by_others),
-        }
-    }
-
-    /// Returns when the period ends, or all that was used has left the window.
-    pub(super) fn reset(&self, server_ms: i64) -> Option<SystemTime> {
-        match self.kind {
-            Kind::Concurrent => None,
-            Kind::Calendar(_) => self.span.and_then(|span| span.end),
-            Kind::Sliding(_) if self.all() == 0 => Some(time(server_ms)),
-            Kind::Sliding(width) => {
-                // Of what others used it is only known that it was before now.
-                let own = [&self.told, &self.flying, &self.moves, &self.reserved].into_iter();
-                let own = own.filter_map(Tally::last).max().filter(|_| self.own() >= self.all());
-                Some(time((own.unwrap_or(server_ms / width) + SLOTS + 1) * width))
-            }
-        }
-    }
-
-    /// Tells how the limit stands, as far as is known here.
-    pub(super) fn standing(&self, rule: &Arc<Rule>, server_ms: i64) -> Standing {
-        let reserved = self.all_reserved();
-        let used = self.all().saturating_sub(reserved);
-        Standing { rule: rule.clone(), used, reserved, reset: self.reset(server_ms) }
-    }
-
-    /// Makes what a call holds of it.
-    pub(super) fn part(&self, rule: &Arc<Rule>, amount: i64, place: i64, server_ms: i64) -> Part {
-        let (used, reset) = (self.all(), self.reset(server_ms));
-        Part { rule: rule.clone(), amount, used, reset, place: Place::at(place) }
     }
 }
 

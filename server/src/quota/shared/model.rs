@@ -11,9 +11,9 @@ use proptest::prelude::*;
 
 use super::{
     line::Line,
-    tests::redis::Redis,
     wire::{Ask, Exchange, Kind, Owner, Reply, Told, Verdict},
 };
+use crate::redis_server::Redis;
 
 const SLOTS: i64 = 60;
 const QUIET_MS: i64 = 250;
@@ -177,9 +177,8 @@ fn verdict(claim: &[(usize, i64)], views: &mut [View], asks: &[Ask], now: i64) -
     if claim.iter().any(|(counter, _)| views[*counter].again) {
         return Verdict::Again;
     }
-    let is_short = |(counter, amount): &&(usize, i64)| {
-        asks[*counter].limit >= 0 && views[*counter].room < *amount
-    };
+    let is_short =
+        |(counter, amount): &&(usize, i64)| asks[*counter].limit >= 0 && views[*counter].room < *amount;
     let Some((counter, amount)) = claim.iter().find(is_short).copied() else {
         for (counter, amount) in claim {
             views[*counter].room -= amount;
@@ -253,7 +252,8 @@ fn said() -> impl Strategy<Value = Said> {
 
 fn step() -> impl Strategy<Value = Step> {
     let claim = proptest::collection::vec((0_usize..5, 0_i64..60), 1..3);
-    let exchange = (0_usize..4, proptest::collection::vec(said(), 1..4), proptest::collection::vec(claim, 0..4));
+    let exchange =
+        (0_usize..4, proptest::collection::vec(said(), 1..4), proptest::collection::vec(claim, 0..4));
     prop_oneof![
         1 => Just(Step::Flush),
         4 => (0_usize..4).prop_map(Step::Repeat),
@@ -313,7 +313,8 @@ fn written(
 fn check(exchange: &Exchange, reply: &Reply) -> Result<(), TestCaseError> {
     for (index, (ask, told)) in exchange.asks.iter().zip(&reply.counters).enumerate() {
         let granted = exchange.claims.iter().zip(&reply.verdicts);
-        let granted = granted.filter(|(_, verdict)| **verdict == Verdict::Granted).flat_map(|(claim, _)| claim);
+        let granted =
+            granted.filter(|(_, verdict)| **verdict == Verdict::Granted).flat_map(|(claim, _)| claim);
         let mine = granted.filter(|(counter, _)| *counter == index);
         let granted = told.lease + mine.map(|(_, amount)| amount).sum::<i64>();
         let others = told.used + told.reserved + told.free;
@@ -328,17 +329,18 @@ fn sorted(mut reply: Reply) -> Reply {
 }
 
 async fn connect(redis: &Redis) -> Line {
-    let client = ::redis::Client::open(redis.url()).unwrap();
+    let client = redis::Client::open(redis.url()).unwrap();
     Line::new(Box::new(client.get_multiplexed_async_connection().await.unwrap()))
 }
 
 async fn run(redis: &Redis, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let mut commands =
-        ::redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
-    ::redis::cmd("FLUSHALL").exec_async(&mut commands).await.unwrap();
+        redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("FLUSHALL").exec_async(&mut commands).await.unwrap();
     let (mut line, mut model) = (connect(redis).await, Model::default());
     // Two share a ledger; one dies at once when it is silent.
-    let owner = |(id, ledger, ttl_ms): (&str, &str, i64)| Owner { id: id.into(), ledger: ledger.into(), ttl_ms };
+    let owner =
+        |(id, ledger, ttl_ms): (&str, &str, i64)| Owner { id: id.into(), ledger: ledger.into(), ttl_ms };
     let owners = [("a", "l1", 10_000), ("b", "l1", 10_000), ("c", "l2", 2), ("d", "l3", 10_000)].map(owner);
     let mut known: Vec<HashMap<usize, i64>> = vec![HashMap::new(); owners.len()];
     let mut last: Vec<Option<Exchange>> = vec![None; owners.len()];
@@ -346,7 +348,7 @@ async fn run(redis: &Redis, steps: Vec<Step>) -> Result<(), TestCaseError> {
     for step in steps {
         let (who, exchange) = match step {
             Step::Flush => {
-                ::redis::cmd("FLUSHALL").exec_async(&mut commands).await.unwrap();
+                redis::cmd("FLUSHALL").exec_async(&mut commands).await.unwrap();
                 model = Model::default();
                 continue;
             }
@@ -389,8 +391,8 @@ proptest! {
 async fn where_functions_are_not_allowed_a_script_does_the_same() {
     let redis = Redis::start();
     let mut commands =
-        ::redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
-    let mut rule = ::redis::cmd("ACL");
+        redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut rule = redis::cmd("ACL");
     rule.arg(&["SETUSER", "default", "-fcall", "-function"]);
     rule.exec_async(&mut commands).await.unwrap();
     let owner = Owner { id: "a".into(), ledger: "l".into(), ttl_ms: 1_000 };
