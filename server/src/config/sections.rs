@@ -56,8 +56,9 @@ pub struct Config {
     pub probe: Option<Probe>,
     /// How many calls are served at a time, and what the others do.
     pub load: Load,
-    /// Where replicas share what they know: `redis://` or `rediss://` and an address. Absent: each knows its own.
-    /// Example `redis://127.0.0.1:6379`.
+    /// The Redis in which replicas count limits and budgets together, and tell each other which targets are not well:
+    /// `redis://` or `rediss://` and an address, `redis+unix://`, `redis+sentinel://` or `redis+cluster://`. Absent: each
+    /// counts its own. Example `redis://127.0.0.1:6379`.
     #[serde(skip_serializing)]
     pub shared: Option<Secret>,
     /// Rates, quotas and concurrency of all calls together. Example `{ requests_per_minute: 600, tokens_per_day: 10M, concurrent: 50 }`.

@@ -45,6 +45,8 @@ struct Waiting<W> {
 #[derive(Debug)]
 struct Flight<W> {
     exchange: Exchange,
+    /// When it was first sent.
+    sent: Duration,
     /// Absent: was answered otherwise meanwhile.
     waiting: Vec<Option<Waiting<W>>>,
 }

@@ -58,8 +58,8 @@ impl<W> State<W> {
         let claims = waiting.iter().map(|one| one.charges.iter().filter_map(charge).collect()).collect();
         self.sequence += 1;
         let exchange = Exchange { sequence: self.sequence, asks, claims };
-        self.flight =
-            Some(Flight { exchange: exchange.clone(), waiting: waiting.into_iter().map(Some).collect() });
+        let waiting = waiting.into_iter().map(Some).collect();
+        self.flight = Some(Flight { exchange: exchange.clone(), sent: now, waiting });
         exchange
     }
 
@@ -87,7 +87,8 @@ impl<W> State<W> {
     ) -> Vec<(W, Outcome)> {
         let Some(flight) = self.flight.take() else { return Vec::new() };
         self.replicas = reply.owners.max(1);
-        self.fresh_until = sent + TTL.saturating_sub(MARGIN);
+        // The answer to a repeated exchange is that to the first.
+        self.fresh_until = flight.sent + TTL.saturating_sub(MARGIN);
         if self.replies == 0 || now.saturating_sub(sent) <= FLUSH {
             // It was that late at some moment since; taken for too late, nothing leaves a window too soon.
             self.epoch_ms = reply.now_ms.saturating_sub(millis(sent));
