@@ -23,3 +23,7 @@ pub mod telemetry;
 
 #[cfg(test)]
 mod matrix;
+#[cfg(test)]
+#[path = "../../tests/support/redis.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the end-to-end tests use the rest")]
+mod redis_server;

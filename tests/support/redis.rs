@@ -1,6 +1,7 @@
 //! A real Redis on a socket of its own, as a child process.
 
 use std::{
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -10,14 +11,39 @@ use std::{
 pub struct Redis {
     child: Child,
     folder: tempfile::TempDir,
+    /// Where it listens for TCP too; port 0: it does not.
+    pub addr: SocketAddr,
+    more: Vec<String>,
 }
 
 impl Redis {
     /// Starts one that listens on a socket in a folder of its own, so that no port is needed.
     pub fn start() -> Self {
+        Self::start_on(0, Vec::new())
+    }
+
+    /// Starts one that listens on a port too, for proxies.
+    pub fn start_with_port() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one that listens on a port too, with more on its command line.
+    pub fn start_with(more: &[&str]) -> Self {
+        Self::start_on(free_port(), more.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    /// Starts a sentinel that watches a server by this name.
+    pub fn start_sentinel(name: &str, server: SocketAddr) -> Self {
+        let watches =
+            ["--sentinel", "monitor", name, &server.ip().to_string(), &server.port().to_string(), "1"];
+        let watches = watches.map(str::to_owned).to_vec();
+        Self::start_on(free_port(), watches)
+    }
+
+    fn start_on(port: u16, more: Vec<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let child = launch(&folder);
-        Self { child, folder }
+        let child = launch(&folder, port, &more);
+        Self { child, folder, addr: SocketAddr::from(([127, 0, 0, 1], port)), more }
     }
 
     /// What the configuration calls it.
@@ -34,12 +60,25 @@ impl Redis {
 
     /// Starts it again at the same place.
     pub fn restart(&mut self) {
-        self.child = launch(&self.folder);
+        self.child = launch(&self.folder, self.addr.port(), &self.more);
     }
 
-    /// Its process, for signals.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// Sends its process a signal, such as `-STOP`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// Has it forget everything.
+    pub fn flush(&self) {
+        self.command(&["FLUSHALL"]);
+    }
+
+    /// Has it do something.
+    pub fn command(&self, words: &[&str]) {
+        let socket = socket(&self.folder);
+        let done = Command::new("redis-cli").arg("-s").arg(socket).args(words).stdout(Stdio::null()).status();
+        assert!(done.unwrap().success());
     }
 }
 
@@ -55,9 +94,23 @@ fn socket(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("redis.sock")
 }
 
-fn launch(folder: &tempfile::TempDir) -> Child {
-    let child = Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no"])
+/// A port that nobody has; nobody takes one at once that was just given back.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn launch(folder: &tempfile::TempDir, port: u16, more: &[String]) -> Child {
+    let mut command = Command::new("redis-server");
+    if more.iter().any(|word| word == "--sentinel") {
+        // It writes down what it finds out.
+        let config = folder.path().join("sentinel.conf");
+        std::fs::write(&config, format!("{}\n", more.join(" ").replace("--sentinel", "sentinel"))).unwrap();
+        command.arg(config).arg("--sentinel");
+    } else {
+        command.args(["--save", "", "--appendonly", "no"]).args(more);
+    }
+    let child = command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"])
         .arg("--unixsocket")
         .arg(socket(folder))
         .arg("--dir")

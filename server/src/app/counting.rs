@@ -28,7 +28,8 @@ pub(super) fn engine(
         Some(_) => "postgres".to_owned(),
         None => ledger_name(data_dir)?,
     };
-    Ok(Arc::new(Replicated::start(shared.clone(), history, calendar, &ledger)?))
+    let patience = config.timeouts.shared.0;
+    Ok(Arc::new(Replicated::start(shared.clone(), history, calendar, &ledger, patience)?))
 }
 
 /// Returns what the ledger in this directory is called among replicas. The name is made up once.

@@ -62,8 +62,9 @@ pub struct Config {
     pub probe: Option<Probe>,
     /// How many calls are served at a time, and what the others do.
     pub load: Load,
-    /// Where replicas share what they know: `redis://` or `rediss://` and an address. Absent: each knows its own.
-    /// Example `redis://127.0.0.1:6379`.
+    /// The Redis in which replicas count limits and budgets together, and tell each other which targets are not well:
+    /// `redis://` or `rediss://` and an address, `redis+unix://`, `redis+sentinel://` or `redis+cluster://`. Absent: each
+    /// counts its own. Example `redis://127.0.0.1:6379`.
     #[serde(skip_serializing)]
     pub shared: Option<Secret>,
     /// Rates, quotas and concurrency of all calls together. Example `{ requests_per_minute: 600, tokens_per_day: 10M, concurrent: 50 }`.
@@ -159,6 +160,9 @@ pub struct Timeouts {
     pub write: Span,
     /// How long running calls may go on after SIGTERM. Default `30s`.
     pub grace: Span,
+    /// How long a call waits for the shared Redis at most. If an answer takes longer, calls go by what each replica knows
+    /// until Redis is well again. Default `25ms`.
+    pub shared: Span,
 }
 
 impl Default for Timeouts {
@@ -172,6 +176,7 @@ impl Default for Timeouts {
             commit_after: seconds(30),
             write: seconds(20),
             grace: seconds(30),
+            shared: Span(Duration::from_millis(25)),
         }
     }
 }

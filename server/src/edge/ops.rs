@@ -11,7 +11,7 @@ use axum::{
 use http::{StatusCode, header::CONTENT_TYPE};
 
 use super::{Edge, overview::overview, proto_json::shown};
-use crate::telemetry;
+use crate::{shared::Shared, telemetry};
 
 /// Returns the operators' routes. `config_json` is shown as it is, so it must hold no secrets.
 pub fn app(edge: &Edge, config_json: Arc<str>) -> Router {
@@ -34,15 +34,18 @@ async fn ready(State(edge): State<Edge>) -> impl IntoResponse {
     if !edge.pipeline.auth.is_ready() {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting: the keys are not known yet\n");
     }
+    // A replica that goes on with what it knows is better than none.
     match &edge.about.postgres {
         Some(postgres) if !postgres.was_reached() => {
-            (StatusCode::SERVICE_UNAVAILABLE, "starting: PostgreSQL has not answered yet\n")
+            return (StatusCode::SERVICE_UNAVAILABLE, "starting: PostgreSQL has not answered yet\n");
         }
         Some(postgres) if !postgres.is_reachable() => {
-            (StatusCode::OK, "ready, degraded: PostgreSQL is away\n")
+            return (StatusCode::OK, "ready, degraded: PostgreSQL is away\n");
         }
-        _ => (StatusCode::OK, "ready\n"),
+        _ => {}
     }
+    let is_well = edge.about.shared.as_deref().is_none_or(Shared::is_well);
+    (StatusCode::OK, if is_well { "ready\n" } else { "ready, degraded: redis does not answer in time\n" })
 }
 
 /// The same as `ConfigService.GetStatus`, for scripts.

@@ -69,8 +69,12 @@ pub(super) async fn overview(edge: &Edge) -> admin::GetStatusResponse {
 }
 
 fn redis(shared: &Shared) -> admin::StoreStatus {
-    let reachable = shared.is_reachable();
-    let detail = if reachable { "" } else { "each replica goes by what it finds out itself" };
+    let reachable = shared.is_well();
+    let detail = if reachable {
+        ""
+    } else {
+        "each replica goes by what it knows itself: rates are shared out, budgets end with what it holds of them"
+    };
     admin::StoreStatus { name: "redis".to_owned(), reachable, detail: detail.to_owned() }
 }
 

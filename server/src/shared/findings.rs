@@ -25,7 +25,8 @@ use crate::{
 };
 
 /// Goes up when the form of keys or messages changes, so that replicas of two versions do not misread each other.
-const CHANNEL: &str = "tollgate:1:health";
+/// All keys are in one slot of a cluster.
+const CHANNEL: &str = "{tollgate}:2:health";
 /// Findings that may wait to be told. More than there are transitions in any second in which they matter.
 const WAITING: usize = 1_024;
 /// Pause before Redis is tried again.

@@ -1,8 +1,9 @@
 //! What replicas share: one Redis. Nothing on a call's path waits for it here; when it is away, each replica goes on with
 //! what it knows itself.
 //!
-//! Place in the path: beside it. Config: `shared`. Metrics: none. Tests: here, `tests/e2e/replicas.rs`.
+//! Place in the path: beside it. Config: `shared`. Metrics: none here; limits have `tollgate_shared_*`. Tests: here, `tests/e2e/replicas.rs`.
 
+mod address;
 mod findings;
 
 use std::{
@@ -10,10 +11,11 @@ use std::{
     time::Duration,
 };
 
-use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, RedisError, aio::MultiplexedConnection};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
+use address::Address;
 pub use findings::share;
 
 /// Longest wait for a connection to Redis.
@@ -23,7 +25,7 @@ const ANSWER: Duration = Duration::from_millis(250);
 
 /// The Redis that replicas share.
 pub struct Shared {
-    client: Client,
+    address: Address,
     reachable: AtomicBool,
     /// Whether limits cannot be counted over all replicas.
     alone: AtomicBool,
@@ -35,13 +37,13 @@ impl Shared {
     /// # Errors
     /// A message for operators, without the address: it may hold a password.
     pub fn new(address: &SecretString) -> Result<Self, String> {
-        let client = Client::open(address.expose_secret()).map_err(|error| {
+        let address = Address::read(address.expose_secret()).map_err(|error| {
             format!(
                 "shared: no address of a Redis ({}); write e.g. `redis://127.0.0.1:6379`",
                 error.category()
             )
         })?;
-        Ok(Self { client, reachable: AtomicBool::new(false), alone: AtomicBool::new(false) })
+        Ok(Self { address, reachable: AtomicBool::new(false), alone: AtomicBool::new(false) })
     }
 
     /// Tells whether Redis answered of late.
@@ -96,13 +98,17 @@ impl Shared {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(answer));
-        self.client.get_multiplexed_async_connection_with_config(&config).await
+        let connecting = async {
+            let server = self.address.server().await?;
+            server.get_multiplexed_async_connection_with_config(&config).await
+        };
+        timeout(CONNECT, connecting).await.unwrap_or_else(|_| Err(hangs()))
     }
 
     /// Connects for messages.
     pub(crate) async fn messages(&self, channel: &str) -> Result<redis::aio::PubSub, RedisError> {
         let connecting = async {
-            let mut messages = self.client.get_async_pubsub().await?;
+            let mut messages = self.address.server().await?.get_async_pubsub().await?;
             messages.subscribe(channel).await?;
             Ok(messages)
         };

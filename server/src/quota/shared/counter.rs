@@ -1,29 +1,23 @@
 //! What one replica knows of one counter: what it may still admit, what its calls hold, and what is to be told. Plain
 //! state; the caller gives the time, by the clock of Redis, in milliseconds since the epoch.
 
+mod standing;
+mod telling;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use super::{
-    tally::Tally,
-    wire::{Ask, Kind, Told},
-};
+use super::{tally::Tally, wire::Kind};
 use crate::{
     call::{Metric, Period, Rule},
-    quota::{
-        calendar::{Calendar, Span},
-        engine::{Part, Standing},
-        window::Place,
-    },
+    quota::calendar::{Calendar, Span},
 };
 
 /// Slots of a sliding window, as `exchange.lua` counts them.
 const SLOTS: i64 = 60;
-/// How long a counter is kept that nobody asks for: much longer than it can matter.
-const DAY_MS: i64 = 86_400_000;
 
 /// One counter.
 #[derive(Debug)]
@@ -109,11 +103,6 @@ impl Counter {
         }
     }
 
-    /// Tells whether the limit fails closed when Redis is away: money, and what is counted by the calendar.
-    pub(super) fn is_hard(&self) -> bool {
-        self.is_calendar() || self.rule.limit.metric == Metric::CostNanos
-    }
-
     /// Returns what all replicas used of it, as far as this one knows.
     pub(super) fn used(&self) -> i64 {
         self.used.saturating_add(self.moves.sum()).saturating_add(self.flying.sum())
@@ -174,35 +163,14 @@ impl Counter {
 
     /// Tells whether so much may be admitted without asking.
     pub(super) fn fits(&self, amount: i64) -> bool {
-        self.rule.limit.soft || self.free >= amount
+        self.rule.limit.soft || self.free.min(self.left()) >= amount
     }
 
-    /// Tells whether so much may be admitted while Redis is away: each replica has its share of a rate.
-    pub(super) fn fits_share(&self, amount: i64, replicas: i64) -> bool {
-        let share = (self.rule.limit.amount / replicas.max(1)).max(1);
-        !self.is_hard() && self.own().checked_add(amount).is_some_and(|sum| sum <= share)
-    }
-
-    /// Returns what this replica used of a rate and holds.
-    pub(super) fn own(&self) -> i64 {
-        let tallies = [&self.told, &self.flying, &self.moves, &self.reserved];
-        tallies.iter().fold(0, |sum, tally| sum.saturating_add(tally.sum()))
-    }
-
-    /// Returns the milliseconds until so much of what this replica used has left a sliding window.
-    pub(super) fn wait_for_share(&self, amount: i64, replicas: i64, server_ms: i64) -> Option<i64> {
-        let Kind::Sliding(width) = self.kind else { return None };
-        let mut all = self.told.clone();
-        [&self.flying, &self.moves, &self.reserved].into_iter().for_each(|tally| all.add_all(tally));
-        let share = (self.rule.limit.amount / replicas.max(1)).max(1);
-        let mut excess = all.sum().saturating_add(amount).saturating_sub(share);
-        for (slot, held) in all.iter() {
-            excess = excess.saturating_sub(held);
-            if excess <= 0 {
-                return Some((slot + SLOTS + 1).saturating_mul(width).saturating_sub(server_ms).max(0));
-            }
-        }
-        None
+    /// Returns what is left of the limit, as far as is known here. Less than what is free, if calls used more than they
+    /// reserved, or the limit was lowered.
+    fn left(&self) -> i64 {
+        let all = self.all().saturating_add(self.free_of_others);
+        self.rule.limit.amount.saturating_sub(all)
     }
 
     /// Admits so much, from what is free as far as that goes. Returns where it belongs.
@@ -245,167 +213,15 @@ impl Counter {
 
     /// Keeps what was held as a lease, as far as Redis knows it to be held.
     fn give_back(&mut self, amount: i64) {
-        let backed = self.backed - self.reserved.sum() - self.moves.sum();
-        let limited = if self.rule.limit.soft { 0 } else { backed };
-        self.free = self.free.saturating_add(amount).min(limited).max(0);
+        let backed = self.backed.saturating_sub(self.reserved.sum()).saturating_sub(self.moves.sum());
+        let most = if self.rule.limit.soft { 0 } else { backed.min(self.left()) };
+        self.free = self.free.saturating_add(amount).min(most).max(0);
     }
 
     /// Gives up what is free: Redis may have given it to others.
     pub(super) fn lapse(&mut self) {
         (self.free, self.backed) = (0, 0);
         self.tell = true;
-    }
-
-    /// Tells whether there is something to tell.
-    pub(super) fn is_due(&self, now: Duration, idle: Duration) -> bool {
-        let is_idle = self.free > 0 && now.saturating_sub(self.touched) >= idle;
-        self.tell || self.seeds || self.recalled || is_idle || !self.moves.is_empty() || self.runs_low()
-    }
-
-    /// Tells whether nothing is kept here that would ever have to be told.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.moves.is_empty() && self.free == 0 && !self.tell && !self.seeds && !self.recalled
-    }
-
-    /// Tells whether the lease is more than half spent, so that the next one is fetched before a call waits for it.
-    pub(super) fn runs_low(&self) -> bool {
-        self.taken > 0 && self.lease > 0 && self.free < self.lease / 2
-    }
-
-    /// Makes what is told and asked, given what waiting calls ask for.
-    pub(super) fn ask(&mut self, demand: Option<i64>, now: Duration, idle: Duration) -> Ask {
-        let is_idle = now.saturating_sub(self.touched) >= idle;
-        if demand.is_some() || self.recalled || is_idle {
-            // Whoever asks first gives back, so that all is granted where it is needed.
-            self.free = 0;
-        }
-        let soft = self.rule.limit.soft;
-        let wish = if self.recalled || soft { 0 } else { self.taken.max(demand.unwrap_or(0)) };
-        let held = self.reserved.sum().saturating_add(self.free);
-        self.backed = held;
-        self.flying = std::mem::take(&mut self.moves);
-        let seeds = if self.seeds { self.ledgers.clone().into_iter().collect() } else { Vec::new() };
-        (self.taken, self.tell, self.recalled) = (0, false, false);
-        Ask {
-            counter: self.rule.counter.clone(),
-            kind: self.kind,
-            limit: if soft { -1 } else { self.rule.limit.amount.max(0) },
-            id: self.id,
-            held,
-            free: self.free,
-            wish: wish.saturating_mul(2),
-            keep_ms: self.keep_ms(),
-            seeds,
-            moves: self.flying.iter().collect(),
-        }
-    }
-
-    fn keep_ms(&self) -> i64 {
-        match self.kind {
-            Kind::Concurrent => DAY_MS,
-            Kind::Sliding(width) => (SLOTS + 2) * width + DAY_MS,
-            Kind::Calendar(_) if self.rule.limit.period == Period::Total => 400 * DAY_MS,
-            Kind::Calendar(_) => 40 * DAY_MS,
-        }
-    }
-
-    /// Takes in what was answered. Tells whether what was granted counts: not, if a new period has begun meanwhile.
-    pub(super) fn hear(&mut self, told: &Told) -> bool {
-        if let Kind::Calendar(start) = self.kind {
-            if told.period < start {
-                return false;
-            }
-            if told.period > start {
-                self.begin(told.period);
-            }
-        }
-        let flying = std::mem::take(&mut self.flying);
-        if self.id != 0 && told.id != self.id {
-            // Redis lost it, and with it all that was told; this time nothing was heard.
-            self.moves.add_all(&flying);
-            self.moves.add_all(&std::mem::take(&mut self.told));
-            self.seeds = matches!(self.kind, Kind::Calendar(_));
-            self.tell = true;
-        } else {
-            if matches!(self.kind, Kind::Sliding(_)) {
-                self.told.add_all(&flying);
-            }
-            self.seeds = false;
-            self.used = told.used;
-            for (ledger, used) in &told.ledgers {
-                let known = self.ledgers.entry(ledger.clone()).or_default();
-                *known = (*known).max(*used);
-            }
-        }
-        self.id = told.id;
-        (self.reserved_by_others, self.free_of_others) = (told.reserved, told.free);
-        self.lease = told.lease;
-        self.grant(told.lease);
-        true
-    }
-
-    /// Adds to what may be admitted.
-    pub(super) fn grant(&mut self, amount: i64) {
-        self.backed = self.backed.saturating_add(amount);
-        self.give_back(amount);
-    }
-
-    /// Counts what Redis granted to a call. Returns where it belongs.
-    pub(super) fn take_granted(&mut self, amount: i64, now: Duration, server_ms: i64) -> i64 {
-        self.backed = self.backed.saturating_add(amount);
-        let place = self.place(server_ms);
-        self.count(place, amount);
-        self.touched = now;
-        place
-    }
-}
-
-impl Counter {
-    /// Tells whether it counts by the calendar.
-    pub(super) fn is_calendar(&self) -> bool {
-        matches!(self.kind, Kind::Calendar(_))
-    }
-
-    /// Returns what all replicas used and reserved, as far as is known here.
-    pub(super) fn all(&self) -> i64 {
-        self.used().saturating_add(self.reserved()).saturating_add(self.reserved_by_others)
-    }
-
-    /// Returns the part of that which running calls hold in reserve.
-    pub(super) fn all_reserved(&self) -> i64 {
-        match self.rule.limit.metric {
-            // A call that runs is a call that was made.
-            Metric::Requests | Metric::Concurrent => 0,
-            _ => self.reserved().saturating_add(self.reserved_by_others),
-        }
-    }
-
-    /// Returns when the period ends, or all that was used has left the window.
-    pub(super) fn reset(&self, server_ms: i64) -> Option<SystemTime> {
-        match self.kind {
-            Kind::Concurrent => None,
-            Kind::Calendar(_) => self.span.and_then(|span| span.end),
-            Kind::Sliding(_) if self.all() == 0 => Some(time(server_ms)),
-            Kind::Sliding(width) => {
-                // Of what others used it is only known that it was before now.
-                let own = [&self.told, &self.flying, &self.moves, &self.reserved].into_iter();
-                let own = own.filter_map(Tally::last).max().filter(|_| self.own() >= self.all());
-                Some(time((own.unwrap_or(server_ms / width) + SLOTS + 1) * width))
-            }
-        }
-    }
-
-    /// Tells how the limit stands, as far as is known here.
-    pub(super) fn standing(&self, rule: &Arc<Rule>, server_ms: i64) -> Standing {
-        let reserved = self.all_reserved();
-        let used = self.all().saturating_sub(reserved);
-        Standing { rule: rule.clone(), used, reserved, reset: self.reset(server_ms) }
-    }
-
-    /// Makes what a call holds of it.
-    pub(super) fn part(&self, rule: &Arc<Rule>, amount: i64, place: i64, server_ms: i64) -> Part {
-        let (used, reset) = (self.all(), self.reset(server_ms));
-        Part { rule: rule.clone(), amount, used, reset, place: Place::at(place) }
     }
 }
 

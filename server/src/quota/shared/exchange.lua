@@ -17,6 +17,8 @@
 local SLOTS = 60
 local QUIET_MS = 250
 local RECALL_MS = 100
+-- How long an answer is kept for the case that the question is repeated: longer than any replica asks.
+local KEPT_MS = 86400000
 -- A lease is at most this part of what is left for each replica.
 local SHARES = 20
 
@@ -290,6 +292,6 @@ local function exchange(keys, args)
   if lost then
     redis.call('PUBLISH', channel, 'rebuild')
   end
-  redis.call('SET', keys[2], cmsgpack.pack({ sequence, reply }), 'PX', ttl * 3)
+  redis.call('SET', keys[2], cmsgpack.pack({ sequence, reply }), 'PX', KEPT_MS)
   return reply
 end

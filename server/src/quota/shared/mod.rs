@@ -46,8 +46,8 @@ use crate::{
     telemetry::metrics::{self, Admitted},
 };
 
-/// How long who asks how limits stand waits for Redis.
-const LOOK: Duration = Duration::from_millis(100);
+/// So many times as long as a call waits who only asks how limits stand.
+const LOOK: u32 = 4;
 /// How long the last exchange may take.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -70,13 +70,16 @@ struct Core {
     began: Instant,
     shared: Arc<Shared>,
     owner: Owner,
+    /// Longest that calls wait for an answer.
+    patience: Duration,
 }
 
 type Waiter = oneshot::Sender<Granted>;
 
 impl Replicated {
     /// Starts to count with others in this Redis, which may be away. `ledger` names the ledger behind `history`, so that
-    /// what it says is counted once, however many replicas and restarts tell of it.
+    /// what it says is counted once, however many replicas and restarts tell of it. Calls wait for Redis as long as their
+    /// `patience`, and then go by what is known here.
     ///
     /// # Errors
     /// A message if there is no thread to be had.
@@ -85,6 +88,7 @@ impl Replicated {
         history: Arc<dyn History>,
         calendar: Calendar,
         ledger: &str,
+        patience: Duration,
     ) -> Result<Self, String> {
         let owner = Owner {
             id: Uuid::now_v7().to_string().into(),
@@ -92,12 +96,18 @@ impl Replicated {
             ttl_ms: i64::try_from(TTL.as_millis()).unwrap_or(i64::MAX),
         };
         let core = Arc::new(Core {
-            state: Mutex::new(State::new(owner.ledger.clone(), calendar.clone(), SystemTime::now())),
+            state: Mutex::new(State::new(
+                owner.ledger.clone(),
+                calendar.clone(),
+                patience,
+                SystemTime::now(),
+            )),
             wake: Notify::new(),
             answered: watch::Sender::new(0),
             began: Instant::now(),
             shared,
             owner,
+            patience,
         });
         let stop = CancellationToken::new();
         talk::start(core.clone(), stop.clone())?;
@@ -233,7 +243,7 @@ impl Engine for Replicated {
         Box::pin(async move {
             self.learn(rules.iter()).await?;
             let number = self.core.change(|state| state.look(rules));
-            self.core.until_answered(number, LOOK).await;
+            self.core.until_answered(number, self.core.patience * LOOK).await;
             let (mut state, now) = (self.core.state(), self.core.now());
             Ok(rules.iter().filter_map(|rule| state.standing(rule, now)).collect())
         })

@@ -17,14 +17,12 @@ use super::{
 };
 use crate::telemetry::metrics::{self, Exchanged};
 
-/// Longest that calls wait for an answer.
-const PATIENCE: Duration = Duration::from_millis(25);
 /// Longest that an answer is of use at all.
 const LATE: Duration = Duration::from_secs(1);
 /// Pause before a Redis that is away is tried again.
 const PROBE: Duration = Duration::from_secs(1);
-/// How long calls may wait for the first connection.
-const FIRST: Duration = Duration::from_millis(250);
+/// So many times as long calls may wait for the first connection.
+const FIRST: u32 = 10;
 /// How often it is looked after those who wait for a late answer.
 const LOOK_AFTER: Duration = Duration::from_millis(20);
 
@@ -62,7 +60,7 @@ fn go_away(core: &Arc<Core>) {
 
 /// Talks over one connection until it fails.
 async fn connected(core: &Arc<Core>) -> Result<(), RedisError> {
-    let mut line = Line::new(Box::new(core.shared.connect(LATE).await?));
+    let mut line = Line::new(Box::new(core.shared.connect(core.patience + LATE).await?));
     core.state().rebuild();
     let mut late = 0;
     loop {
@@ -70,7 +68,7 @@ async fn connected(core: &Arc<Core>) -> Result<(), RedisError> {
         let sent = core.now();
         let exchange = core.state().next(sent);
         let mut answer = Box::pin(line.exchange(&exchange, &core.owner));
-        let (reply, in_time) = match timeout(PATIENCE, &mut answer).await {
+        let (reply, in_time) = match timeout(core.patience, &mut answer).await {
             Ok(reply) => (reply?, true),
             Err(_) => {
                 go_away(core);
@@ -123,7 +121,7 @@ async fn until_due(core: &Core) {
 
 /// Looks after the calls that wait while Redis is away: none waits for long.
 async fn look_after(core: &Arc<Core>) {
-    sleep(FIRST).await;
+    sleep(core.patience * FIRST).await;
     if *core.answered.borrow() == 0 {
         go_away(core);
     }

@@ -1,0 +1,120 @@
+//! What is told of a counter in an exchange, and what an answer changes.
+
+use std::time::Duration;
+
+use super::Counter;
+use crate::{
+    call::Period,
+    quota::shared::{
+        counter::SLOTS,
+        wire::{Ask, Kind, Told},
+    },
+};
+
+/// How long a counter is kept that nobody asks for: much longer than it can matter.
+const DAY_MS: i64 = 86_400_000;
+
+impl Counter {
+    /// Makes what is told and asked, given what waiting calls ask for.
+    pub(in super::super) fn ask(&mut self, demand: Option<i64>, now: Duration, idle: Duration) -> Ask {
+        let is_idle = now.saturating_sub(self.touched) >= idle;
+        if demand.is_some() || self.recalled || is_idle {
+            // Whoever asks first gives back, so that all is granted where it is needed.
+            self.free = 0;
+        }
+        let soft = self.rule.limit.soft;
+        let wish = if self.recalled || soft { 0 } else { self.taken.max(demand.unwrap_or(0)) };
+        let held = self.reserved.sum().saturating_add(self.free);
+        self.backed = held;
+        self.flying = std::mem::take(&mut self.moves);
+        let seeds = if self.seeds { self.ledgers.clone().into_iter().collect() } else { Vec::new() };
+        (self.taken, self.tell, self.recalled) = (0, false, false);
+        Ask {
+            counter: self.rule.counter.clone(),
+            kind: self.kind,
+            limit: if soft { -1 } else { self.rule.limit.amount.max(0) },
+            id: self.id,
+            held,
+            free: self.free,
+            wish: wish.saturating_mul(2),
+            keep_ms: self.keep_ms(),
+            seeds,
+            moves: self.flying.iter().collect(),
+        }
+    }
+
+    fn keep_ms(&self) -> i64 {
+        match self.kind {
+            Kind::Concurrent => DAY_MS,
+            Kind::Sliding(width) => (SLOTS + 2) * width + DAY_MS,
+            Kind::Calendar(_) if self.rule.limit.period == Period::Total => 400 * DAY_MS,
+            Kind::Calendar(_) => 40 * DAY_MS,
+        }
+    }
+
+    /// Takes in what was answered. Tells whether what was granted counts: not, if a new period has begun meanwhile.
+    pub(in super::super) fn hear(&mut self, told: &Told) -> bool {
+        if let Kind::Calendar(start) = self.kind {
+            if told.period < start {
+                return false;
+            }
+            if told.period > start {
+                self.begin(told.period);
+            }
+        }
+        let flying = std::mem::take(&mut self.flying);
+        if self.id != 0 && told.id != self.id {
+            // Redis lost it, and with it all that was told; this time nothing was heard.
+            self.moves.add_all(&flying);
+            self.moves.add_all(&std::mem::take(&mut self.told));
+            self.seeds = matches!(self.kind, Kind::Calendar(_));
+            self.tell = true;
+        } else {
+            if matches!(self.kind, Kind::Sliding(_)) {
+                self.told.add_all(&flying);
+            }
+            self.seeds = false;
+            self.used = told.used;
+            for (ledger, used) in &told.ledgers {
+                let known = self.ledgers.entry(ledger.clone()).or_default();
+                *known = (*known).max(*used);
+            }
+        }
+        self.id = told.id;
+        (self.reserved_by_others, self.free_of_others) = (told.reserved, told.free);
+        self.lease = told.lease;
+        self.grant(told.lease);
+        true
+    }
+
+    /// Adds to what may be admitted.
+    pub(in super::super) fn grant(&mut self, amount: i64) {
+        self.backed = self.backed.saturating_add(amount);
+        self.give_back(amount);
+    }
+
+    /// Counts what Redis granted to a call. Returns where it belongs.
+    pub(in super::super) fn take_granted(&mut self, amount: i64, now: Duration, server_ms: i64) -> i64 {
+        self.backed = self.backed.saturating_add(amount);
+        let place = self.place(server_ms);
+        self.count(place, amount);
+        self.touched = now;
+        place
+    }
+
+    /// Tells whether there is something to tell.
+    pub(in super::super) fn is_due(&self, now: Duration, idle: Duration) -> bool {
+        let is_idle = self.free > 0 && now.saturating_sub(self.touched) >= idle;
+        self.tell || self.seeds || self.recalled || is_idle || !self.moves.is_empty() || self.runs_low()
+    }
+
+    /// Tells whether nothing is kept here that would ever have to be told.
+    pub(in super::super) fn is_quiet(&self) -> bool {
+        self.moves.is_empty() && self.free == 0 && !self.tell && !self.seeds && !self.recalled
+    }
+
+    /// Tells whether the lease is more than half spent, so that the next one is fetched before a call waits for it.
+    pub(in super::super) fn runs_low(&self) -> bool {
+        self.taken > 0 && self.lease > 0 && self.free < self.lease / 2
+    }
+}
