@@ -158,7 +158,7 @@ impl Gateway {
         let load = stage(&config.load, files);
         let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
-        let about = About { start_time: SystemTime::now(), config_hash, shared };
+        let about = About { start_time: SystemTime::now(), config_hash, shared, postgres };
         let edge = edge(&config, routes, (&auth, &meter, load), &draining, about);
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
@@ -248,7 +248,9 @@ async fn open(
     let store = config.store_path(data_dir).map_err(Failure::Config)?;
     telemetry::metrics::install().map_err(Failure::Start)?;
     let catalog = Arc::new(Catalog::embedded());
-    let meter = Meter::start(data_dir, &store, catalog).map_err(Failure::Start)?;
+    let retain = config.ledger.retain;
+    let meter = Meter::start_sharing(data_dir, &store, catalog, postgres.clone(), retain);
+    let meter = meter.map_err(Failure::Start)?;
     let pepper = config.pepper.as_ref().and_then(config::Secret::filled);
     let declared = declared::declared(config);
     let auth = match postgres {

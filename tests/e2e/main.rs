@@ -20,6 +20,7 @@ mod overload;
 mod parameters;
 mod passthrough;
 mod places;
+mod postgres;
 mod replicas;
 mod resume;
 mod routing;
@@ -31,6 +32,7 @@ mod streams;
 mod support;
 mod teams;
 mod upstream_faults;
+mod usage_scale;
 
 use support::{
     ADMIN_KEY, Gateway, KEY,

@@ -34,7 +34,15 @@ async fn ready(State(edge): State<Edge>) -> impl IntoResponse {
     if !edge.pipeline.auth.is_ready() {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting: the keys are not known yet\n");
     }
-    (StatusCode::OK, "ready\n")
+    match &edge.about.postgres {
+        Some(postgres) if !postgres.was_reached() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "starting: PostgreSQL has not answered yet\n")
+        }
+        Some(postgres) if !postgres.is_reachable() => {
+            (StatusCode::OK, "ready, degraded: PostgreSQL is away\n")
+        }
+        _ => (StatusCode::OK, "ready\n"),
+    }
 }
 
 /// The same as `ConfigService.GetStatus`, for scripts.

@@ -104,7 +104,12 @@ pub(super) fn edge(dir: &Path, provider: impl Provider) -> Edge {
 
 /// What a process would be started with.
 pub(super) fn about() -> About {
-    About { start_time: SystemTime::now(), config_hash: "0123456789abcdef".to_owned(), shared: None }
+    About {
+        start_time: SystemTime::now(),
+        config_hash: "0123456789abcdef".to_owned(),
+        shared: None,
+        postgres: None,
+    }
 }
 
 pub(super) const LIMITS: Limits = Limits { header: 16 * 1024, body: 64 * 1024, message: 64 * 1024 };

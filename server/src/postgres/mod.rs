@@ -51,6 +51,7 @@ struct Inner {
     pool: Mutex<Pool>,
     freed: Condvar,
     reachable: AtomicBool,
+    reached: AtomicBool,
     /// Whether the schema was found to be, or brought, up to date.
     prepared: AtomicBool,
 }
@@ -79,6 +80,7 @@ impl Postgres {
             pool: Mutex::default(),
             freed: Condvar::new(),
             reachable: AtomicBool::new(false),
+            reached: AtomicBool::new(false),
             prepared: AtomicBool::new(false),
         })))
     }
@@ -86,6 +88,16 @@ impl Postgres {
     /// Shows where it is, without user and password.
     pub fn place(&self) -> String {
         self.0.address.place()
+    }
+
+    /// Returns the runtime that its connections live on.
+    pub fn runtime(&self) -> Handle {
+        self.0.runtime.clone()
+    }
+
+    /// Tells whether it was there since the process started, with tables that this Tollgate works with.
+    pub fn was_reached(&self) -> bool {
+        self.0.reached.load(Ordering::Relaxed)
     }
 
     /// Tells whether it did of late what it was asked for.
@@ -116,6 +128,7 @@ impl Postgres {
             self.note(prepared.as_ref().map(drop));
             prepared?;
             self.0.prepared.store(true, Ordering::Release);
+            self.0.reached.store(true, Ordering::Relaxed);
             match session.into_connection() {
                 Some(connection) => connection,
                 None => return Err(Trouble::aborted().into()),

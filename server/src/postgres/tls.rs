@@ -1,6 +1,7 @@
 //! TLS to PostgreSQL, by rustls: none, unchecked, checked by an authority, or for the host as well.
 
 use std::{
+    convert::Infallible,
     io,
     path::Path,
     pin::Pin,
@@ -170,17 +171,19 @@ where
 {
     type Stream = Safe<S>;
     type TlsConnect = ToHost;
-    type Error = rustls::pki_types::InvalidDnsNameError;
+    type Error = Infallible;
 
-    fn make_tls_connect(&mut self, host: &str) -> Result<ToHost, Self::Error> {
-        Ok(ToHost { config: self.0.clone(), host: ServerName::try_from(host)?.to_owned() })
+    /// Is asked also where there is no TLS and no host: on a socket of the machine.
+    fn make_tls_connect(&mut self, host: &str) -> Result<ToHost, Infallible> {
+        let host = ServerName::try_from(host).ok().map(|host| host.to_owned());
+        Ok(ToHost { config: self.0.clone(), host })
     }
 }
 
 /// Makes one connection safe.
 pub(super) struct ToHost {
     config: Arc<ClientConfig>,
-    host: ServerName<'static>,
+    host: Option<ServerName<'static>>,
 }
 
 impl<S> TlsConnect<S> for ToHost
@@ -192,8 +195,11 @@ where
     type Future = BoxFuture<'static, io::Result<Safe<S>>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        let connecting = tokio_rustls::TlsConnector::from(self.config).connect(self.host, stream);
-        Box::pin(async move { connecting.await.map(Safe) })
+        let connector = tokio_rustls::TlsConnector::from(self.config);
+        Box::pin(async move {
+            let host = self.host.ok_or_else(|| io::Error::other("the host's name is none that TLS knows"))?;
+            connector.connect(host, stream).await.map(Safe)
+        })
     }
 }
 
