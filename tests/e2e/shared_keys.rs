@@ -163,7 +163,7 @@ async fn a_gateway_starts_without_its_postgresql_and_is_ready_once_that_is_there
 
 #[tokio::test]
 async fn with_no_connection_left_no_key_is_called_invalid() {
-    let full = ["max_connections=6", "superuser_reserved_connections=0", "reserved_connections=0"];
+    let full = ["max_connections=6", "superuser_reserved_connections=0"];
     let server = tokio::task::spawn_blocking(move || Postgres::start(&full)).await.unwrap();
     let url = server.database().await;
     let mut held = Vec::new();

@@ -17,6 +17,7 @@ mod declared_teams;
 mod follow;
 mod index;
 mod key;
+mod making;
 mod mask;
 mod page;
 mod pepper;
@@ -74,6 +75,9 @@ pub struct Declared {
 
 /// Hears of a reset: its id, and what each counter is to be set back by.
 pub type OnReset = Box<dyn Fn(&str, &BTreeMap<String, i64>) + Send + Sync>;
+
+/// Is shown the first key, this one time.
+pub type Announce = Box<dyn Fn(&SecretString) + Send + Sync>;
 
 /// The room: every key that opens the door.
 pub struct Auth {

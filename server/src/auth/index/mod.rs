@@ -180,7 +180,7 @@ impl Index {
 
     /// Returns when the key was last used, in seconds since 1970; 0 is never.
     pub(super) fn last_use(&self, record: &Record) -> u64 {
-        self.by_id(&record.id).map_or(record.last_use, |entry| entry.used.last.load(Relaxed))
+        self.by_id(&record.id).map_or(0, |entry| entry.used.last.load(Relaxed)).max(record.last_use)
     }
 
     /// Returns the last uses that the store does not know.
