@@ -1,5 +1,6 @@
 //! The composition root: config -> stores, rooms, pipeline, edges; then serving and draining.
 
+mod counting;
 mod declared;
 mod greeting;
 mod recalled;
@@ -32,16 +33,16 @@ use crate::{
     },
     load::{self, Gates, Load},
     meter::{Catalog, Meter},
+    once::{self, Once},
     pipeline::Pipeline,
     postgres::Postgres,
     provider::{self, Settings},
-    quota::{self, Calendar, Local, Quota},
+    quota::{self, Engine, Quota},
     route::{self, Health, Routes, Timeouts},
     shared::{self, Shared},
     telemetry,
 };
 pub use greeting::Greeting;
-use recalled::Recalled;
 pub use routing::resolve;
 pub use spent::Spent;
 
@@ -126,6 +127,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
 struct Gateway {
     edge: Edge,
     auth: Arc<Auth>,
+    engine: Arc<dyn Engine>,
     callers: Listener,
     operators: Listener,
     config_json: Arc<str>,
@@ -158,8 +160,12 @@ impl Gateway {
         let load = stage(&config.load, files);
         let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
+        let engine =
+            counting::engine(&config, shared.as_ref(), (&meter, &auth), &data_dir).map_err(Failure::Start)?;
+        let once = once(&config.idempotency, &data_dir, shared.clone()).map_err(Failure::Start)?;
         let about = About { start_time: SystemTime::now(), config_hash, shared, postgres };
-        let edge = edge(&config, routes, (&auth, &meter, load), &draining, about);
+        let rooms = (&auth, &meter, load, engine.clone(), once);
+        let edge = edge(&config, routes, rooms, &draining, about);
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
         }
@@ -171,6 +177,7 @@ impl Gateway {
             app: edge::app(&edge).map_err(Failure::Start)?,
             edge,
             auth,
+            engine,
             config_json: config.to_json().into(),
             grace: config.timeouts.grace.0,
             draining,
@@ -203,6 +210,7 @@ impl Gateway {
         // The operators' port outlives the callers', so that probes can see the draining.
         let callers = async {
             self.callers.serve(self.app, self.edge.limits, self.draining, self.grace).await;
+            self.engine.leave().await;
             self.edge.pipeline.meter.flush().await;
             self.auth.flush().await;
             closed.cancel();
@@ -248,8 +256,7 @@ async fn open(
     let store = config.store_path(data_dir).map_err(Failure::Config)?;
     telemetry::metrics::install().map_err(Failure::Start)?;
     let catalog = Arc::new(Catalog::embedded());
-    let retain = config.ledger.retain;
-    let meter = Meter::start_sharing(data_dir, &store, catalog, postgres.clone(), retain);
+    let meter = Meter::start_sharing(data_dir, &store, catalog, postgres.clone(), config.ledger.retain);
     let meter = meter.map_err(Failure::Start)?;
     let pepper = config.pepper.as_ref().and_then(config::Secret::filled);
     let declared = declared::declared(config);
@@ -264,10 +271,13 @@ async fn open(
     Ok((auth, meter))
 }
 
+/// Rooms that were opened before the pipeline joins them.
+type Rooms<'r> = (&'r Arc<Auth>, &'r Arc<Meter>, Arc<Load>, Arc<dyn Engine>, Option<Arc<Once>>);
+
 fn edge(
     config: &Config,
     routes: Routes,
-    (auth, meter, load): (&Arc<Auth>, &Arc<Meter>, Arc<Load>),
+    (auth, meter, load, engine, once): Rooms<'_>,
     draining: &CancellationToken,
     about: About,
 ) -> Edge {
@@ -276,8 +286,7 @@ fn edge(
     health.show();
     let gates = Arc::new(Gates::new((&config.load).into()));
     gates.show(&load);
-    let history = Recalled { ledger: Spent(meter.clone()), auth: auth.clone() };
-    let quota = Arc::new(quota(config, history));
+    let quota = Arc::new(quota(config, engine));
     let counters = quota.clone();
     auth.on_reset(Box::new(move |id, used| {
         used.iter().for_each(|(counter, used)| counters.set_back(counter, *used, id));
@@ -286,6 +295,7 @@ fn edge(
         auth: auth.clone(),
         meter: meter.clone(),
         quota,
+        once,
         routes,
         health,
         load,
@@ -308,16 +318,33 @@ fn edge(
 }
 
 /// Makes the room that counts limits and budgets.
-fn quota(config: &Config, history: Recalled<Spent>) -> Quota {
-    let calendar = Calendar::new(config.time_zone.0.clone());
-    let engine = Local::new(Arc::new(history), calendar);
+fn quota(config: &Config, engine: Arc<dyn Engine>) -> Quota {
     let rule = |limit| Rule::new(Subject::Global, limit);
     let settings = quota::Settings {
         gateway: routing::limits(config.allowance()).into_iter().map(rule).collect(),
         queue: config.queue.clone(),
         budget_status: config.budget_status,
     };
-    Quota::new(Arc::new(engine), settings)
+    Quota::new(engine, settings)
+}
+
+/// Opens what was kept for repeated calls, unless nothing is to be kept.
+fn once(
+    config: &config::Idempotency,
+    data_dir: &Path,
+    shared: Option<Arc<Shared>>,
+) -> Result<Option<Arc<Once>>, String> {
+    if config.keep.0.is_zero() {
+        return Ok(None);
+    }
+    let settings = once::Settings {
+        keep: config.keep.0,
+        max_bytes: config.max_bytes.0,
+        max_answer_bytes: config.max_answer_bytes.0,
+    };
+    let once = Once::start(data_dir, settings, shared)?;
+    once.sweep();
+    Ok(Some(once))
 }
 
 /// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.

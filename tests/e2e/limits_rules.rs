@@ -64,8 +64,8 @@ async fn limits_by_model_and_tag_count_only_those_calls() {
     assert_eq!(
         shown,
         [
-            (&json!("global"), &json!("a-*"), &Value::Null, &json!("1")),
-            (&json!("global"), &Value::Null, &json!("feature=batch"), &json!("2")),
+            (&json!("global"), &json!("a-*"), &json!(""), &json!("1")),
+            (&json!("global"), &json!(""), &json!("feature=batch"), &json!("2")),
         ]
     );
 }
@@ -228,7 +228,7 @@ async fn a_spent_budget_has_the_status_that_is_configured_and_no_price_is_refuse
         "budget: { usd: 0.00001, per: total }\nbudget_status: 402\nunpriced: refuse\nmodels:\n  \
          m: { targets: [{ provider: up, model: m-1 }], price: { input_per_million: 1, output_per_million: 2 } }\n  \
          unknown: { targets: [{ provider: up, model: m-1 }] }\n  \
-         both: { targets: [{ provider: up, model: m-1 }, { alias: m }] }",
+         both: { targets: [{ provider: up, model: m-9 }, { alias: m }] }",
     )
     .await;
     let caller = Caller::new(gateway.addr, KEY);
@@ -271,12 +271,12 @@ async fn calls_near_a_rate_wait_for_it_if_that_is_configured() {
     assert!(began.elapsed() >= std::time::Duration::from_millis(2_000), "{:?}", began.elapsed());
     // A caller with no time is not kept waiting: the first second is full again.
     let caller = Caller::new(gateway.addr, KEY);
-    let hurried = [("x-tollgate-timeout-ms", "100")];
+    let hurried = [("x-tollgate-timeout-ms", "500")];
     let hasty = (0..6).map(|_| caller.open("/v1/chat/completions", chat("m"), &hurried));
     let statuses: Vec<_> =
         futures_util::future::join_all(hasty).await.iter().map(|answer| answer.status().as_u16()).collect();
     assert!(
-        statuses.contains(&429) && statuses.iter().all(|status| [200, 429].contains(status)),
+        statuses.contains(&429) && statuses.iter().all(|status| [200, 429, 504].contains(status)),
         "{statuses:?}"
     );
 }
@@ -290,13 +290,10 @@ async fn a_watch_tells_when_a_threshold_is_passed() {
     let wrong = v1::WatchQuotaRequest { thresholds: vec![0.5, -1.0] };
     assert_eq!(usage.watch_quota(wrong).await.unwrap_err().code(), tonic::Code::InvalidArgument);
     let mut watch = usage.watch_quota(v1::WatchQuotaRequest::default()).await.unwrap().into_inner();
-    // It has looked once when a threshold that was passed since is told.
     let mut told = Vec::new();
-    let mut made = 0;
-    while told.last() != Some(&1.0) {
-        if made < 4 {
+    for round in 0..60 {
+        if round < 4 {
             assert_eq!(ask(&gateway, KEY, "m").await.status, 200);
-            made += 1;
         }
         let next = tokio::time::timeout(std::time::Duration::from_millis(800), watch.message());
         if let Ok(message) = next.await {
@@ -304,6 +301,10 @@ async fn a_watch_tells_when_a_threshold_is_passed() {
             assert_eq!(message.quota.unwrap().subject, "global");
             told.push(message.threshold);
         }
+        if told.last() == Some(&1.0) {
+            break;
+        }
     }
-    assert!(told.is_sorted() && told.contains(&0.5), "{told:?}");
+    // What was passed before it first looked is not told.
+    assert!(told == [0.5, 1.0] || told == [1.0], "{told:?}");
 }

@@ -2,7 +2,7 @@
 //! never passes a limit at any moment, nothing stays reserved, and nobody is refused who need not be.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -81,6 +81,22 @@ fn ask(case: u64, dice: &mut Dice) -> Ask {
     }
 }
 
+/// Makes the call, again and again as long as a limit of ours refuses it in words of its own.
+async fn patient(gateway: &Gateway, ask: &Ask, refusals: &AtomicUsize) -> Saw {
+    loop {
+        let saw = call(gateway, ask).await;
+        let is_ours = |reason: &str| {
+            ["rate_limit_exceeded", "rate_limited", "insufficient_quota", "budget_exhausted", "billing_error"]
+                .contains(&reason)
+        };
+        if !matches!(&saw.end, End::Refused(429 | 8, reason) if is_ours(reason)) {
+            return saw;
+        }
+        refusals.fetch_add(1, Relaxed);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Waits until nothing is reserved, and returns what is used.
 async fn settled(gateway: &Gateway, metric: &str) -> i64 {
     for _ in 0..1_000 {
@@ -103,12 +119,12 @@ async fn what_is_settled_never_passes_a_limit_and_nothing_stays_reserved() {
     })
     .await;
     let gateway = Gateway::start(&config(&meter));
-    let over = AtomicBool::new(false);
+    let (over, refusals) = (AtomicBool::new(false), AtomicUsize::new(0));
     let calls = async {
-        let asks = (0..250).map(|case| ask(case, &mut Dice::of(seed, case)));
+        let asks = (0..200).map(|case| ask(case, &mut Dice::of(seed, case)));
         let saw: Vec<Saw> = stream::iter(asks)
-            .map(async |ask| call(&gateway, &ask).await)
-            .buffer_unordered(30)
+            .map(async |ask| patient(&gateway, &ask, &refusals).await)
+            .buffer_unordered(15)
             .collect()
             .await;
         over.store(true, Relaxed);
@@ -126,10 +142,10 @@ async fn what_is_settled_never_passes_a_limit_and_nothing_stays_reserved() {
     assert_eq!(count(&usage["rows"][0]["usage"]["cost"], "amount_nanos"), Some(nanos), "seed {seed}");
 
     let ended = |is: fn(&End) -> bool| saw.iter().filter(|saw| is(&saw.end)).count();
-    let refused = ended(|end| matches!(end, End::Refused(429 | 8, _)));
+    let refused = refusals.load(Relaxed);
     let (ok, left) = (ended(|end| *end == End::Ok), ended(|end| *end == End::Left));
     println!("{ok} ok, {left} left, {refused} refused; {tokens} of {TOKENS} tokens used");
-    assert!(ok > 20 && refused > 0 && left > 0, "seed {seed}: {ok} ok, {refused} refused, {left} left");
+    assert!(ok > 80 && refused > 0 && left > 0, "seed {seed}: {ok} ok, {refused} refused, {left} left");
 
     // Ten calls fit at a time, and much is left: whoever comes alone now is served, one after the other.
     assert!(TOKENS - tokens > 2 * MOST);

@@ -3,6 +3,7 @@
 
 mod cancel;
 mod client_faults;
+mod crash;
 mod degraded;
 mod failover;
 mod failures;
@@ -16,6 +17,7 @@ mod limits;
 mod limits_rules;
 mod limits_streams;
 mod mixed;
+mod once;
 mod overload;
 mod parameters;
 mod passthrough;
@@ -26,6 +28,7 @@ mod resume;
 mod routing;
 mod routing_rules;
 mod shared_keys;
+mod shared_limits;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]

@@ -26,7 +26,7 @@ use super::{
     },
 };
 use crate::{
-    call::{self, Endpoint, Forward, Item, Operation, Reply, Surface},
+    call::{self, Call, Endpoint, Fingerprint, Forward, Item, Operation, Reply, Surface},
     error::{Error, Reason},
     meter::Open,
 };
@@ -118,7 +118,16 @@ async fn answer(
         }
     };
     open.call.asked = asked;
+    open.call.fingerprint = fingerprint(&open.call, request, &forward);
     run(edge, head, open, forward).await
+}
+
+/// Takes the fingerprint of a request. Of a form, which is still on its way and whose boundary is another each time, only
+/// model and length are compared.
+fn fingerprint(call: &Call, request: &Parts, forward: &Forward) -> Option<Fingerprint> {
+    let length = request.headers.get(header::CONTENT_LENGTH).map_or(&[][..], HeaderValue::as_bytes);
+    let body = if forward.has_tail { [length, &[]] } else { [&forward.before[..], &forward.after] };
+    arrival::fingerprint(call, &request.uri, &[call.asked.model.as_bytes(), body[0], body[1]])
 }
 
 /// Lets a caller in and opens the record of the call.
@@ -178,7 +187,11 @@ fn rest(first: Bytes, reply: Reply, events: bool) -> Body {
             Ok(Item::Raw(bytes, _)) => (!bytes.is_empty()).then_some(Ok(bytes)),
             Ok(_) => None,
             Err(failed) if events => Some(Ok(error::in_stream(&failed))),
-            Err(failed) => Some(Err(failed)),
+            Err(failed) => {
+                // What came before is written meanwhile: it would be lost with the connection.
+                tokio::task::yield_now().await;
+                Some(Err(failed))
+            }
         }
     });
     Body::from_stream(stream::iter([Ok(first)]).chain(pieces))

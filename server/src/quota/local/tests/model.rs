@@ -54,17 +54,15 @@ impl Clock {
 
 /// A call as the model keeps it.
 struct Kept {
-    at: SystemTime,
     /// When it counts from: after a clock went back, as if it had stood still.
-    counted: SystemTime,
+    at: SystemTime,
     amount: i64,
     place: Option<Place>,
 }
 
-/// What calls came to that are younger than that by this reckoning.
-fn younger(kept: &[Kept], now: SystemTime, than: Duration, since: fn(&Kept) -> SystemTime) -> i64 {
-    let is_younger =
-        |one: &&Kept| now.duration_since(since(one)).is_ok_and(|age| age < than) || since(one) > now;
+/// What calls came to that are younger than that.
+fn younger(kept: &[Kept], now: SystemTime, than: Duration) -> i64 {
+    let is_younger = |one: &&Kept| now.duration_since(one.at).is_ok_and(|age| age < than) || one.at > now;
     kept.iter().filter(is_younger).map(|one| one.amount).sum()
 }
 
@@ -87,22 +85,25 @@ proptest! {
         let mut clock = Clock::new(width);
         let mut window = Window::new(limit.clone(), 0, &Calendar::utc(), clock.now);
         let mut kept: Vec<Kept> = Vec::new();
+        let mut seen = clock.now;
         for step in steps {
             match step {
                 Step::Forwards(by) => clock.forwards(by),
                 Step::Back(by) => clock.back(by),
                 Step::Reserve(amount) => {
                     let amount = if requests { 1 } else { amount };
+                    // What has left the window does not come back with the clock.
+                    seen = seen.max(clock.now);
                     if window.would_overflow(amount, clock.now).is_some() {
-                        let held = younger(&kept, clock.now, slot * 61, |one| one.counted);
+                        let held = younger(&kept, clock.now, slot * 61);
                         prop_assert!(held + amount > limit.amount, "refused though {held} are held");
                         continue;
                     }
-                    let held = younger(&kept, clock.now, width, |one| one.at);
+                    let held = younger(&kept, seen, width);
                     prop_assert!(held + amount <= limit.amount, "admitted though {held} are held");
                     let place = Some(window.add(amount, clock.now));
-                    let counted = kept.last().map_or(clock.now, |last| last.counted.max(clock.now));
-                    kept.push(Kept { at: clock.now, counted, amount, place });
+                    let at = kept.last().map_or(clock.now, |last| last.at.max(clock.now));
+                    kept.push(Kept { at, amount, place });
                 }
                 Step::Settle(which, used) => {
                     let Some(one) = outstanding(&mut kept, which) else { continue };
