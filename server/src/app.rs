@@ -3,6 +3,7 @@
 mod greeting;
 mod routing;
 mod spent;
+pub mod store;
 
 use std::{
     fs::{DirBuilder, File},
