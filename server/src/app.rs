@@ -1,5 +1,6 @@
 //! The composition root: config -> stores, rooms, pipeline, edges; then serving and draining.
 
+mod counting;
 mod greeting;
 mod routing;
 mod spent;
@@ -31,10 +32,11 @@ use crate::{
     },
     load::{self, Gates, Load},
     meter::{Catalog, Meter},
+    once::{self, Once},
     pipeline::Pipeline,
     postgres::Postgres,
     provider::{self, Settings},
-    quota::{self, Calendar, Local, Quota},
+    quota::{self, Engine, Quota},
     route::{self, Health, Routes, Timeouts},
     shared::{self, Shared},
     telemetry,
@@ -124,6 +126,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
 struct Gateway {
     edge: Edge,
     auth: Arc<Auth>,
+    engine: Arc<dyn Engine>,
     callers: Listener,
     operators: Listener,
     config_json: Arc<str>,
@@ -156,8 +159,11 @@ impl Gateway {
         let load = stage(&config.load, files);
         let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
+        let engine = counting::engine(&config, shared.as_ref(), &meter, &data_dir).map_err(Failure::Start)?;
+        let once = once(&config.idempotency, &data_dir, shared.clone()).map_err(Failure::Start)?;
         let about = About { start_time: SystemTime::now(), config_hash, shared, postgres };
-        let edge = edge(&config, routes, (&auth, &meter, load), &draining, about);
+        let rooms = (&auth, &meter, load, engine.clone(), once);
+        let edge = edge(&config, routes, rooms, &draining, about);
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
         }
@@ -169,6 +175,7 @@ impl Gateway {
             app: edge::app(&edge).map_err(Failure::Start)?,
             edge,
             auth,
+            engine,
             config_json: config.to_json().into(),
             grace: config.timeouts.grace.0,
             draining,
@@ -201,6 +208,7 @@ impl Gateway {
         // The operators' port outlives the callers', so that probes can see the draining.
         let callers = async {
             self.callers.serve(self.app, self.edge.limits, self.draining, self.grace).await;
+            self.engine.leave().await;
             self.edge.pipeline.meter.flush().await;
             self.auth.flush().await;
             closed.cancel();
@@ -265,10 +273,13 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
     config.keys.iter().map(declared).collect()
 }
 
+/// Rooms that were opened before the pipeline joins them.
+type Rooms<'r> = (&'r Arc<Auth>, &'r Arc<Meter>, Arc<Load>, Arc<dyn Engine>, Option<Arc<Once>>);
+
 fn edge(
     config: &Config,
     routes: Routes,
-    (auth, meter, load): (&Arc<Auth>, &Arc<Meter>, Arc<Load>),
+    (auth, meter, load, engine, once): Rooms<'_>,
     draining: &CancellationToken,
     about: About,
 ) -> Edge {
@@ -280,7 +291,8 @@ fn edge(
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
-        quota: Arc::new(quota(config, meter)),
+        quota: Arc::new(quota(config, engine)),
+        once,
         routes,
         health,
         load,
@@ -303,16 +315,33 @@ fn edge(
 }
 
 /// Makes the room that counts limits and budgets.
-fn quota(config: &Config, meter: &Arc<Meter>) -> Quota {
-    let calendar = Calendar::new(config.time_zone.0.clone());
-    let engine = Local::new(Arc::new(Spent(meter.clone())), calendar);
+fn quota(config: &Config, engine: Arc<dyn Engine>) -> Quota {
     let rule = |limit| Rule::new(Subject::Global, limit);
     let settings = quota::Settings {
         gateway: routing::limits(config.allowance()).into_iter().map(rule).collect(),
         queue: config.queue.clone(),
         budget_status: config.budget_status,
     };
-    Quota::new(Arc::new(engine), settings)
+    Quota::new(engine, settings)
+}
+
+/// Opens what was kept for repeated calls, unless nothing is to be kept.
+fn once(
+    config: &config::Idempotency,
+    data_dir: &Path,
+    shared: Option<Arc<Shared>>,
+) -> Result<Option<Arc<Once>>, String> {
+    if config.keep.0.is_zero() {
+        return Ok(None);
+    }
+    let settings = once::Settings {
+        keep: config.keep.0,
+        max_bytes: config.max_bytes.0,
+        max_answer_bytes: config.max_answer_bytes.0,
+    };
+    let once = Once::start(data_dir, settings, shared)?;
+    once.sweep();
+    Ok(Some(once))
 }
 
 /// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.

@@ -2,6 +2,7 @@
 
 mod caller;
 mod clock;
+mod fingerprint;
 mod forward;
 mod id;
 mod limit;
@@ -25,6 +26,7 @@ use uuid::Uuid;
 pub use self::{
     caller::{Caller, ModelGlobs, Scope, Scopes, Team, glob_matches},
     clock::now,
+    fingerprint::Fingerprint,
     forward::{Endpoint, Forward, Slot, Tail, TailError},
     id::new_id,
     limit::{Limit, Metric, Only, Period, Rule, Subject},
@@ -138,6 +140,8 @@ pub struct Call {
     pub options: v1::CallOptions,
     /// The key's default tags, the header's, the message's; the last wins.
     pub tags: BTreeMap<String, String>,
+    /// What tells its request from others; absent unless the call has a `request_id`.
+    pub fingerprint: Option<Fingerprint>,
     /// The caller's deadline, if it set one.
     pub deadline: Option<Deadline>,
     /// The caller's W3C `traceparent`, valid or absent.
@@ -173,6 +177,7 @@ impl Call {
             asked: Asked { model: model.to_owned(), streamed: true, ..Asked::default() },
             options: v1::CallOptions::default(),
             tags: BTreeMap::new(),
+            fingerprint: None,
             deadline: None,
             traceparent: None,
             priority: Priority::default(),

@@ -5,11 +5,15 @@
 //! 3. `meter::open` — from here on every outcome ends in one record, refusals too.
 //!    Next to it `load`, at header time as well: is there a place for one more, or for this one before others?
 //! 4. `auth::permit` — may this key do this, with this model?
-//! 5. `route::plan` — alias to targets; pure, and a budget needs to know the price.
-//! 6. `quota` — reserve the most the call may use; settled or given back on every ending.
-//! 7. `route::dispatch` — plan to attempts; nothing reaches the caller before the first content.
-//! 8. `provider` — the vendor's wire, called by `route`.
-//! 9. `meter` again — counts what passes and settles before the caller sees the end.
+//! 5. `once` — was this call made before? A repeat is answered here: it costs nothing and reserves nothing.
+//! 6. `route::plan` — alias to targets; pure, and a budget needs to know the price.
+//! 7. `quota` — reserve the most the call may use; settled or given back on every ending.
+//! 8. `route::dispatch` — plan to attempts; nothing reaches the caller before the first content.
+//! 9. `provider` — the vendor's wire, called by `route`.
+//! 10. `meter` again — counts what passes and settles before the caller sees the end.
+//! 11. `once` again — keeps the answer before the caller sees the end, if it may be asked for again.
+
+mod repeat;
 
 mod reserve;
 
@@ -29,6 +33,7 @@ use crate::{
     error::{Error, Reason},
     load::{Busy, Claim, Entry, Gates, Load},
     meter::{Meter, Open},
+    once::{Entered, Once},
     quota::Quota,
     route::{Asking, Health, Known, Models, Plan, Routes, Timeouts, Way, dispatch, ready, resume},
 };
@@ -39,6 +44,8 @@ pub struct Pipeline {
     pub auth: Arc<Auth>,
     /// What it cost.
     pub meter: Arc<Meter>,
+    /// What was answered before; absent if nothing is kept.
+    pub once: Option<Arc<Once>>,
     /// How much.
     pub quota: Arc<Quota>,
     /// Where to.
@@ -130,6 +137,7 @@ impl Pipeline {
                 rate_limits: RateLimits::default(),
                 headers: HeaderMap::new(),
                 upstream_request_id: String::new(),
+                repeats: None,
                 settled: outcome,
                 deadline: deadline.at,
                 items: Box::pin(stream::once(answer).flat_map(|reply| match reply {
@@ -157,7 +165,27 @@ impl Pipeline {
         auth::permit_model(&call.caller, &call.asked.model)
     }
 
-    async fn answer(self: Arc<Self>, mut open: Open, mut request: Request) -> Result<Reply, Error> {
+    /// Answers a call, or says once more what it was answered before.
+    async fn answer(self: Arc<Self>, open: Open, request: Request) -> Result<Reply, Error> {
+        let deadline = self.deadline(&open.call);
+        let entered = match &self.once {
+            Some(once) => once.enter(&open.call, deadline).await,
+            None => Ok(Entered::Alone),
+        };
+        match entered {
+            Err(error) => Err(open.refuse(error)),
+            Ok(Entered::Alone) => self.serve(open, request).await,
+            Ok(Entered::Repeat(answer)) => Ok(repeat::reply(open, *answer, deadline)),
+            Ok(Entered::First(claim)) => {
+                // A failure lets go of the claim, so that the call may be tried again.
+                let mut reply = self.serve(open, request).await?;
+                claim.follow(&mut reply);
+                Ok(reply)
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, mut open: Open, mut request: Request) -> Result<Reply, Error> {
         let mut plan = match self.plan(&open.call) {
             Ok(plan) => plan,
             Err(error) => return Err(open.refuse(error)),
@@ -196,6 +224,7 @@ impl Pipeline {
                 rate_limits: admitted.rate_limits,
                 headers: dispatched.headers,
                 upstream_request_id: dispatched.upstream_request_id,
+                repeats: None,
                 settled: open.outcome(),
                 deadline: way.deadline.at,
                 items: {
@@ -239,6 +268,7 @@ impl Pipeline {
                 Arc::new(Quota::new(Arc::new(engine), crate::quota::Settings::default()))
             },
             meter,
+            once: None,
             routes,
             health: Arc::new(Health::new(crate::route::health::Settings::default())),
             load: Load::new(&crate::config::Load::default(), None),

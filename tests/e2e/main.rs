@@ -3,6 +3,7 @@
 
 mod cancel;
 mod client_faults;
+mod crash;
 mod degraded;
 mod failover;
 mod failures;
@@ -13,7 +14,10 @@ mod http2;
 mod keys;
 mod ledger;
 mod limits;
+mod limits_rules;
+mod limits_streams;
 mod mixed;
+mod once;
 mod overload;
 mod parameters;
 mod passthrough;
@@ -23,6 +27,7 @@ mod replicas;
 mod resume;
 mod routing;
 mod routing_rules;
+mod shared_limits;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]

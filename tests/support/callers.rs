@@ -182,7 +182,9 @@ async fn rest(gateway: &Gateway, saw: &mut Saw) {
     let mut headers = vec![("x-tollgate-tags", tags.as_str())];
     headers.extend(timeout.as_deref().map(|timeout| ("x-tollgate-timeout-ms", timeout)));
     let caller = Caller::new(gateway.addr, KEY);
-    let answer = caller.open(path, ask.body(), &headers).await;
+    let Ok(answer) = caller.try_open(path, ask.body(), &headers).await else {
+        return saw.end = End::Broken("no answer".to_owned());
+    };
     let status = answer.status();
     let retry = answer.headers().get("retry-after-ms").and_then(|wait| wait.to_str().ok()?.parse().ok());
     saw.retry_after = retry.map(Duration::from_millis);

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use tokio::sync::OnceCell;
@@ -44,6 +45,13 @@ impl Gateway {
         Self::start_with(yaml, Command::new(env!("CARGO_BIN_EXE_tollgate")))
     }
 
+    /// Starts the binary as `start` does, with this environment.
+    pub fn start_with_env(yaml: &str, env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.envs(env.iter().copied());
+        Self::start_with(yaml, command)
+    }
+
     /// Starts the binary as `start` does, with at most so many open files.
     pub fn start_with_files(yaml: &str, files: u32) -> Self {
         let mut command = Command::new("sh");
@@ -81,6 +89,11 @@ impl Gateway {
     }
 
     fn with_faces(addresses: &[SocketAddr], more: &str, model: &str) -> Self {
+        Self::start(&Self::faces(addresses, more, model))
+    }
+
+    /// The configuration of `of_faces`, with something added to each alias.
+    pub fn faces(addresses: &[SocketAddr], more: &str, model: &str) -> String {
         let (mut providers, mut models) = (String::new(), String::new());
         for face in FACES {
             let name = face.name();
@@ -94,7 +107,7 @@ impl Gateway {
             }
             models += &format!("  {name}: {{ targets: [{targets}]{model} }}\n");
         }
-        Self::start(&format!("{more}providers:\n{providers}models:\n{models}"))
+        format!("{more}providers:\n{providers}models:\n{models}")
     }
 
     /// Kills the process with SIGKILL, as a crash would end it.
@@ -108,6 +121,24 @@ impl Gateway {
         self.shared = OnceCell::new();
         (self.child, self.addr, self.ops, self.greeting) =
             launch(Command::new(env!("CARGO_BIN_EXE_tollgate")), &self.config, self.data.path());
+    }
+
+    /// Starts the binary again on the same data directory, in an environment in which it dies before it is ready.
+    pub fn restart_in_vain(&mut self, env: &[(&str, &str)]) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let status =
+            arguments(&mut command, &self.config, self.data.path()).envs(env.iter().copied()).status();
+        assert_eq!(status.unwrap().code(), None, "it was to die by a signal, with {env:?}");
+    }
+
+    /// Starts the binary on the same data directory and sends it a signal after so long, ready or not. It has to end.
+    pub fn start_and_signal(&mut self, after: Duration, signal: &str) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let mut child = arguments(&mut command, &self.config, self.data.path()).spawn().unwrap();
+        std::thread::sleep(after);
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+        child.wait().unwrap();
     }
 
     /// The process id, for signals.
@@ -158,15 +189,7 @@ impl Interceptor for BearerKey {
 }
 
 fn launch(mut command: Command, config: &Path, data: &Path) -> (Child, SocketAddr, SocketAddr, String) {
-    let mut child = command
-        .args(["serve", "--config"])
-        .arg(config)
-        .arg("--data-dir")
-        .arg(data.join("data"))
-        .env_remove("TOLLGATE_LISTEN")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = arguments(&mut command, config, data).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (mut greeting, mut addresses) = (String::new(), Vec::new());
     while addresses.len() < 2 {
@@ -178,6 +201,12 @@ fn launch(mut command: Command, config: &Path, data: &Path) -> (Child, SocketAdd
     // Somebody must keep reading, or the child blocks on a full pipe.
     std::thread::spawn(move || lines.for_each(drop));
     (child, addresses[0], addresses[1], greeting)
+}
+
+/// Adds what every start of the binary is given.
+fn arguments<'c>(command: &'c mut Command, config: &Path, data: &Path) -> &'c mut Command {
+    let command = command.args(["serve", "--config"]).arg(config).arg("--data-dir").arg(data.join("data"));
+    command.env_remove("TOLLGATE_LISTEN").stdout(Stdio::piped())
 }
 
 /// The address in a line such as `listening on http://127.0.0.1:8080`.

@@ -62,7 +62,8 @@ impl Caller {
         self.try_open(path, body, headers).await.unwrap()
     }
 
-    async fn try_open(
+    /// Posts and returns as soon as the head is there, or with the reason why none came.
+    pub async fn try_open(
         &self,
         path: &str,
         body: impl Into<Bytes>,

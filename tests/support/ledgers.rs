@@ -93,6 +93,57 @@ fn one(saw: &Saw, lines: &[&Line], record: &Value) -> Vec<String> {
     wrong
 }
 
+/// What the rules found wrong after a crash, in words. Of each call there is one record at most: of each that the caller
+/// was told to be over, of each that the provider was asked for, and perhaps of one that was just about to be.
+pub fn survived(saw: &[Saw], books: &[Line], records: &[Value]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for saw in saw {
+        let case = saw.ask.case.as_str();
+        let line = books.iter().find(|line| line.case == case);
+        let mine: Vec<_> = records.iter().filter(|record| record["tags"]["case"] == case).collect();
+        let mut rule = |holds: bool, what: &str| {
+            if !holds {
+                wrong.push(format!("{case}: {what}; saw {saw:?}; booked {line:?}; {mine:?}"));
+            }
+        };
+        rule(mine.len() <= 1, "several records");
+        let Some(record) = mine.first() else {
+            rule(saw.end != End::Ok, "I4: success without a record");
+            rule(line.is_none(), "I1: the provider was asked, and there is no record");
+            continue;
+        };
+        let recovered = record["recovered"] == true;
+        rule(
+            saw.end != End::Ok || !recovered && record["status"] == "OK",
+            "I4: success without an OK record",
+        );
+        rule(
+            !recovered || record["error_reason"] == "STREAM_INTERRUPTED",
+            "a recovered record that says otherwise",
+        );
+        let output = count(&record["usage"], "output_tokens").unwrap_or(0);
+        let Some(line) = line else {
+            rule(output == 0, "I2: tokens of a call that nobody was asked for");
+            continue;
+        };
+        if record["status"] == "OK" && line.told {
+            let billed = line.billed(OnCancel::Generated);
+            let input = count(&record["usage"], "input_tokens").unwrap_or(0);
+            rule(
+                (input, output) == (billed.input, billed.output),
+                "I2: told tokens differ from those billed",
+            );
+        } else {
+            rule(
+                record["usage"]["source"] != "SOURCE_PROVIDER" || line.told,
+                "I2: neither told nor estimated",
+            );
+            rule(output <= line.generated.max(1), "I2: more tokens than were generated");
+        }
+    }
+    wrong
+}
+
 /// Sockets and files that a process has open (I7).
 pub fn open_files(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()

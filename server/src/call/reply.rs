@@ -156,6 +156,8 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The upstream's own request id; empty if unknown.
     pub upstream_request_id: String,
+    /// The call that got this answer, if it was another one: this is a repeat, for which nothing was sent upstream.
+    pub repeats: Option<Uuid>,
     /// When the call must be over.
     pub deadline: Instant,
     /// The pieces. Ends after the last one, or with an error; the record is durable before the end is seen.

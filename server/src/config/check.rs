@@ -150,6 +150,7 @@ impl Checker<'_> {
             ("first_token", times.first_token),
             ("idle", times.idle),
             ("total", times.total),
+            ("write", times.write),
         ];
         for (name, span) in positive {
             let steps = [Name("timeouts"), Name(name)];

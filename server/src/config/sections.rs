@@ -85,6 +85,8 @@ pub struct Config {
     pub unpriced: Unpriced,
     /// HTTP status of a call that is refused because a budget is spent: `429`, `402` or `403`. Default `429`.
     pub budget_status: BudgetStatus,
+    /// What is kept for callers who repeat a call under the same `request_id` (`idempotency-key`).
+    pub idempotency: Idempotency,
     /// Keys that callers use, beside those made at run time. If there is none at all, one is made and printed at the
     /// first start.
     pub keys: Vec<Key>,
@@ -120,6 +122,7 @@ impl Default for Config {
             queue: Queue::default(),
             unpriced: Unpriced::default(),
             budget_status: BudgetStatus::default(),
+            idempotency: Idempotency::default(),
             keys: Vec::new(),
             telemetry: Telemetry::default(),
             echo: true,
@@ -179,6 +182,30 @@ pub struct LimitsIn {
 impl Default for LimitsIn {
     fn default() -> Self {
         Self { header: Size(32 << 10), body: Size(32 << 20), message: Size(32 << 20) }
+    }
+}
+
+/// What is kept for callers who repeat a call under the same `request_id` (`idempotency-key`): the answers of calls that
+/// carry one and succeeded, in a file of the data directory. The oldest go first when there are too many.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Idempotency {
+    /// How long an answer is kept. `0s` switches it off: then the ids have no effect, and nothing is written. Default
+    /// `10m`.
+    pub keep: Span,
+    /// All kept answers together, in bytes. Default `256MiB`.
+    pub max_bytes: Size,
+    /// One answer, in bytes; a larger one is not kept. Default `4MiB`.
+    pub max_answer_bytes: Size,
+}
+
+impl Default for Idempotency {
+    fn default() -> Self {
+        Self {
+            keep: Span(Duration::from_secs(600)),
+            max_bytes: Size(256 << 20),
+            max_answer_bytes: Size(4 << 20),
+        }
     }
 }
 

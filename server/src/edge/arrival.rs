@@ -6,13 +6,14 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use tollgate_api::v1;
 
 use super::{hints, route_header};
 use crate::{
     call::{
-        Asked, Call, Caller, Deadline, Operation, Priority, Surface, check_request_id, check_tags, new_id,
+        Asked, Call, Caller, Deadline, Fingerprint, Operation, Priority, Surface, check_request_id,
+        check_tags, new_id,
     },
     error::Error,
 };
@@ -36,6 +37,7 @@ pub fn call(
         caller,
         asked: Asked::default(),
         options: v1::CallOptions::default(),
+        fingerprint: None,
         deadline: None,
         traceparent: traceparent(headers),
         waited: Duration::ZERO,
@@ -129,6 +131,15 @@ pub fn take_options(call: &mut Call, options: Option<v1::CallOptions>) -> Result
     }
     call.options = options;
     Ok(())
+}
+
+/// Takes the fingerprint of a REST request with this body, if the call is to be made once.
+pub fn fingerprint(call: &Call, uri: &Uri, body: &[&[u8]]) -> Option<Fingerprint> {
+    if call.options.request_id.is_empty() {
+        return None;
+    }
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    Some(Fingerprint::of(&[&[path.as_bytes()], body].concat()))
 }
 
 fn merge_tags(call: &mut Call, field: &str, tags: BTreeMap<String, String>) -> Result<(), Error> {

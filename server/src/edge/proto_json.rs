@@ -37,6 +37,18 @@ pub fn write_json(name: &str, message: &[u8], to: impl io::Write) -> io::Result<
     Ok(dynamic.serialize_with_options(&mut serde_json::Serializer::new(to), &options)?)
 }
 
+/// Writes a message in the one way in which all that say the same are written: maps have no order of their own.
+///
+/// # Errors
+/// `INTERNAL` if the contract has no message of that name.
+pub(super) fn canonical(name: &str, message: &impl Message) -> Result<Vec<u8>, Error> {
+    let dynamic = DynamicMessage::decode(descriptor(name)?, &message.encode_to_vec()[..]).ok();
+    let sorted = dynamic.and_then(|dynamic| serde_json::to_value(dynamic).ok());
+    sorted
+        .map(|sorted| sorted.to_string().into_bytes())
+        .ok_or_else(|| Error::internal("a request cannot be compared"))
+}
+
 /// Reads a message. Names may be written as in the contract or in camel case; an unknown one is refused.
 ///
 /// # Errors

@@ -99,12 +99,12 @@ mod tests {
             assert_eq!(span(Duration::from_millis(millis)), text);
         }
         let mut headers = HeaderMap::new();
-        let reset = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_000);
+        let reset = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let limits = RateLimits { requests: Some(RateLimit::new(10, 4, Some(reset))), tokens: None };
         put_anthropic(&mut headers, &limits);
         assert_eq!(headers["anthropic-ratelimit-requests-limit"], "10");
         assert_eq!(headers["anthropic-ratelimit-requests-remaining"], "6");
-        assert_eq!(headers["anthropic-ratelimit-requests-reset"], "2027-01-15T08:00:00Z");
+        assert_eq!(headers["anthropic-ratelimit-requests-reset"], "2023-11-14T22:13:20Z");
         assert_eq!(headers.len(), 3);
         put(&mut headers, &limits);
         assert_eq!(headers["x-ratelimit-reset-requests"], "0ms");

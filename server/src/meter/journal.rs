@@ -25,7 +25,7 @@ use tollgate_api::v1;
 use uuid::Uuid;
 
 use super::{Catalog, Ledger, private};
-use crate::{call::Target, error::Reason};
+use crate::{call::Target, error::Reason, failpoint};
 
 /// A segment is followed by a new one once it has grown by so many bytes.
 const SEGMENT_BYTES: u64 = 8 << 20;
@@ -86,7 +86,7 @@ impl Journal {
         let state = State {
             dir: dir.to_owned(),
             segment,
-            rotate_at: SEGMENT_BYTES,
+            rotate_at: segment_bytes(),
             buffer: Vec::new(),
             running: HashMap::new(),
             owed: VecDeque::new(),
@@ -112,7 +112,9 @@ impl Journal {
         state.pay()?;
         let State { segment, buffer, running, .. } = &mut *state;
         entry::begin(buffer, &begun);
+        failpoint::pass("begin:before");
         segment.append(buffer)?;
+        failpoint::pass("begin:after");
         let call =
             running.entry(id).or_insert_with(|| Running { begin: Vec::new(), progress: Progress::default() });
         call.begin.clone_from(buffer);
@@ -130,7 +132,10 @@ impl Journal {
         call.progress = progress;
         buffer.clear();
         entry::checkpoint(buffer, id, progress);
-        segment.append(buffer)
+        failpoint::pass("checkpoint:before");
+        segment.append(buffer)?;
+        failpoint::pass("checkpoint:after");
+        Ok(())
     }
 
     /// Writes down the record of a call that is over, and queues it for the ledger. Both happen in one critical
@@ -146,7 +151,9 @@ impl Journal {
         let _ = state.pay();
         let State { segment, buffer, .. } = &mut *state;
         entry::settle(buffer, &record);
+        failpoint::pass("settle:before");
         let written = segment.append(buffer);
+        failpoint::pass("settle:after");
         if written.is_err() {
             crate::edge::status::grpc_code_name(Some(Reason::StoreUnavailable))
                 .clone_into(&mut record.status);
@@ -203,7 +210,7 @@ impl State {
         }
         if let Err(error) = self.rotate() {
             tracing::warn!(%error, "cannot start a new part of the journal; going on with the old one");
-            self.rotate_at = self.segment.bytes() + SEGMENT_BYTES;
+            self.rotate_at = self.segment.bytes() + segment_bytes();
         }
     }
 
@@ -217,16 +224,22 @@ impl State {
                 entry::checkpoint(&mut self.buffer, *id, call.progress);
             }
         }
+        failpoint::pass("rotate:before");
         if let Err(error) = next.append(&self.buffer) {
             let _ = fs::remove_file(next.path());
             return Err(error);
         }
+        failpoint::pass("rotate:after");
         // Many open calls make a long start; the next rotation is due only after as much again was written.
-        self.rotate_at = next.bytes() + SEGMENT_BYTES;
+        self.rotate_at = next.bytes() + segment_bytes();
         self.retired.push(self.segment.path().to_owned());
         self.segment = next;
         Ok(())
     }
+}
+
+fn segment_bytes() -> u64 {
+    failpoint::step(SEGMENT_BYTES, 4 << 10)
 }
 
 /// Makes sure that no other process uses the directory, for as long as the file lives.

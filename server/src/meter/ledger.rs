@@ -29,6 +29,7 @@ pub(super) use self::rollup::Level;
 use crate::{
     config::Days,
     error::{Error, Reason},
+    failpoint,
     postgres::Postgres,
 };
 
@@ -141,11 +142,14 @@ impl Ledger {
 
     /// Deletes a file once everything queued before this call is committed.
     pub(super) fn delete_after_commit(&self, file: PathBuf) {
-        self.send(Message::Then(Box::new(move || match fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(file = %file.display(), %error, "cannot delete an old part of the journal");
+        self.send(Message::Then(Box::new(move || {
+            failpoint::pass("delete:before");
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(file = %file.display(), %error, "cannot delete an old part of the journal");
+                }
+                _ => failpoint::pass("delete:after"),
             }
-            _ => {}
         })));
     }
 

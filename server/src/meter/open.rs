@@ -1,6 +1,7 @@
 //! The open record of a call: sees everything that happens to it and is settled exactly once, on every ending.
 
 mod metered;
+mod repeat;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -9,7 +10,7 @@ use std::{
 
 use tollgate_api::v1;
 
-use self::metered::Metered;
+use self::{metered::Metered, repeat::Repeat};
 use super::{
     Meter, Progress, bill,
     record::{self, Ending, Over},
@@ -38,6 +39,8 @@ pub struct Open {
     handed_on: Progress,
     first_token: Option<Instant>,
     checkpoint: (Instant, i64),
+    /// What the answer cost that is said once more; absent unless this is a repeat.
+    repeats: Option<Box<v1::Usage>>,
     /// When the record was made.
     over: Option<Instant>,
     settled: Arc<OnceLock<Settled>>,
@@ -58,6 +61,7 @@ impl Open {
             tally: Tally::default(),
             handed_on: Progress::default(),
             first_token: None,
+            repeats: None,
             over: None,
             settled: Arc::default(),
             on_settle: None,
@@ -88,6 +92,13 @@ impl Open {
     /// Follows the call's answer to its end.
     pub fn follow(self, steps: Steps, warnings: Vec<v1::Warning>) -> Items {
         Box::pin(Metered::new(self, steps, warnings))
+    }
+
+    /// Says once more what another call was answered, which was settled with this usage. Nothing is sent upstream, and
+    /// nothing is owed.
+    pub fn repeat(mut self, items: Vec<Item>, settled: Option<&v1::Usage>) -> Items {
+        self.repeats = Some(Box::new(repeat::usage(settled)));
+        Box::pin(Repeat::new(self, items))
     }
 
     fn answered(&mut self, http_status: u16, upstream_request_id: String) {
@@ -180,10 +191,16 @@ impl Open {
         }
         self.over = Some(now);
         let complete = matches!(ending, Ending::Complete);
-        let bill = bill::settle(&mut self.call, &self.tally, complete, &self.meter.catalog);
+        let bill = match &self.repeats {
+            Some(usage) => repeat::bill(usage),
+            None => bill::settle(&mut self.call, &self.tally, complete, &self.meter.catalog),
+        };
         let (first_token, delivered) = (self.first_token, self.delivered());
         let over = Over { ending, at: now, first_token, delivered, bill };
-        let record = record::settled(&self.call, &self.tally, over);
+        let mut record = record::settled(&self.call, &self.tally, over);
+        if self.repeats.is_some() {
+            repeat::mark(&mut record);
+        }
         let settled = self.settled.get_or_init(|| Settled {
             usage: record.usage.clone().unwrap_or_default(),
             attempts: record.attempts.clone(),

@@ -16,6 +16,11 @@ pub(super) struct Sum {
 }
 
 impl Sum {
+    /// A bill of one part with a known price.
+    pub(super) fn of(usage: Usage) -> Self {
+        Self { usage: Some(usage), parts: 1, unpriced: false }
+    }
+
     /// Adds what one attempt is billed for; `priced` says that all of it has a price.
     pub(super) fn add(&mut self, part: &Usage, priced: bool) {
         self.parts += 1;

@@ -48,8 +48,11 @@ impl Pipeline {
         let most_at = |target: &Target| {
             if is_count { Amounts::default() } else { self.most_at(call, target, units).0 }
         };
-        let rules = self.quota.rules(applies, &model);
-        let most = plan.all().map(|candidate| most_at(&candidate.target)).reduce(Amounts::at_least);
+        let mut rules = self.quota.rules(applies, &model).peekable();
+        // Without limits nobody needs to know.
+        let most = rules
+            .peek()
+            .and_then(|_| plan.all().map(|candidate| most_at(&candidate.target)).reduce(Amounts::at_least));
         let charges = rules.map(|rule| quota::charge(rule, most.unwrap_or_default())).collect();
         let limited = plan.all().filter(|candidate| !candidate.limits.is_empty());
         let offers = limited.map(|candidate| {

@@ -119,6 +119,11 @@ pub trait Engine: Send + Sync {
 
     /// Tells how these limits stand.
     fn standing<'a>(&'a self, rules: &'a [Arc<Rule>]) -> BoxFuture<'a, Result<Vec<Standing>, Error>>;
+
+    /// Tells others what is not told yet, and gives back what it holds of their limits: this process ends.
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// What was used before this process was there, or by others: the ledger.

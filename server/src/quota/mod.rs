@@ -15,6 +15,7 @@ mod queue;
 mod refusal;
 mod reservation;
 mod rules;
+mod shared;
 mod spending;
 mod watch;
 mod window;
@@ -35,6 +36,7 @@ pub use self::{
     local::Local,
     reservation::{Reservation, SOFT_LIMIT},
     rules::{Applies, Rules, charge, needs_cap, needs_price},
+    shared::Replicated,
     spending::{Offer, Spending, Turn},
 };
 use self::{queue::Queue, refusal::refusal};

@@ -24,8 +24,6 @@ pub struct Spending {
     budget_status: BudgetStatus,
     deadline: Instant,
     offers: Vec<Offer>,
-    /// What one more answer may use beside the first, if it is billed too.
-    another: Vec<Charge>,
     shares: Mutex<Vec<Option<Share>>>,
 }
 
@@ -65,11 +63,9 @@ impl Spending {
         (caller, budget_status): (Arc<Caller>, BudgetStatus),
         offers: Vec<Offer>,
     ) -> Arc<Self> {
-        let again = first.parts().iter().filter(|part| is_used_up(part.rule.limit.metric));
-        let another = again.map(|part| Charge { rule: part.rule.clone(), amount: part.amount }).collect();
         let shares = Mutex::new(vec![Some(Share { target: None, reservation: first })]);
         let engine = engine.clone();
-        Arc::new(Self { engine, call, caller, budget_status, deadline, offers, another, shares })
+        Arc::new(Self { engine, call, caller, budget_status, deadline, offers, shares })
     }
 
     /// Takes what an attempt at a target needs of the target's limits, if it has any. `billed` tells how many attempts
@@ -106,14 +102,25 @@ impl Spending {
     }
 
     async fn hold_another(&self, billed: usize) -> Result<(), Error> {
-        if self.another.is_empty() {
-            return Ok(());
-        }
-        while self.shares().iter().flatten().filter(|share| share.target.is_none()).count() <= billed {
-            let reservation = self.claim(&self.another).await?;
+        while let Some(another) = self.another(billed) {
+            let reservation = self.claim(&another).await?;
             self.shares().push(Some(Share { target: None, reservation }));
         }
         Ok(())
+    }
+
+    /// Returns what one more answer may use, unless enough is held for it and so many others.
+    fn another(&self, billed: usize) -> Option<Vec<Charge>> {
+        let shares = self.shares();
+        let of_call = |share: &&Share| share.target.is_none();
+        let first = shares.iter().flatten().find(of_call)?;
+        if shares.iter().flatten().filter(of_call).count() > billed {
+            return None;
+        }
+        let again = first.reservation.parts().iter().filter(|part| is_used_up(part.rule.limit.metric));
+        let charges: Vec<_> =
+            again.map(|part| Charge { rule: part.rule.clone(), amount: part.amount }).collect();
+        (!charges.is_empty()).then_some(charges)
     }
 
     async fn claim(&self, charges: &[Charge]) -> Result<Reservation, Error> {

@@ -17,11 +17,20 @@ pub(super) struct Window {
     pub(super) limit: Limit,
     used: i64,
     /// Sliding windows: what each slot holds, the oldest first.
-    slots: VecDeque<(u64, i64)>,
+    slots: VecDeque<Slot>,
     /// Calendar windows: the current period.
     span: Span,
     calendar: Calendar,
-    /// What running calls hold, of all periods.
+    /// What of it running calls hold.
+    reserved: i64,
+}
+
+/// A part of a sliding window.
+#[derive(Debug)]
+struct Slot {
+    number: u64,
+    used: i64,
+    /// What of it running calls hold.
     reserved: i64,
 }
 
@@ -30,6 +39,18 @@ pub(super) struct Window {
 pub(super) struct Place {
     slot: u64,
     start: SystemTime,
+}
+
+impl Place {
+    /// A place that an engine names by a number.
+    pub(super) fn at(place: i64) -> Self {
+        Self { slot: u64::try_from(place).unwrap_or(0), start: SystemTime::UNIX_EPOCH }
+    }
+
+    /// Returns that number.
+    pub(super) fn number(self) -> i64 {
+        i64::try_from(self.slot).unwrap_or(i64::MAX)
+    }
 }
 
 /// Why an amount does not fit.
@@ -54,7 +75,7 @@ impl Window {
 
     /// Returns the part of what was last told as used that running calls only hold in reserve.
     pub(super) fn reserved(&self) -> i64 {
-        self.reserved.clamp(0, self.used.max(0))
+        self.reserved
     }
 
     /// Returns when the period ends, or all that was used has left the window, as `used`, `would_overflow` or `add` found it
@@ -64,9 +85,9 @@ impl Window {
             return None;
         }
         let Some(width) = self.slot_width() else { return self.span.end };
-        let Some((last, _)) = self.slots.back() else { return Some(now) };
+        let Some(last) = self.slots.back() else { return Some(now) };
         let end = u32::try_from(SLOTS + 1).ok().and_then(|slots| width.checked_mul(slots))?;
-        let start = Duration::from_millis(last.checked_mul(u64::try_from(width.as_millis()).ok()?)?);
+        let start = Duration::from_millis(last.number.checked_mul(u64::try_from(width.as_millis()).ok()?)?);
         SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(end)
     }
 
@@ -86,41 +107,44 @@ impl Window {
     /// Counts this amount and tells where.
     pub(super) fn add(&mut self, amount: i64, now: SystemTime) -> Place {
         self.advance(now);
+        let held = if self.reserves() { amount } else { 0 };
         self.used = self.used.saturating_add(amount);
+        self.reserved = self.reserved.saturating_add(held);
         let mut slot = self.slot(now);
         if self.sliding().is_some() {
             match self.slots.back_mut() {
                 // A clock that went back: it is counted here, so it is settled here.
-                Some((last, held)) if *last >= slot => (slot, *held) = (*last, held.saturating_add(amount)),
-                _ => self.slots.push_back((slot, amount)),
+                Some(last) if last.number >= slot => {
+                    slot = last.number;
+                    last.change(amount, held);
+                }
+                _ => self.slots.push_back(Slot { number: slot, used: amount, reserved: held }),
             }
-        }
-        if self.reserves() {
-            self.reserved = self.reserved.saturating_add(amount);
         }
         Place { slot, start: self.span.start }
     }
 
     /// Replaces an amount that was added there by what was used.
     pub(super) fn settle(&mut self, place: Place, amount: i64, used: i64) {
-        if self.reserves() {
-            self.reserved = self.reserved.saturating_sub(amount);
-        }
         let correction = match self.limit.metric {
             // The request was made, whatever became of it.
             Metric::Requests => return,
             Metric::Concurrent => -amount,
             _ => used.saturating_sub(amount),
         };
+        let released = if self.reserves() { amount } else { 0 };
         if self.sliding().is_none() {
-            // A period that has passed is of no interest any more.
-            if self.span.start == place.start {
-                self.used = self.used.saturating_add(correction);
+            // A period that has passed is of no interest any more, nor is a slot that has left the window.
+            if self.span.start != place.start {
+                return;
             }
-        } else if let Some((_, held)) = self.slots.iter_mut().rev().find(|(slot, _)| *slot == place.slot) {
-            *held = held.saturating_add(correction);
-            self.used = self.used.saturating_add(correction);
+        } else {
+            let slot = self.slots.iter_mut().rev().find(|slot| slot.number == place.slot);
+            let Some(slot) = slot else { return };
+            slot.change(correction, -released);
         }
+        self.used = self.used.saturating_add(correction);
+        self.reserved = self.reserved.saturating_sub(released);
     }
 
     /// Tells whether calls hold an amount of this that only their end makes true.
@@ -131,17 +155,19 @@ impl Window {
     fn advance(&mut self, now: SystemTime) {
         if self.sliding().is_some() {
             let slot = self.slot(now);
-            if self.slots.back().is_some_and(|(last, _)| *last > slot.saturating_add(SLOTS)) {
+            if self.slots.back().is_some_and(|last| last.number > slot.saturating_add(SLOTS)) {
                 // The clock was ahead by more than the window: what was counted then counts as from now on.
-                self.slots = VecDeque::from([(slot, self.used)]);
+                self.reserved = 0;
+                self.slots = VecDeque::from([Slot { number: slot, used: self.used, reserved: 0 }]);
             }
-            while self.slots.front().is_some_and(|(oldest, _)| oldest + SLOTS < slot) {
-                let (_, left) = self.slots.pop_front().unwrap_or_default();
-                self.used = self.used.saturating_sub(left);
+            while let Some(left) = self.slots.pop_front_if(|oldest| oldest.number + SLOTS < slot) {
+                self.used = self.used.saturating_sub(left.used);
+                self.reserved = self.reserved.saturating_sub(left.reserved);
             }
         } else if self.limit.metric != Metric::Concurrent && self.span.end.is_some_and(|end| now >= end) {
             // A clock that went back opens no new period.
-            (self.span, self.used) = (self.calendar.span(self.limit.period, now), 0);
+            self.span = self.calendar.span(self.limit.period, now);
+            (self.used, self.reserved) = (0, 0);
         }
     }
 
@@ -175,14 +201,21 @@ impl Window {
         };
         let mut excess = self.used.saturating_add(amount).saturating_sub(self.limit.amount);
         let slot_now = self.slot(now);
-        for (slot, held) in &self.slots {
-            excess = excess.saturating_sub(*held);
+        for slot in &self.slots {
+            excess = excess.saturating_sub(slot.used);
             if excess <= 0 {
-                let slots = (slot + SLOTS + 1).saturating_sub(slot_now);
+                let slots = (slot.number + SLOTS + 1).saturating_sub(slot_now);
                 return Some((width * u32::try_from(slots).unwrap_or(u32::MAX)).max(super::LEAST_WAIT));
             }
         }
         None
+    }
+}
+
+impl Slot {
+    fn change(&mut self, used: i64, reserved: i64) {
+        self.used = self.used.saturating_add(used);
+        self.reserved = self.reserved.saturating_add(reserved);
     }
 }
 
@@ -221,6 +254,15 @@ mod tests {
         window.add(50, later);
         window.settle(old, 90, 5);
         assert_eq!((window.used(later), window.reserved()), (50, 50));
+    }
+
+    #[test]
+    fn a_clock_that_was_far_ahead_blocks_no_longer_than_a_window() {
+        let now = time("2027-02-28T12:00:00Z");
+        let mut window = window(Limit::new(Metric::Requests, Period::Minute, 1), 0, now);
+        window.add(1, now + Duration::from_secs(86_400));
+        assert!(window.would_overflow(1, now).is_some());
+        assert!(window.would_overflow(1, now + Duration::from_secs(62)).is_none());
     }
 
     #[test]

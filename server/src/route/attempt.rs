@@ -20,6 +20,7 @@ use super::{
 use crate::{
     call::{Call, Deadline, Forward, Payload, Request, Steps, Target, now},
     error::Error,
+    failpoint,
     load::Place,
     provider::{self, Answer, Forwarding, Kind, Outgoing},
     quota::Turn,
@@ -164,6 +165,7 @@ impl Upcall<'_> {
         let work = async {
             let mut answer = heard.reach.follow(send(candidate, brief, request)).await?;
             heard.answered(answer.http_status, &answer.upstream_request_id);
+            failpoint::pass("answered");
             let first = heard.until_content(&mut answer.items).await?;
             Ok((answer, first))
         };

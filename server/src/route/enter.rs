@@ -57,19 +57,12 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
             Err(limited) => {
                 self.passed_over.get_or_insert("limited");
                 self.limited = Some(limited);
-                // Its limit has room again when others end, or time goes by: what else is well comes first.
-                if entry.may_wait {
-                    self.schedule.busy(index)
-                } else {
-                    self.schedule.full(index)
-                }
-                if entry.last_resort {
-                    self.schedule.give_up();
-                }
+                self.schedule.limited(index);
                 return None;
             }
         };
         if !entry.is_allowed && !self.may_be_made(index) {
+            turn.into_iter().for_each(Turn::cost_nothing);
             self.schedule.give_up();
             return None;
         }
@@ -140,10 +133,14 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
                 continue;
             };
             let Ok(turn) = self.turn(index).await else {
-                self.schedule.full(index);
+                self.schedule.limited(index);
                 continue;
             };
-            return self.way.plan.policy.hedges.take().then_some((index, Held { ticket, place, turn }));
+            if self.way.plan.policy.hedges.take() {
+                return Some((index, Held { ticket, place, turn }));
+            }
+            turn.into_iter().for_each(Turn::cost_nothing);
+            return None;
         }
         None
     }

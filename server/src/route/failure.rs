@@ -10,7 +10,7 @@ use super::{
     reason::Why,
 };
 use crate::{
-    call::{Attempt, Target},
+    call::{Attempt, Call, Target},
     error::{Error, Reason, Upstream},
     load::Busy,
     provider::{self, Kind},
@@ -142,6 +142,27 @@ pub(super) fn none_left(model: &str, passed_over: &[PassedOver]) -> Error {
     let message = format!("no target of the model `{model}` may serve this call ({})", list.join("; "));
     let error = Error::new(Reason::NoTargetAvailable, message).with("model", model);
     if hints.is_empty() { error } else { error.with("hints", hints.join(", ")) }
+}
+
+/// Says that every target that is left may cost more than the caller allows; `None` if that is not why none is.
+pub(super) fn too_dear(call: &Call, passed_over: &[PassedOver]) -> Option<Error> {
+    let cap = call.options.max_cost_nanos?;
+    let dear = |passed: &&PassedOver| matches!(passed.reason, Why::TooDear { .. } | Why::Unpriced);
+    let least = passed_over.iter().filter_map(|passed| match passed.reason {
+        Why::TooDear { most } => Some(most),
+        _ => None,
+    });
+    passed_over.iter().find(dear)?;
+    let known = match least.min() {
+        Some(most) => format!("it may cost {most} nano-USD at the cheapest target"),
+        None => "no price is known of its targets".to_owned(),
+    };
+    let model: String = call.asked.model.chars().take(100).collect();
+    let message = format!(
+        "the call is capped at {cap} nano-USD (`max_cost_nanos`), and {known}; lower `max_output_tokens`, raise the cap, or use a cheaper model"
+    );
+    let error = Error::new(Reason::CostCapExceeded, message).with("model", model);
+    Some(error.with("limit", cap.to_string()))
 }
 
 /// Says that a target has no room, and that waiting for it makes no sense.

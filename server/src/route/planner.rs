@@ -61,6 +61,9 @@ pub(super) fn plan<'r>(
     let mut drafts = own;
     drafts.extend(fallbacks);
     first_of_each(&mut drafts);
+    for list in [&mut drafts, &mut on_context_length, &mut on_content_policy] {
+        planner.drop_dear(list);
+    }
     planner.keep_able(&mut drafts, &mut on_context_length);
     planner.drop_unable(&mut on_content_policy);
     Ok(Plan {
@@ -211,6 +214,19 @@ impl<'r> Planner<'r, '_> {
         first_of_each(&mut drafts);
         unwell_last(&mut drafts, self.asking);
         drafts
+    }
+
+    /// Passes over what may cost more than the caller allows, and what nobody knows the price of.
+    fn drop_dear(&mut self, drafts: &mut Vec<Draft<'r>>) {
+        let Some(cap) = self.asking.call.options.max_cost_nanos else { return };
+        let all = std::mem::take(drafts);
+        for draft in all {
+            match self.asking.models.at_most(self.asking.call, &draft.candidate.target) {
+                Some(most) if most <= cap => drafts.push(draft),
+                Some(most) => self.passed_over.push(left_out(draft.candidate, Why::TooDear { most })),
+                None => self.passed_over.push(left_out(draft.candidate, Why::Unpriced)),
+            }
+        }
     }
 
     /// Passes over what surely cannot serve the call, as long as something else is left: the catalog may be behind the

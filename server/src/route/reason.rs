@@ -54,6 +54,13 @@ pub enum Why {
     },
     /// The key may not use the alias that leads there.
     NotAllowed(String),
+    /// The call may cost more there than its caller allows.
+    TooDear {
+        /// Most that the call may cost there, in nano-USD.
+        most: i64,
+    },
+    /// The caller capped the cost, and what the call would cost there is not known.
+    Unpriced,
 }
 
 /// A condition that a call does not meet.
@@ -113,6 +120,10 @@ impl fmt::Display for Why {
                 write!(f, "the prompt is longer than the {context_tokens} tokens it takes")
             }
             Self::NotAllowed(alias) => write!(f, "the key may not use the model `{alias}`"),
+            Self::TooDear { most } => {
+                write!(f, "this call may cost {most} nano-USD there, more than its `max_cost_nanos`")
+            }
+            Self::Unpriced => f.write_str("its price is not known, and the call has a `max_cost_nanos`"),
         }
     }
 }

@@ -176,6 +176,9 @@ impl Routes {
 
 fn some_left(asking: &Asking<'_>, plan: Plan) -> Result<Plan, Error> {
     if plan.candidates.is_empty() {
+        if let Some(error) = failure::too_dear(asking.call, &plan.passed_over) {
+            return Err(error);
+        }
         return Err(failure::none_left(&asking.call.asked.model, &plan.passed_over));
     }
     Ok(plan)

@@ -5,6 +5,7 @@
 
 mod calls;
 mod load;
+mod shared;
 mod table;
 mod targets;
 mod tries;
@@ -20,6 +21,10 @@ use tollgate_api::v1;
 
 use calls::Calls;
 pub use load::{GATEWAY, LAG, QUEUE_DEPTH, QUEUE_WAIT, SHED, SHED_RATIO, call_shed, load, queue_waited};
+pub use shared::{
+    Admitted, Exchanged, SHARED_CLAIMS, SHARED_EXCHANGE_DURATION, SHARED_EXCHANGES, SHARED_LEASES, SHARED_UP,
+    shared_claim, shared_exchange, shared_leases,
+};
 use targets::Targets;
 pub use targets::{QueueGauge, TargetGauges};
 use tries::Tries;
@@ -214,6 +219,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
     let builder = buckets(builder, UPSTREAM_DURATION, &DURATION_BUCKETS)?;
     let builder = buckets(builder, TIME_TO_FIRST_TOKEN, &FIRST_TOKEN_BUCKETS)?;
     let builder = buckets(builder, QUEUE_WAIT, &load::WAIT_BUCKETS)?;
+    let builder = buckets(builder, SHARED_EXCHANGE_DURATION, &shared::EXCHANGE_BUCKETS)?;
     buckets(builder, GATEWAY_OVERHEAD, &OVERHEAD_BUCKETS)
 }
 
@@ -244,6 +250,7 @@ fn describe() {
         "Calls that passed a limit which only warns, by kind and by whose it is."
     );
     load::describe();
+    shared::describe();
     metrics::describe_gauge!(LEDGER_UNSHIPPED, "Records of this replica that PostgreSQL does not have yet.");
     metrics::describe_gauge!(BUILD_INFO, "Always 1; tells the version.");
 }

@@ -152,3 +152,23 @@ async fn what_waits_is_there_soon_though_the_gateway_is_killed_on_the_way_and_su
     let alone = replica(&upstream, &format!("sqlite://{}", copy.display()), "");
     assert_eq!(answers(&gateway).await, answers(&alone).await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_before_or_after_a_batch_is_there_loses_and_doubles_nothing() {
+    let upstream = Upstream::start(serving).await;
+    for step in ["ship:before", "ship:after"] {
+        let store = database().await;
+        let yaml = format!(
+            "store: \"{store}\"\nproviders:\n{}models: {{ m: {{ targets: [{{ provider: up, model: m-1 }}] }} }}\n",
+            upstream.provider("up")
+        );
+        let mut gateway = Gateway::start_with_env(&yaml, &[("TOLLGATE_FAILPOINT", step)]);
+        let made = [call(&Caller::new(gateway.addr, KEY)).await].into();
+        assert_eq!(gateway.wait(), None, "{step}: it died");
+        assert_eq!(ids(&store).await.len(), usize::from(step == "ship:after"));
+        gateway.restart();
+        has_exactly(&store, &made).await;
+        until("it is noted", async || unshipped(&gateway).await == 0).await;
+        assert_eq!(ids(&store).await, made);
+    }
+}

@@ -12,8 +12,8 @@ use super::{
     validate,
 };
 use crate::{
-    call::{Asked, Call, Item, Payload, Reply, Request as Wanted},
-    edge::{MAX_END_USER, arrival, cut, explain::explain, fold::fold},
+    call::{Asked, Call, Fingerprint, Item, Payload, Reply, Request as Wanted},
+    edge::{MAX_END_USER, arrival, cut, explain::explain, fold::fold, proto_json},
     error::{Error, Reason},
     meter::Open,
 };
@@ -26,9 +26,10 @@ impl ChatService for Services {
         &self,
         request: Request<v1::CompleteRequest>,
     ) -> Result<Response<v1::CompleteResponse>, Status> {
-        let open = access::opened(request.extensions())?;
+        let mut open = access::opened(request.extensions())?;
         let message = request.into_inner();
         let id = open.call.id.to_string();
+        fingerprint(&mut open.call, "tollgate.v1.CompleteRequest", &message, message.options.as_ref());
         let (open, input) = begin(open, message.input, message.options, Ok(()))?;
         let told = |error: Error| to_call_status(&error, &id);
         let mut reply = self.run(open, Wanted::Chat(Payload::typed(input))).await.map_err(told)?;
@@ -42,9 +43,10 @@ impl ChatService for Services {
         &self,
         request: Request<v1::StreamCompleteRequest>,
     ) -> Result<Response<Self::StreamCompleteStream>, Status> {
-        let open = access::opened(request.extensions())?;
+        let mut open = access::opened(request.extensions())?;
         let message = request.into_inner();
         let id = open.call.id.to_string();
+        fingerprint(&mut open.call, "tollgate.v1.StreamCompleteRequest", &message, message.options.as_ref());
         let shape = Shape::new(message.stream);
         let wanted = shape.clone().map(|_| ());
         let (open, input) = begin(open, message.input, message.options, wanted)?;
@@ -65,9 +67,11 @@ impl ChatService for Services {
         &self,
         request: Request<v1::CountTokensRequest>,
     ) -> Result<Response<v1::CountTokensResponse>, Status> {
-        let open = access::opened(request.extensions())?;
+        let mut open = access::opened(request.extensions())?;
+        let message = request.into_inner();
         let id = open.call.id.to_string();
-        let (open, input) = begin(open, request.into_inner().input, None, Ok(()))?;
+        fingerprint(&mut open.call, "tollgate.v1.CountTokensRequest", &message, None);
+        let (open, input) = begin(open, message.input, None, Ok(()))?;
         let told = |error: Error| to_call_status(&error, &id);
         let mut reply = self.run(open, Wanted::CountTokens(Payload::typed(input))).await.map_err(told)?;
         let mut counted = None;
@@ -98,6 +102,20 @@ impl Services {
     fn run(&self, open: Open, wanted: Wanted) -> BoxFuture<'static, Result<Reply, Error>> {
         let pipeline = self.edge.pipeline.clone();
         Box::pin(async move { pipeline.run(open, wanted).await })
+    }
+}
+
+/// Takes the fingerprint of a message, if the call is to be made once.
+pub(super) fn fingerprint(
+    call: &mut Call,
+    name: &str,
+    message: &impl prost::Message,
+    options: Option<&v1::CallOptions>,
+) {
+    let by_message = options.is_some_and(|options| !options.request_id.is_empty());
+    if by_message || !call.options.request_id.is_empty() {
+        let written = proto_json::canonical(name, message).ok();
+        call.fingerprint = written.map(|written| Fingerprint::of(&[name.as_bytes(), &written]));
     }
 }
 

@@ -4,7 +4,7 @@ use futures_util::StreamExt as _;
 use tollgate_api::v1::{self, embed_service_server::EmbedService};
 use tonic::{Request, Response, Status};
 
-use super::{Services, Told, access, status::to_call_status, validate};
+use super::{Services, Told, access, chat::fingerprint, status::to_call_status, validate};
 use crate::{
     call::{Asked, Item, Payload, Request as Wanted},
     edge::{MAX_END_USER, arrival, cut},
@@ -17,6 +17,7 @@ impl EmbedService for Services {
         let mut open = access::opened(request.extensions())?;
         let mut message = request.into_inner();
         let id = open.call.id.to_string();
+        fingerprint(&mut open.call, "tollgate.v1.EmbedRequest", &message, message.options.as_ref());
         let told = |error: Error| to_call_status(&error, &id);
         let options = message.options.take();
         open.call.asked = asked(&message);

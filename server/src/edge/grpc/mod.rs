@@ -131,6 +131,7 @@ struct Told<'a> {
     upstream_request_id: &'a str,
     rate_limits: &'a RateLimits,
     warnings: String,
+    repeats: Option<uuid::Uuid>,
 }
 
 impl<'a> Told<'a> {
@@ -145,6 +146,7 @@ impl<'a> Told<'a> {
             upstream_request_id: &reply.upstream_request_id,
             rate_limits: &reply.rate_limits,
             warnings: soft_limits(reply),
+            repeats: reply.repeats,
         }
     }
 
@@ -167,7 +169,10 @@ impl<'a> Told<'a> {
             put("x-tollgate-provider", &target.provider);
             put("x-tollgate-model", &target.model);
             put("x-tollgate-target", &target.name);
-            put("x-tollgate-cache", "bypass");
+            put("x-tollgate-cache", if self.repeats.is_some() { "coalesced" } else { "bypass" });
+        }
+        if let Some(first) = self.repeats {
+            put("x-tollgate-original-request-id", &first.to_string());
         }
         if self.target.is_some() || self.attempts > 0 {
             headers.insert("x-tollgate-attempts", HeaderValue::from(self.attempts));

@@ -7,7 +7,7 @@ use tollgate_api::v1::{self, embed_input, output_format, part::Kind, tool, tool_
 use super::path::Path;
 use crate::{
     edge::{MAX_CHOICES, MAX_TOKENS},
-    error::{Error, Reason},
+    error::Error,
 };
 
 /// Longest name of a model, in characters.
@@ -101,7 +101,7 @@ pub(super) fn embed(request: &v1::EmbedRequest) -> Result<(), Error> {
 /// Refuses options that this server would have to ignore although the caller relies on them.
 ///
 /// # Errors
-/// `UNIMPLEMENTED` or, for a guard that is not there, `INVALID_REQUEST`.
+/// `INVALID_REQUEST` for a guard that is not there.
 pub(super) fn options(options: Option<&v1::CallOptions>) -> Result<(), Error> {
     let Some(options) = options else { return Ok(()) };
     let path = Path::root("options");
@@ -111,15 +111,7 @@ pub(super) fn options(options: Option<&v1::CallOptions>) -> Result<(), Error> {
             .item("guardrails", 0)
             .wrong(&format!("names `{shown}`, and there is no such guard")));
     }
-    if options.max_cost_nanos.is_some() {
-        return Err(unserved("options.max_cost_nanos"));
-    }
     Ok(())
-}
-
-fn unserved(field: &str) -> Error {
-    Error::new(Reason::Unimplemented, format!("this server does not serve {field} yet; leave it out"))
-        .at_field(field.to_owned())
 }
 
 fn model(root: &Path<'_>, name: &str) -> Result<(), Error> {

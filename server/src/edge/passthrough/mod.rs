@@ -26,7 +26,7 @@ use super::{
     },
 };
 use crate::{
-    call::{self, Endpoint, Forward, Item, Operation, Reply, Surface},
+    call::{self, Call, Endpoint, Fingerprint, Forward, Item, Operation, Reply, Surface},
     error::{Error, Reason},
     meter::Open,
 };
@@ -118,7 +118,16 @@ async fn answer(
         }
     };
     open.call.asked = asked;
+    open.call.fingerprint = fingerprint(&open.call, request, &forward);
     run(edge, head, open, forward).await
+}
+
+/// Takes the fingerprint of a request. Of a form, which is still on its way and whose boundary is another each time, only
+/// model and length are compared.
+fn fingerprint(call: &Call, request: &Parts, forward: &Forward) -> Option<Fingerprint> {
+    let length = request.headers.get(header::CONTENT_LENGTH).map_or(&[][..], HeaderValue::as_bytes);
+    let body = if forward.has_tail { [length, &[]] } else { [&forward.before[..], &forward.after] };
+    arrival::fingerprint(call, &request.uri, &[call.asked.model.as_bytes(), body[0], body[1]])
 }
 
 /// Lets a caller in and opens the record of the call.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header, request::Parts};
 use serde::Deserialize;
 
-use super::{headers_of, open, run};
+use super::{fingerprint, headers_of, open, run};
 use crate::{
     call::{Asked, Endpoint, Forward, Slot},
     edge::{
@@ -83,6 +83,7 @@ async fn answer(
         has_tail: false,
         units: Vec::new(),
     };
+    open.call.fingerprint = fingerprint(&open.call, request, &forward);
     run(edge, head, open, forward).await
 }
 

@@ -42,12 +42,15 @@ pub(in crate::edge) async fn open(
     let caller = edge.pipeline.authenticate(&request.headers, request.uri.query())?;
     let (call, checked) = arrival::call(&request.headers, caller, surface, operation);
     head.id = call.id;
-    let (open, body) = admit(edge, call, body, head).await?;
+    let (mut open, body) = admit(edge, call, body, head).await?;
     if let Err(failed) = checked {
         return Err(open.refuse(failed));
     }
     match read(&request.headers, body, edge.limits.body).await {
-        Ok(body) => Ok((open, body)),
+        Ok(body) => {
+            open.call.fingerprint = arrival::fingerprint(&open.call, &request.uri, &[&body]);
+            Ok((open, body))
+        }
         Err(failed) => {
             head.close = true;
             Err(open.refuse(failed))

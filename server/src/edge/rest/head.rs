@@ -79,6 +79,10 @@ impl Head {
         put(&mut headers, "x-tollgate-tried", &reply.tried);
         put(&mut headers, "x-tollgate-rule", &reply.rule);
         put(&mut headers, "x-tollgate-upstream-request-id", &reply.upstream_request_id);
+        if let Some(first) = reply.repeats {
+            headers.insert("x-tollgate-cache", HeaderValue::from_static("coalesced"));
+            put(&mut headers, "x-tollgate-original-request-id", &first.to_string());
+        }
         put(&mut headers, "x-tollgate-warnings", &warnings(&reply.warnings, self.uri.path()));
         rate_limits::put(&mut headers, &reply.rate_limits);
         if paths::is_anthropic(self.uri.path()) {

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::replay::Replay;
-use crate::meter::{Catalog, Ledger};
+use crate::{
+    failpoint,
+    meter::{Catalog, Ledger},
+};
 
 /// Longest wait for SQLite to take the records of the last process.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,14 +34,17 @@ pub(super) fn recover(segments: &[(u64, PathBuf)], ledger: &Ledger, catalog: &Ca
     let cut_off = replay.cut_off(catalog, SystemTime::now());
     let recovered = cut_off.len();
     cut_off.into_iter().for_each(|record| ledger.append(record));
+    failpoint::pass("recover:queued");
     if !ledger.flush_within(PATIENCE) {
         return Err(
             "the store does not take the records of the last run; see the log, and make room on its disk"
                 .to_owned(),
         );
     }
+    failpoint::pass("recover:committed");
     for (_, path) in segments {
         fs::remove_file(path).map_err(|error| failed(path, &error.to_string()))?;
+        failpoint::pass("recover:deleted");
     }
     // A torn end is what kill -9 leaves; a torn middle cannot come from this program.
     tracing::info!(settled, recovered, torn, "the journal of the last run is in the ledger");

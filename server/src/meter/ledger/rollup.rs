@@ -8,6 +8,8 @@ mod totals;
 
 use rusqlite::Connection;
 
+use crate::failpoint;
+
 /// A length of time over which there are sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::meter) enum Level {
@@ -76,8 +78,7 @@ impl Rollup {
         for (kind, known) in FOLDS.iter().zip(&mut self.folded) {
             let mut folded = kind.watermark(connection)?;
             while folded < until {
-                let kind = Fold { step: kind.step.min(until - folded), ..*kind };
-                folded = kind.step(connection, folded)?;
+                folded = kind.fold(connection, folded, until.min(folded + kind.step))?;
             }
             *known = Some(folded);
         }
@@ -92,9 +93,10 @@ impl Rollup {
                 None => kind.watermark(connection)?,
             };
             *known = Some(folded);
-            if last - folded >= kind.step {
-                *known = Some(kind.step(connection, folded)?);
-                more |= last - folded >= 2 * kind.step;
+            let step = failpoint::step(kind.step, 10);
+            if last - folded >= step {
+                *known = Some(kind.fold(connection, folded, folded + step)?);
+                more |= last - folded >= 2 * step;
             }
         }
         Ok(more)
@@ -106,12 +108,13 @@ impl Fold {
         connection.query_row(&format!("SELECT seq FROM {}", self.watermark), [], |row| row.get(0))
     }
 
-    fn step(&self, connection: &mut Connection, folded: i64) -> rusqlite::Result<i64> {
-        let until = folded + self.step;
+    fn fold(&self, connection: &mut Connection, folded: i64, until: i64) -> rusqlite::Result<i64> {
         let transaction = connection.transaction()?;
         (self.fold)(&transaction, folded, until)?;
         transaction.execute(&format!("UPDATE {} SET seq = ?1", self.watermark), [until])?;
+        failpoint::pass("rollup:before");
         transaction.commit()?;
+        failpoint::pass("rollup:after");
         Ok(until)
     }
 }
@@ -122,7 +125,7 @@ pub(in crate::meter) fn total(connection: &mut Connection, until: i64, step: i64
     let kind = Fold { step, ..FOLDS[1] };
     let mut folded = kind.watermark(connection).expect("it is there");
     while folded + step <= until {
-        folded = kind.step(connection, folded).expect("the records can be summed up");
+        folded = kind.fold(connection, folded, folded + step).expect("the records can be summed up");
     }
 }
 

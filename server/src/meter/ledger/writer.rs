@@ -17,7 +17,7 @@ use tollgate_api::v1;
 use uuid::Uuid;
 
 use super::{Message, retention::Retention, rollup::Rollup};
-use crate::config::Days;
+use crate::{config::Days, failpoint};
 
 /// Rows of one transaction at most, so that readers see them soon.
 const BATCH: usize = 4_096;
@@ -163,7 +163,9 @@ fn commit(
     let last = transaction
         .prepare_cached("SELECT COALESCE(max(seq), 0) FROM records")?
         .query_row([], |row| row.get(0))?;
+    failpoint::pass("commit:before");
     transaction.commit()?;
+    failpoint::pass("commit:after");
     Ok(last)
 }
 

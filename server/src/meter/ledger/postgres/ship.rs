@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     config::Days,
+    failpoint,
     postgres::{Postgres, Session, SqlState, Trouble},
     telemetry::metrics::LEDGER_UNSHIPPED,
 };
@@ -152,6 +153,7 @@ impl Shipper {
         }
         let (replica, partitions) = (self.local.replica(), &mut self.partitions);
         let began = Instant::now();
+        failpoint::pass("ship:before");
         let inserted = self.postgres.run(PATIENCE, |session| {
             session.transaction(|session| {
                 session.bound()?;
@@ -174,6 +176,7 @@ impl Shipper {
             ?took,
             "records are in PostgreSQL"
         );
+        failpoint::pass("ship:after");
         if let Err(error) = self.local.set_shipped(batch.last()) {
             tracing::warn!(%error, "the ledger cannot note what PostgreSQL has; it is sent again after a restart");
         }
