@@ -6,6 +6,7 @@ mod greeting;
 mod recalled;
 mod routing;
 mod spent;
+pub mod store;
 
 use std::{
     fs::{DirBuilder, File},
