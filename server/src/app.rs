@@ -6,6 +6,7 @@ mod greeting;
 mod recalled;
 mod routing;
 mod spent;
+pub mod store;
 
 use std::{
     fs::{DirBuilder, File},
@@ -261,7 +262,10 @@ async fn open(
     let pepper = config.pepper.as_ref().and_then(config::Secret::filled);
     let declared = declared::declared(config);
     let auth = match postgres {
-        Some(postgres) => Auth::start_shared(postgres, declared, pepper.cloned()).await,
+        Some(postgres) => {
+            let announce = Box::new(|key: &SecretString| print(&greeting::first_key(key)));
+            Auth::start_shared(postgres, declared, pepper.cloned(), announce).await
+        }
         None => Auth::start(data_dir, &store, declared, pepper),
     };
     let auth = auth.map_err(Failure::Start)?;

@@ -7,8 +7,9 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 use tollgate_server::{
-    app::{self, Failure},
+    app::{self, Failure, store},
     config::{self, Address},
     telemetry,
 };
@@ -45,7 +46,7 @@ struct Arguments {
     data_dir: PathBuf,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Command {
     /// Serve. What happens without a command, too.
     Serve,
@@ -53,6 +54,11 @@ enum Command {
     Check,
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
+    /// Look after the store: bring its tables up to date, check it, or write its records out.
+    Store {
+        #[command(subcommand)]
+        task: store::Task,
+    },
 }
 
 fn address(text: &str) -> Result<Address, String> {
@@ -72,8 +78,9 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &format!("the runtime cannot start: {error}")),
     };
-    match arguments.command.unwrap_or(Command::Serve) {
+    match arguments.command.clone().unwrap_or(Command::Serve) {
         Command::Serve => runtime.block_on(serve(arguments, started)),
+        Command::Store { task } => look_after_store(task, &arguments, &runtime),
         Command::Check => runtime.block_on(async { check(arguments.config.as_deref()) }),
         Command::Schema => say(&config::schema(), ExitCode::SUCCESS),
     }
@@ -100,6 +107,24 @@ async fn serve(arguments: Arguments, started: Instant) -> ExitCode {
     let data_dir = arguments.data_dir;
     match app::run(app::Options { config, found, data_dir, started }).await {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Config(message)) => fail(BAD_CONFIG, &message),
+        Err(Failure::Start(message)) => fail(1, &message),
+    }
+}
+
+/// Does something with the store that the configuration names. It blocks, so it runs beside the runtime.
+fn look_after_store(task: store::Task, arguments: &Arguments, runtime: &Runtime) -> ExitCode {
+    let Some(file) = &arguments.config else { return fail(USAGE, "store needs --config FILE") };
+    let config = match app::load(Some(file)) {
+        Ok((config, _)) => config,
+        Err(problems) => {
+            eprint!("{problems}");
+            return BAD_CONFIG.into();
+        }
+    };
+    let _inside = runtime.enter();
+    match store::run(task, &config, &arguments.data_dir) {
+        Ok(text) => say(&text, ExitCode::SUCCESS),
         Err(Failure::Config(message)) => fail(BAD_CONFIG, &message),
         Err(Failure::Start(message)) => fail(1, &message),
     }

@@ -24,6 +24,7 @@ pub struct Postgres {
     folder: tempfile::TempDir,
     guard: Option<Child>,
     pid: u32,
+    port: u16,
     settings: Vec<String>,
 }
 
@@ -37,13 +38,19 @@ pub async fn database() -> String {
 impl Postgres {
     /// Starts one with further settings, like `max_connections=5`.
     pub fn start(settings: &[&str]) -> Self {
+        Self::start_on(5432, |_| settings.iter().map(|setting| (*setting).to_owned()).collect())
+    }
+
+    /// Starts one with this port, which counts if the settings say that it listens on TCP. `prepare` may put files into
+    /// its folder.
+    pub fn start_on(port: u16, prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let copied = Command::new("cp").arg("-r").arg(template()).arg(&data).status().unwrap();
         assert!(copied.success());
+        let settings = prepare(folder.path());
         own(folder.path());
-        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut server = Self { folder, guard: None, pid: 0, settings };
+        let mut server = Self { folder, guard: None, pid: 0, port, settings };
         server.launch();
         server
     }
@@ -59,7 +66,7 @@ impl Postgres {
     /// The address of a database.
     pub fn url(&self, database: &str) -> String {
         let folder = self.folder.path().display().to_string().replace('/', "%2F");
-        format!("postgres://tollgate@{folder}/{database}")
+        format!("postgres://tollgate@{folder}:{}/{database}", self.port)
     }
 
     /// Runs statements and returns the first column of what they find, as text.
@@ -83,7 +90,7 @@ impl Postgres {
             .arg(binary("postgres"))
             .arg("-D")
             .arg(self.folder.path().join("data"));
-        command.arg("-k").arg(self.folder.path()).args(["-h", ""]);
+        command.arg("-k").arg(self.folder.path()).args(["-h", "", "-p", &self.port.to_string()]);
         for setting in self.settings.iter().map(String::as_str).chain(QUICK) {
             command.args(["-c", setting]);
         }
@@ -94,7 +101,7 @@ impl Postgres {
         BufReader::new(guard.stdout.take().unwrap()).read_line(&mut pid).unwrap();
         self.pid = pid.trim().parse().unwrap();
         self.guard = Some(guard);
-        let socket = self.folder.path().join(".s.PGSQL.5432");
+        let socket = self.folder.path().join(format!(".s.PGSQL.{}", self.port));
         let patience = Instant::now() + Duration::from_secs(60);
         while !self.log().contains("ready to accept connections") || UnixStream::connect(&socket).is_err() {
             assert!(Instant::now() < patience, "PostgreSQL does not listen: {}", self.log());
@@ -107,6 +114,11 @@ impl Postgres {
         let all = std::iter::once(self.pid).chain(children(self.pid)).map(|pid| pid.to_string());
         // A connection that ended meanwhile has no process any more.
         let _ = Command::new("kill").arg(format!("-{name}")).args(all).stderr(Stdio::null()).status();
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn log(&self) -> String {
@@ -123,14 +135,19 @@ impl Drop for Postgres {
 
 /// Runs statements and returns the first column of what they find, as text.
 pub async fn sql(url: &str, statements: &str) -> Vec<String> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    try_sql(url, statements).await.unwrap()
+}
+
+/// Runs statements that may fail: the tables are yet to be made, or there is no connection left.
+pub async fn try_sql(url: &str, statements: &str) -> Result<Vec<String>, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
-    let found = client.simple_query(statements).await.unwrap();
+    let found = client.simple_query(statements).await?;
     let first = |message: &_| match message {
         tokio_postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
         _ => None,
     };
-    found.iter().filter_map(first).collect()
+    Ok(found.iter().filter_map(first).collect())
 }
 
 /// Nothing needs to outlive the machine, and little has to happen by itself.

@@ -45,13 +45,14 @@ impl Greeting<'_> {
         }
         line(format_args!("  models     {}", shortened(self.aliases)));
         line(format_args!("  ready in   {} ms", self.took.as_millis()));
-        if let Some(key) = self.minted {
-            let key = key.expose_secret();
+        if let Some(minted) = self.minted {
+            let key = minted.expose_secret();
             let model = self.example_model();
             let address = if self.tls { format!("https://{callers}") } else { callers.to_string() };
-            line(format_args!(
-                "\nThis is your first key. It may do everything and is shown this one time:\n\n  {key}"
-            ));
+            text.push_str(&first_key(minted));
+            let mut line = |line: std::fmt::Arguments<'_>| {
+                let _ = writeln!(text, "{line}"); // writing to a String cannot fail
+            };
             line(format_args!("\nTry it:\n"));
             line(format_args!("  curl -N {scheme}://{callers}/v1/chat/completions \\"));
             line(format_args!("    -H 'authorization: Bearer {key}' -H 'content-type: application/json' \\"));
@@ -70,6 +71,12 @@ impl Greeting<'_> {
         let plain = || self.aliases.iter().find(|alias| !alias.contains('*'));
         echo.or_else(plain).map_or("MODEL", String::as_str)
     }
+}
+
+/// Says what the first key is, this one time.
+pub(super) fn first_key(key: &SecretString) -> String {
+    let key = key.expose_secret();
+    format!("\nThis is your first key. It may do everything and is shown this one time:\n\n  {key}\n")
 }
 
 /// Returns an address that this machine can call: the one for "all addresses" cannot be.

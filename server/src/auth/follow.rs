@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::{
-    Auth, Declared, Room,
+    Announce, Auth, Declared, Room,
     pepper::Pepper,
     start::{check_pepper, everything},
     store::{self, CHANNEL, Change, Shared, Sql, Trouble, adjustments, keys, teams},
@@ -30,7 +30,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 impl Auth {
     /// Starts with keys that lie in PostgreSQL. If that is away, it starts all the same, and knows the keys once it
-    /// is there; until then `is_ready` says no.
+    /// is there; until then `is_ready` says no. If it is the first to come to an empty database, it announces the first
+    /// key.
     ///
     /// # Errors
     /// As `start`; that PostgreSQL is away is none.
@@ -38,6 +39,7 @@ impl Auth {
         postgres: Postgres,
         declared: Declared,
         pepper: Option<SecretString>,
+        announce: Announce,
     ) -> Result<Arc<Self>, String> {
         let auth = Self::of(Room::new(Box::new(Shared(postgres.clone())), declared));
         let room = auth.room.clone();
@@ -58,7 +60,7 @@ impl Auth {
             // Nobody hears any more only when the process ends.
             postgres.listen(&[CHANNEL], move |heard| drop(sender.send(heard))).await;
         });
-        tokio::spawn(follow(room, pepper, heard));
+        tokio::spawn(follow(room, pepper, heard, announce));
         Ok(auth)
     }
 }
@@ -103,15 +105,28 @@ impl Ears {
 }
 
 /// Takes over what is heard, until nothing is heard any more.
-async fn follow(room: Arc<Room>, pepper: Option<SecretString>, heard: UnboundedReceiver<Heard>) {
+async fn follow(
+    room: Arc<Room>,
+    pepper: Option<SecretString>,
+    heard: UnboundedReceiver<Heard>,
+    announce: Announce,
+) {
+    let announce = Arc::new(announce);
     let mut ears = Ears { heard, listening: false, stale: false };
     let mut failing = false;
     while let Some(changes) = ears.changes(&room).await {
         if !ears.stale && changes.is_empty() {
             continue;
         }
-        let (all, own, pepper) = (ears.stale, room.clone(), pepper.clone());
-        let work = move || if all { own.meet(pepper.as_ref()) } else { own.read_again(&changes) };
+        let (all, own, pepper, announce) = (ears.stale, room.clone(), pepper.clone(), announce.clone());
+        let work = move || match all {
+            // Whoever started without the store has not made the first key yet.
+            true if own.pepper.get().is_none() => {
+                own.meet(pepper.as_ref()).map(|()| own.mint_late(&announce))
+            }
+            true => own.meet(pepper.as_ref()),
+            false => own.read_again(&changes),
+        };
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(())) => {
                 (ears.stale, failing) = (false, false);
@@ -132,6 +147,15 @@ async fn follow(room: Arc<Room>, pepper: Option<SecretString>, heard: UnboundedR
 }
 
 impl Room {
+    /// Makes the first key if there is none.
+    fn mint_late(&self, announce: &Announce) {
+        match self.mint_first(SystemTime::now()) {
+            Ok(Some(secret)) => announce(&secret),
+            Ok(None) => {}
+            Err(message) => tracing::error!(message, "the first key cannot be made"),
+        }
+    }
+
     /// Reads all that the store holds; the first time it is brought in line with the configuration before.
     fn meet(&self, configured: Option<&SecretString>) -> Result<(), Trouble> {
         let now = SystemTime::now();

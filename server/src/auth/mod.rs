@@ -17,6 +17,7 @@ mod declared_teams;
 mod follow;
 mod index;
 mod key;
+mod making;
 mod mask;
 mod page;
 mod pepper;
@@ -75,6 +76,9 @@ pub struct Declared {
 /// Hears of a reset: its id, and what each counter is to be set back by.
 pub type OnReset = Box<dyn Fn(&str, &BTreeMap<String, i64>) + Send + Sync>;
 
+/// Is shown the first key, this one time.
+pub type Announce = Box<dyn Fn(&SecretString) + Send + Sync>;
+
 /// The room: every key that opens the door.
 pub struct Auth {
     room: Arc<Room>,
@@ -122,9 +126,22 @@ impl Auth {
         self.room.index.by_id(id).map(|entry| entry.caller.key_name.clone())
     }
 
-    /// Returns what resets took off a counter in the window that runs.
+    /// Has resets make room in limits, in place of setting counters back. For counters that replicas share: those only know
+    /// sums that grow.
+    pub fn count_resets_as_room(&self) {
+        self.room.index.count_resets_as_room();
+    }
+
+    /// Returns what resets took off the history of a counter in the window that runs.
     pub fn taken_off(&self, counter: &str) -> i64 {
-        self.room.index.taken_off(counter, SystemTime::now())
+        let (used, is_room) = self.room.index.reset(counter, SystemTime::now());
+        if is_room { 0 } else { used }
+    }
+
+    /// Returns what of a counter is used and does not count any more, since a reset made room for it.
+    pub fn room_made(&self, counter: &str) -> i64 {
+        let (used, is_room) = self.room.index.reset(counter, SystemTime::now());
+        if is_room { used } else { 0 }
     }
 
     /// Has resets told, those of this replica and of others. Only the first who asks hears them.

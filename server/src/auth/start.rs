@@ -81,10 +81,7 @@ impl Auth {
     /// # Errors
     /// A message for the operator.
     pub fn mint_first(&self) -> Result<Option<SecretString>, String> {
-        if self.room.index.has_admin() || !self.is_ready() {
-            return Ok(None);
-        }
-        self.room.create_first(SystemTime::now())
+        self.room.mint_first(SystemTime::now())
     }
 }
 
@@ -98,6 +95,14 @@ impl Room {
             in_touch: false.into(),
             on_reset: OnceLock::new(),
         }
+    }
+
+    /// As `Auth::mint_first`.
+    pub(super) fn mint_first(&self, now: SystemTime) -> Result<Option<SecretString>, String> {
+        if self.index.has_admin() || self.pepper.get().is_none() {
+            return Ok(None);
+        }
+        self.create_first(now)
     }
 
     /// Brings the store in line with the configuration, and reads all of it. From then on the keys are known.

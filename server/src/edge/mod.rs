@@ -32,6 +32,8 @@ mod tests;
 mod tls;
 mod twins;
 
+pub use proto_json::write_json;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},

@@ -1,6 +1,6 @@
 //! Messages of the contract as proto3 JSON, with the contract's own names: what scripts read and write.
 
-use std::sync::LazyLock;
+use std::{io, sync::LazyLock};
 
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -19,14 +19,22 @@ static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool:
 /// # Errors
 /// `INTERNAL` if the contract has no message of that name.
 pub(super) fn shown(name: &str, message: &impl Message) -> Result<Response, Error> {
-    let broken = |_| Error::internal("the answer cannot be shown as JSON");
-    let dynamic = DynamicMessage::decode(descriptor(name)?, &message.encode_to_vec()[..])
+    let mut body = Vec::with_capacity(1024);
+    write_json(name, &message.encode_to_vec(), &mut body)
         .map_err(|_| Error::internal("the answer cannot be shown as JSON"))?;
-    let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(false);
-    let mut body = serde_json::Serializer::new(Vec::with_capacity(1024));
-    dynamic.serialize_with_options(&mut body, &options).map_err(broken)?;
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
-    Ok((headers, body.into_inner()).into_response())
+    Ok((headers, body).into_response())
+}
+
+/// Writes an encoded message as JSON, on one line.
+///
+/// # Errors
+/// The message is none of that name, or what `to` says.
+pub fn write_json(name: &str, message: &[u8], to: impl io::Write) -> io::Result<()> {
+    let descriptor = descriptor(name).map_err(io::Error::other)?;
+    let dynamic = DynamicMessage::decode(descriptor, message)?;
+    let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(false);
+    Ok(dynamic.serialize_with_options(&mut serde_json::Serializer::new(to), &options)?)
 }
 
 /// Writes a message in the one way in which all that say the same are written: maps have no order of their own.

@@ -1,8 +1,10 @@
 //! The store of records: SQLite with one writer that commits whatever is queued, and a few readers.
 
 mod connect;
+pub(super) mod dump;
 pub(super) mod postgres;
 pub(super) mod reader;
+mod retention;
 pub(super) mod rollup;
 mod writer;
 
@@ -103,6 +105,14 @@ impl Ledger {
     /// # Errors
     /// A message for the operator that names the file and what to do.
     pub fn open(store: &Path) -> Result<Self, String> {
+        Self::open_keeping(store, None)
+    }
+
+    /// Opens the store as `open` does, and deletes records that are older than that.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_keeping(store: &Path, retain: Option<Days>) -> Result<Self, String> {
         let connection = connect::writer(store)?;
         let last: i64 = connection
             .query_row("SELECT COALESCE(max(seq), 0) FROM records", [], |row| row.get(0))
@@ -111,7 +121,7 @@ impl Ledger {
         let reads = Reads { readers: Arc::new(reader::Readers::new(store)), committed };
         let (sender, receiver) = sync_channel(QUEUE);
         let closing = Arc::<AtomicBool>::default();
-        let writer = start_writer(connection, receiver, committed_sender, closing.clone())?;
+        let writer = start_writer(connection, receiver, committed_sender, closing.clone(), retain)?;
         Ok(Self { sender: Some(sender), writer: Some(writer), reads, closing, central: None })
     }
 
@@ -215,10 +225,11 @@ fn start_writer(
     receiver: Receiver<Message>,
     committed: watch::Sender<i64>,
     closing: Arc<AtomicBool>,
+    retain: Option<Days>,
 ) -> Result<thread::JoinHandle<()>, String> {
     thread::Builder::new()
         .name("ledger".to_owned())
-        .spawn(move || writer::run(connection, &receiver, &committed, &closing))
+        .spawn(move || writer::run(connection, &receiver, &committed, &closing, retain))
         .map_err(|error| format!("cannot start the ledger's thread: {error}"))
 }
 

@@ -27,7 +27,11 @@ use tollgate_api::v1;
 
 use journal::Earlier;
 pub use journal::{Journal, Progress};
-pub use ledger::Ledger;
+pub use ledger::{
+    Ledger,
+    dump::{Stopped, dump_local, dump_shared},
+    postgres::{Survey, make_partitions, survey, waiting},
+};
 pub use open::Open;
 pub use price::{Catalog, ModelFacts, is_responses_only};
 
@@ -65,7 +69,8 @@ impl Meter {
         postgres: Option<Postgres>,
         retain: Option<Days>,
     ) -> Result<Arc<Self>, String> {
-        let mut ledger = Ledger::open(store)?;
+        // With PostgreSQL the local ledger keeps only what that may not have.
+        let mut ledger = Ledger::open_keeping(store, retain.filter(|_| postgres.is_none()))?;
         let journal = Journal::open(&data_dir.join("journal"), &ledger, &catalog)?;
         if let Some(postgres) = postgres {
             ledger = ledger.share(store, postgres, retain)?;

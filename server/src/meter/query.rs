@@ -1,5 +1,6 @@
 //! Answers to who used what: sums, lists, one record, and a stream of new ones. A key sees what it may, no more.
 
+mod central;
 mod filter;
 mod page;
 mod sql;
@@ -11,17 +12,21 @@ use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
 use prost::Message as _;
-use rusqlite::{OptionalExtension as _, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 use tollgate_api::v1;
 use uuid::Uuid;
 
 use self::{
+    central::POSTGRES,
     filter::{Conditions, Span},
     page::Token,
-    sql::{SQLITE, Sql, Value},
+    sql::{Dialect, SQLITE, Sql, Value},
     words::Rows,
 };
-use super::{Meter, ledger::reader::unreadable};
+use super::{
+    Meter,
+    ledger::{Reads, reader::unreadable},
+};
 use crate::{
     call::Caller,
     error::{Error, Reason},
@@ -38,6 +43,9 @@ impl Meter {
         request: v1::QueryUsageRequest,
     ) -> Result<v1::QueryUsageResponse, Error> {
         let report = sums::Report::new(caller, &request)?;
+        if let Some(central) = self.ledger.central_up_to_date().await? {
+            return central.read(move |session| report.run_central(session)).await;
+        }
         self.ledger.up_to_date().await?.run(move |connection| report.run(connection)).await
     }
 
@@ -57,17 +65,11 @@ impl Meter {
         conditions.filter(&request.filters)?;
         conditions.within(span);
         let size = page::size(request.page_size)?;
-        let sql = list_sql(&conditions, token.as_ref(), size);
-        let reads = self.ledger.up_to_date().await?;
-        let mut found = reads
-            .run(move |connection| {
-                let mut statement = connection.prepare(&sql.text).map_err(|error| unreadable(&error))?;
-                let rows = statement.query_map(params_from_iter(&sql.values), |row| {
-                    Ok((read_record(row)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-                });
-                rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| unreadable(&error))
-            })
-            .await?;
+        let sql = |dialect| list_sql(dialect, &conditions, token.as_ref(), size);
+        let mut found = match self.ledger.central_up_to_date().await? {
+            Some(central) => central::list(&central, sql(&POSTGRES)).await?,
+            None => list(self.ledger.up_to_date().await?, sql(&SQLITE)).await?,
+        };
         let more = found.len() > size;
         found.truncate(size);
         let next_page_token = match found.last() {
@@ -96,18 +98,16 @@ impl Meter {
         let id = Uuid::parse_str(&request.id).map_err(|_| unknown())?;
         let mut conditions = Conditions::visible_to(caller);
         conditions.add("id = ", Value::Bytes(id.as_bytes().to_vec()));
-        let mut sql = Sql::new(&SQLITE);
-        sql.push("SELECT record FROM records WHERE ");
-        conditions.write(Rows::Plain, &mut sql);
-        let reads = self.ledger.up_to_date().await?;
-        let record = reads
-            .run(move |connection| {
-                connection
-                    .query_row(&sql.text, params_from_iter(&sql.values), read_record)
-                    .optional()
-                    .map_err(|error| unreadable(&error))
-            })
-            .await?;
+        let sql = |dialect| {
+            let mut sql = Sql::new(dialect);
+            sql.push("SELECT record FROM records WHERE ");
+            conditions.write(Rows::Plain, &mut sql);
+            sql
+        };
+        let record = match self.ledger.central_up_to_date().await? {
+            Some(central) => central::one(&central, sql(&POSTGRES)).await?,
+            None => one(self.ledger.up_to_date().await?, sql(&SQLITE)).await?,
+        };
         record.map(|record| v1::GetUsageRecordResponse { record: Some(record) }).ok_or_else(unknown)
     }
 
@@ -125,13 +125,40 @@ impl Meter {
         let from_ms = filter::millis("from_time", request.from_time.as_ref())?;
         let mut conditions = Conditions::visible_to(caller);
         conditions.filter(&request.filters)?;
+        if let Some(central) = self.ledger.central_up_to_date().await? {
+            return central::watch(central, Arc::new(conditions), from_ms).await;
+        }
         watch::start(self.ledger.up_to_date().await?, Arc::new(conditions), from_ms).await
     }
 }
 
+/// A record, with its place in the list.
+type Listed = (v1::UsageRecord, i64, i64);
+
+/// Reads the records, with their places in the list, that a statement finds.
+async fn list(reads: Reads, sql: Sql) -> Result<Vec<Listed>, Error> {
+    let read = move |connection: &Connection| {
+        let mut statement = connection.prepare(&sql.text).map_err(|error| unreadable(&error))?;
+        let rows = statement.query_map(params_from_iter(&sql.values), |row| {
+            Ok((read_record(row)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        });
+        rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| unreadable(&error))
+    };
+    reads.run(read).await
+}
+
+/// Reads the record that a statement finds.
+async fn one(reads: Reads, sql: Sql) -> Result<Option<v1::UsageRecord>, Error> {
+    let read = move |connection: &Connection| {
+        let found = connection.query_row(&sql.text, params_from_iter(&sql.values), read_record);
+        found.optional().map_err(|error| unreadable(&error))
+    };
+    reads.run(read).await
+}
+
 /// Writes the question for a page of records, newest first, and one more that tells whether there is another page.
-fn list_sql(conditions: &Conditions, after: Option<&Token>, size: usize) -> Sql {
-    let mut sql = Sql::new(&SQLITE);
+fn list_sql(dialect: &'static Dialect, conditions: &Conditions, after: Option<&Token>, size: usize) -> Sql {
+    let mut sql = Sql::new(dialect);
     sql.push("SELECT record, create_ms, seq FROM records WHERE ");
     conditions.write(Rows::Plain, &mut sql);
     if let Some(token) = after {

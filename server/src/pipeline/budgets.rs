@@ -3,7 +3,7 @@
 use tollgate_api::admin;
 
 use super::Pipeline;
-use crate::{auth::Measured, call::Caller, error::Error};
+use crate::{auth::Measured, call::Caller, error::Error, quota::Standing};
 
 impl Pipeline {
     /// Raises a limit for the window that runs.
@@ -42,7 +42,8 @@ impl Pipeline {
         let about = (subject.to_owned(), metric.to_owned(), window.to_owned());
         let rules = self.auth.limits_of(caller, about.0, about.1, about.2).await?;
         let standing = self.quota.standing_of(&rules).await?;
-        let used = standing.iter().map(|one| (one.rule.counter.to_string(), one.used)).collect();
+        let used = |one: &Standing| one.used.saturating_sub(self.auth.room_made(&one.rule.counter)).max(0);
+        let used = standing.iter().map(|one| (one.rule.counter.to_string(), used(one))).collect();
         Ok(Measured { used, end: standing.iter().find_map(|one| one.reset) })
     }
 }

@@ -83,7 +83,10 @@ impl Schema {
 
 /// Reads the version of the tables.
 pub(super) fn read(session: &mut Session) -> Result<Schema, Trouble> {
-    let there = session.query_one("SELECT to_regclass('tollgate.migrations') IS NOT NULL", &[])?;
+    // Not `to_regclass`: it reads no table, and so does not see what another session made a moment ago.
+    let there = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables \
+         WHERE schemaname = 'tollgate' AND tablename = 'migrations')";
+    let there = session.query_one(there, &[])?;
     if !there.try_get::<_, bool>(0)? {
         return Ok(Schema::default());
     }

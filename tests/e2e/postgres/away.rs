@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use tollgate_api::v1;
 use tollgate_server::meter::Ledger;
 
-use super::{Load, call, has_exactly, ids, ready, replica, unshipped, until};
+use super::{Load, call, has_exactly, ids, ready, replica, reports::answers, unshipped, until};
 use crate::{
     serving,
     support::{
-        KEY,
+        Gateway, KEY,
         http::Caller,
-        postgres::{Postgres, database},
+        postgres::{Postgres, database, sql},
         upstream::Upstream,
     },
 };
@@ -115,20 +115,28 @@ fn settled(number: u128) -> v1::UsageRecord {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_thousand_waiting_records_are_there_soon_though_the_gateway_is_killed_on_the_way() {
-    const WAITING: u128 = 20_000;
-    let (store, upstream) = (database().await, Upstream::start(serving).await);
-    // One start makes the data directory; then it is filled as a long outage would have filled it.
-    let mut gateway = replica(&upstream, &store, "");
+/// Makes the data directory of a gateway with this store, and puts that many records into its local ledger, as a long
+/// outage would have left them there.
+async fn with_waiting(upstream: &Upstream, store: &str, waiting: u128) -> Gateway {
+    let mut gateway = replica(upstream, store, "");
     gateway.kill();
     let local = gateway.data_dir().join("tollgate.db");
-    tokio::task::spawn_blocking(move || {
+    let fill = tokio::task::spawn_blocking(move || {
         let ledger = Ledger::open(&local).unwrap();
-        (1..=WAITING).for_each(|number| ledger.append(settled(number)));
-    })
-    .await
-    .unwrap();
+        (1..=waiting).for_each(|number| ledger.append(settled(number)));
+    });
+    fill.await.unwrap();
+    gateway
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_is_there_soon_though_the_gateway_is_killed_on_the_way_and_sums_are_as_sqlites() {
+    // More than are summed up at once.
+    const WAITING: u128 = 35_000;
+    let (store, upstream) = (database().await, Upstream::start(serving).await);
+    let mut gateway = with_waiting(&upstream, &store, WAITING).await;
+    let copy = gateway.data_dir().join("copy.db");
+    std::fs::copy(gateway.data_dir().join("tollgate.db"), &copy).unwrap();
     let began = Instant::now();
     gateway.restart();
     until("some are there", async || !ids(&store).await.is_empty()).await;
@@ -139,4 +147,28 @@ async fn twenty_thousand_waiting_records_are_there_soon_though_the_gateway_is_ki
     let took = began.elapsed();
     eprintln!("{WAITING} records, two starts and a kill: {took:?}");
     assert!(took < Duration::from_secs(60), "{took:?}");
+    until("they are summed up", async || sql(&store, "SELECT seq > 0 FROM tollgate.totalled").await == ["t"])
+        .await;
+    let alone = replica(&upstream, &format!("sqlite://{}", copy.display()), "");
+    assert_eq!(answers(&gateway).await, answers(&alone).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_before_or_after_a_batch_is_there_loses_and_doubles_nothing() {
+    let upstream = Upstream::start(serving).await;
+    for step in ["ship:before", "ship:after"] {
+        let store = database().await;
+        let yaml = format!(
+            "store: \"{store}\"\nproviders:\n{}models: {{ m: {{ targets: [{{ provider: up, model: m-1 }}] }} }}\n",
+            upstream.provider("up")
+        );
+        let mut gateway = Gateway::start_with_env(&yaml, &[("TOLLGATE_FAILPOINT", step)]);
+        let made = [call(&Caller::new(gateway.addr, KEY)).await].into();
+        assert_eq!(gateway.wait(), None, "{step}: it died");
+        assert_eq!(ids(&store).await.len(), usize::from(step == "ship:after"));
+        gateway.restart();
+        has_exactly(&store, &made).await;
+        until("it is noted", async || unshipped(&gateway).await == 0).await;
+        assert_eq!(ids(&store).await, made);
+    }
 }

@@ -58,3 +58,49 @@ async fn many_that_start_at_once_make_the_tables_once() {
         sql(&store, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'tollgate.records'::regclass");
     assert_eq!(ahead.await, ["3"], "this month and the next two");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn months_that_are_over_go_and_their_sums_stay() {
+    let (store, upstream) = (database().await, Upstream::start(serving).await);
+    let first = replica(&upstream, &store, "");
+    let made = BTreeSet::from([call(&Caller::new(first.addr, KEY)).await]);
+    has_exactly(&store, &made).await;
+    drop(first);
+    // Twenty months ago the same was called.
+    sql(
+        &store,
+        "CREATE TABLE tollgate.records_2025_03 (LIKE tollgate.records INCLUDING DEFAULTS);
+         ALTER TABLE tollgate.records ATTACH PARTITION tollgate.records_2025_03
+            FOR VALUES FROM (1740787200000) TO (1743465600000);
+         INSERT INTO tollgate.records SELECT nextval('tollgate.records_seq'), gen_random_uuid(), 1741000000000, key_id,
+            team_id, requested_model, model, provider, target, operation, surface, status, error_reason, streamed,
+            cache_status, recovered, source, input_tokens, output_tokens, cache_read, cache_write, reasoning, cost_nanos,
+            saved_nanos, price_version, estimated, unpriced, tags, record FROM tollgate.records",
+    )
+    .await;
+    let second = replica(&upstream, &store, "ledger: { retain: 60d }\n");
+    has_exactly(&store, &made).await;
+    until("the old month is gone", async || {
+        sql(&store, "SELECT to_regclass('tollgate.records_2025_03') IS NULL").await == ["t"]
+    })
+    .await;
+    let caller = Caller::new(second.addr, crate::ADMIN_KEY);
+    let sums = caller.get("/v1/usage?bucket=month").await.json();
+    let counts: Vec<_> =
+        sums["rows"].as_array().unwrap().iter().map(|row| row["request_count"].clone()).collect();
+    assert_eq!(counts, ["1", "1"], "{sums}");
+}
+
+#[tokio::test]
+async fn tags_that_postgres_cannot_hold_are_no_obstacle() {
+    let (store, upstream) = (database().await, Upstream::start(serving).await);
+    let gateway = replica(&upstream, &store, "");
+    let caller = Caller::new(gateway.addr, KEY);
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"user":"a\u0000b","metadata":{"k":"v\u0000w"}}"#;
+    let answer = caller.post("/v1/chat/completions", body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    has_exactly(&store, &[answer.header("x-request-id").to_owned()].into()).await;
+    // Asking for one is asking for what is there in its place.
+    let answer = caller.get("/v1/usage?filters[tag:k]=%00&group_by=tag:%00").await;
+    assert!(matches!(answer.status.as_u16(), 200 | 400), "{}", answer.text());
+}

@@ -117,6 +117,7 @@ impl Index {
     pub(super) fn replace(&self, all: &Everything, now: SystemTime) -> Vec<adjustment::Record> {
         let mut maps = self.write();
         let mut fresh = Maps { admin: maps.admin.clone(), generation: maps.generation, ..Maps::default() };
+        fresh.adjusted.resets_are_room = maps.adjusted.resets_are_room;
         for record in &all.teams {
             fresh.teams.put(record.clone());
         }
@@ -173,14 +174,25 @@ impl Index {
         self.read().adjusted.raised(subject, limits)
     }
 
-    /// Returns what resets took off a counter in the window that runs.
-    pub(super) fn taken_off(&self, counter: &str, now: SystemTime) -> i64 {
-        self.read().adjusted.taken_off(counter, now)
+    /// Has resets make room in limits from now on, in place of setting counters back.
+    pub(super) fn count_resets_as_room(&self) {
+        let mut maps = self.write();
+        maps.adjusted.resets_are_room = true;
+        maps.rebuild();
+    }
+
+    /// Returns what resets in the window that runs found to be used of a counter, and whether that is room in its limit.
+    pub(super) fn reset(&self, counter: &str, now: SystemTime) -> (i64, bool) {
+        let mut maps = self.write();
+        if maps.adjusted.lapse(now) {
+            maps.rebuild();
+        }
+        (maps.adjusted.reset(counter), maps.adjusted.resets_are_room)
     }
 
     /// Returns when the key was last used, in seconds since 1970; 0 is never.
     pub(super) fn last_use(&self, record: &Record) -> u64 {
-        self.by_id(&record.id).map_or(record.last_use, |entry| entry.used.last.load(Relaxed))
+        self.by_id(&record.id).map_or(0, |entry| entry.used.last.load(Relaxed)).max(record.last_use)
     }
 
     /// Returns the last uses that the store does not know.

@@ -102,10 +102,24 @@ fn a_reset_is_told_once_and_counts_as_long_as_its_window_runs() {
     assert_eq!((entry.amount, entry.reason.as_str()), (8, "a mistake"));
     assert_eq!(*told.lock().unwrap(), [(entry.id, [("c".to_owned(), 8)].into())]);
     let index = &house.room().index;
-    assert_eq!((index.taken_off("c", now()), index.taken_off("d", now())), (8, 0));
-    assert_eq!(index.taken_off("c", now() + Duration::from_secs(DAY)), 0);
+    assert_eq!((index.reset("c", now()).0, index.reset("d", now()).0), (8, 0));
     let house = house.restart();
-    assert_eq!(house.room().index.taken_off("c", now()), 8);
+    let index = &house.room().index;
+    assert_eq!(index.reset("c", now()), (8, false));
+    assert_eq!(index.reset("c", now() + Duration::from_secs(DAY)), (0, false));
+}
+
+#[test]
+fn where_counters_only_grow_a_reset_makes_room_in_the_limit() {
+    let house = House::new();
+    let made = limited(&house);
+    house.auth.count_resets_as_room();
+    let subject = format!("key:{}", made.key.unwrap().id);
+    let counter = format!("{subject}/requests/day");
+    house.room().reset(&house.root(), &reset(&subject), &measured(8, &counter), now()).unwrap();
+    assert_eq!(house.limit_of(&made.secret, now()), 18);
+    assert_eq!(house.room().index.reset(&counter, now()), (8, true));
+    assert_eq!(house.limit_of(&made.secret, now() + Duration::from_secs(DAY)), 10);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What is told of aliases, arms, fallbacks and ranges: each mistake at its place, with the nearest word.
 
+mod teams;
+
 use crate::config::{Surroundings, parse};
 
 fn problems(yaml: &str) -> Vec<String> {

@@ -105,7 +105,10 @@ fn router_with(edge: &Edge, authenticate: Authenticate) -> Result<Router, String
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let health = HealthServer::new(health::Checks { draining: edge.draining.clone() });
+    let health = HealthServer::new(health::Checks {
+        auth: edge.pipeline.auth.clone(),
+        draining: edge.draining.clone(),
+    });
     let door = Door { edge: edge.clone(), authenticate };
     Ok(Router::new()
         .route_service("/tollgate.v1.ChatService/{*rpc}", service!(ChatServiceServer))

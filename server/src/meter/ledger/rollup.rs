@@ -73,6 +73,18 @@ impl Rollup {
         }
     }
 
+    /// Folds everything up to a number, however little that is.
+    pub(super) fn up_to(&mut self, connection: &mut Connection, until: i64) -> rusqlite::Result<()> {
+        for (kind, known) in FOLDS.iter().zip(&mut self.folded) {
+            let mut folded = kind.watermark(connection)?;
+            while folded < until {
+                folded = kind.fold(connection, folded, until.min(folded + kind.step))?;
+            }
+            *known = Some(folded);
+        }
+        Ok(())
+    }
+
     fn try_advance(&mut self, connection: &mut Connection, last: i64) -> rusqlite::Result<bool> {
         let mut more = false;
         for (kind, known) in FOLDS.iter().zip(&mut self.folded) {

@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tollgate_api::v1;
 use uuid::Uuid;
 
-use super::{Message, rollup::Rollup};
-use crate::failpoint;
+use super::{Message, retention::Retention, rollup::Rollup};
+use crate::{config::Days, failpoint};
 
 /// Rows of one transaction at most, so that readers see them soon.
 const BATCH: usize = 4_096;
@@ -77,7 +77,9 @@ pub(super) fn run(
     queue: &Receiver<Message>,
     committed: &watch::Sender<i64>,
     closing: &AtomicBool,
+    retain: Option<Days>,
 ) {
+    let mut retention = Retention::new(retain);
     let mut batch = Batch::default();
     let mut buffer = Vec::new();
     let mut rollup = Rollup::new();
@@ -90,6 +92,7 @@ pub(super) fn run(
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 behind = rollup.advance(&mut connection, *committed.borrow());
+                behind |= retention.advance(&mut connection, &mut rollup);
                 continue;
             }
         }
@@ -106,6 +109,7 @@ pub(super) fn run(
             committed.send_replace(last);
             batch.finish();
             behind = rollup.advance(&mut connection, last);
+            behind |= retention.advance(&mut connection, &mut rollup);
         }
         batch.finish();
     }

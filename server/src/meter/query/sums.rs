@@ -1,5 +1,6 @@
 //! Sums over records, by bucket of time and by group.
 
+mod central;
 mod plan;
 mod source;
 
@@ -12,7 +13,7 @@ use self::source::{Facts, Kind};
 use super::{
     filter::{Conditions, Span, Visible},
     page::{self, Token},
-    sql::{Columns, SQLITE, Sql},
+    sql::{Columns, Dialect, SQLITE, Sql},
     words::Word,
 };
 use crate::{
@@ -113,7 +114,7 @@ impl Report {
         let read = || {
             let snapshot = connection.unchecked_transaction()?;
             let facts = Facts::read(&snapshot, &self.kind())?;
-            let sql = self.sql(&facts);
+            let sql = self.sql(&SQLITE, &facts);
             let mut statement = snapshot.prepare(&sql.text)?;
             let rows = statement.query_map(params_from_iter(&sql.values), |row| self.read(row))?;
             rows.collect::<Result<Vec<_>, _>>()
@@ -159,8 +160,8 @@ impl Report {
     }
 
     /// Each source names bucket and groups, so that each expression, with its value, is written once.
-    fn sql(&self, facts: &Facts) -> Sql {
-        let mut sql = Sql::new(&SQLITE);
+    fn sql(&self, dialect: &'static Dialect, facts: &Facts) -> Sql {
+        let mut sql = Sql::new(dialect);
         let sum = sql.dialect.sum;
         let mut keys = vec!["b".to_owned()];
         keys.extend((0..self.words.len()).map(|at| format!("g{at}")));

@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// Records looked through in one read, so that a watch of few among millions never keeps a reader for long.
-const STEP: i64 = 2_000;
+pub(super) const STEP: i64 = 2_000;
 /// Records are numbered as they are committed and timed a moment before: by at most this, in milliseconds.
-const DISORDER_MS: i64 = 60_000;
+pub(super) const DISORDER_MS: i64 = 60_000;
 
 struct Watch {
     reads: Reads,

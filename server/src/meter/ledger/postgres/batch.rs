@@ -202,6 +202,11 @@ impl Month {
         Self { year: day.year(), month: day.month() }
     }
 
+    /// Returns what it is called.
+    pub(super) fn name(self) -> String {
+        format!("{:04}-{:02}", self.year, self.month)
+    }
+
     /// Returns the month so many after this one.
     pub(super) fn later(self, months: i64) -> Self {
         let first = jiff::civil::Date::new(self.year, self.month, 1);

@@ -1,6 +1,9 @@
 //! The local side: which records are in PostgreSQL already, which come next, and which may go.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
@@ -83,6 +86,12 @@ impl Local {
             )?
             .execute([self.shipped, before_ms, most])
     }
+}
+
+/// Returns the time, in milliseconds since 1970.
+pub(super) fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod fold;
 mod local;
 mod partition;
 mod ship;
+mod survey;
 
 use std::{
     path::Path,
@@ -16,6 +17,8 @@ use std::{
 };
 
 use tokio::sync::{Notify, watch};
+
+pub use survey::{Survey, make_partitions, survey, waiting};
 
 use crate::{
     config::Days,
@@ -99,6 +102,11 @@ impl Central {
                 Err(unavailable("the latest records are still on their way to PostgreSQL; try again soon"))
             }
         }
+    }
+
+    /// Returns the number up to which this replica's records are there, as it grows.
+    pub(in crate::meter) fn shipped(&self) -> watch::Receiver<i64> {
+        self.shipped.clone()
     }
 
     /// Reads in one snapshot.

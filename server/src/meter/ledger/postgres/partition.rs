@@ -75,19 +75,10 @@ pub(super) fn lock(session: &mut Session) -> Result<(), Trouble> {
 
 /// Drops the partitions of months that were over by then, and returns how many. Their sums are made first, and stay.
 pub(super) fn drop_before(session: &mut Session, before_ms: i64) -> Result<usize, Trouble> {
-    let found = session.query(
-        "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-         WHERE i.inhparent = 'tollgate.records'::regclass",
-        &[],
-    )?;
-    let mut names = Vec::new();
-    for row in found {
-        let name: String = row.try_get(0)?;
-        if Month::from_partition(&name).is_some_and(|month| month.later(1).start_ms() <= before_ms) {
-            names.push(name);
-        }
-    }
-    for name in &names {
+    let over: Vec<_> =
+        months(session)?.into_iter().filter(|month| month.later(1).start_ms() <= before_ms).collect();
+    for month in &over {
+        let name = month.partition();
         session.transaction(|session| {
             lock(session)?;
             let last: Option<i64> =
@@ -98,7 +89,19 @@ pub(super) fn drop_before(session: &mut Session, before_ms: i64) -> Result<usize
         })?;
         tracing::info!(partition = name, "store: records older than `ledger.retain` are deleted");
     }
-    Ok(names.len())
+    Ok(over.len())
+}
+
+/// Returns the months that there is a partition for, the first one first.
+pub(super) fn months(session: &mut Session) -> Result<Vec<Month>, Trouble> {
+    let sql = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = 'tollgate.records'::regclass";
+    let mut months = Vec::new();
+    for row in session.query(sql, &[])? {
+        months.extend(Month::from_partition(row.try_get(0)?));
+    }
+    months.sort_unstable();
+    Ok(months)
 }
 
 #[cfg(test)]

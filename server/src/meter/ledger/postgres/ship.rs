@@ -6,7 +6,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use tokio::{runtime::Handle, sync::watch, time::timeout};
@@ -15,11 +15,12 @@ use super::{
     Signals,
     batch::Batch,
     fold,
-    local::Local,
+    local::{Local, now_ms},
     partition::{self, Partitions},
 };
 use crate::{
     config::Days,
+    failpoint,
     postgres::{Postgres, Session, SqlState, Trouble},
     telemetry::metrics::LEDGER_UNSHIPPED,
 };
@@ -57,6 +58,8 @@ pub(super) struct Shipper {
     /// Whether PostgreSQL said up to where it has this replica's records, since the last trouble.
     agreed: bool,
     failures: u32,
+    /// Whether the writer of the local ledger is gone.
+    ended: bool,
     unfolded: i64,
     upkeep: Instant,
 }
@@ -82,6 +85,7 @@ impl Shipper {
             partitions: Partitions::default(),
             agreed: false,
             failures: 0,
+            ended: false,
             // Whoever was here before may have left some.
             unfolded: fold::STEP,
             upkeep: Instant::now(),
@@ -90,7 +94,7 @@ impl Shipper {
 
     /// Ships until the process ends.
     pub(super) fn run(mut self) {
-        while !*self.closing.borrow() {
+        while !self.ended && !*self.closing.borrow() {
             let behind = self.show();
             let outcome = if behind > 0 || !self.agreed {
                 self.ship()
@@ -115,19 +119,26 @@ impl Shipper {
     /// Waits until there are records, and then for some more; false if there were none for a while.
     fn wait_for_more(&mut self) -> bool {
         let (committed, closing, signals) = (&mut self.committed, &mut self.closing, &self.signals);
+        let ended = &mut self.ended;
         self.runtime.block_on(async {
             let more = async {
                 tokio::select! {
                     // The writer is gone when the process ends.
-                    more = committed.changed() => more.is_ok(),
-                    _ = closing.changed() => true,
+                    more = committed.changed() => more,
+                    _ = closing.changed() => Ok(()),
                 }
             };
-            let more = timeout(PROBE, more).await.unwrap_or(false);
-            if more && !*closing.borrow() {
-                let _ = timeout(GATHER, signals.hurry.notified()).await;
+            match timeout(PROBE, more).await {
+                Ok(Ok(())) if !*closing.borrow() => {
+                    let _ = timeout(GATHER, signals.hurry.notified()).await;
+                    true
+                }
+                Ok(outcome) => {
+                    *ended = outcome.is_err();
+                    true
+                }
+                Err(_) => false,
             }
-            more
         })
     }
 
@@ -142,6 +153,7 @@ impl Shipper {
         }
         let (replica, partitions) = (self.local.replica(), &mut self.partitions);
         let began = Instant::now();
+        failpoint::pass("ship:before");
         let inserted = self.postgres.run(PATIENCE, |session| {
             session.transaction(|session| {
                 session.bound()?;
@@ -164,6 +176,7 @@ impl Shipper {
             ?took,
             "records are in PostgreSQL"
         );
+        failpoint::pass("ship:after");
         if let Err(error) = self.local.set_shipped(batch.last()) {
             tracing::warn!(%error, "the ledger cannot note what PostgreSQL has; it is sent again after a restart");
         }
@@ -281,9 +294,4 @@ fn mark(session: &mut Session, replica: uuid::Uuid, seq: i64) -> Result<(), Trou
 
 fn unreadable(error: &rusqlite::Error) -> Trouble {
     Trouble::Away(format!("the local ledger cannot be read or written: {error}"))
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -75,7 +75,12 @@ impl Facts {
             })?;
             gaps = found.collect::<rusqlite::Result<_>>()?;
         }
-        Ok(Self { kind: kind.clone(), newest_ms: newest.unwrap_or(0), gaps })
+        Ok(Self::of(kind, newest, gaps))
+    }
+
+    /// Puts them together: the time of the newest record, if there is one, and the gaps in the sums by the tag.
+    pub(super) fn of(kind: &Kind, newest_ms: Option<i64>, gaps: Vec<Gap>) -> Self {
+        Self { kind: kind.clone(), newest_ms: newest_ms.unwrap_or(0), gaps }
     }
 }
 
