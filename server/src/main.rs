@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use tollgate_server::{
     app::{self, Failure},
     config::{self, Address},
+    reconcile::Reconcile,
     telemetry,
 };
 
@@ -45,7 +46,7 @@ struct Arguments {
     data_dir: PathBuf,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Command {
     /// Serve. What happens without a command, too.
     Serve,
@@ -53,6 +54,7 @@ enum Command {
     Check,
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
+    Reconcile(Reconcile),
 }
 
 fn address(text: &str) -> Result<Address, String> {
@@ -61,7 +63,7 @@ fn address(text: &str) -> Result<Address, String> {
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let arguments = match Arguments::try_parse() {
+    let mut arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
@@ -72,10 +74,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &format!("the runtime cannot start: {error}")),
     };
-    match arguments.command.unwrap_or(Command::Serve) {
+    match arguments.command.take().unwrap_or(Command::Serve) {
         Command::Serve => runtime.block_on(serve(arguments, started)),
         Command::Check => runtime.block_on(async { check(arguments.config.as_deref()) }),
         Command::Schema => say(&config::schema(), ExitCode::SUCCESS),
+        Command::Reconcile(command) => reconcile(command, &arguments),
     }
 }
 
@@ -116,6 +119,21 @@ fn check(file: Option<&Path>) -> ExitCode {
             let lines: String = message.lines().map(|line| format!("{shown}: {line}\n")).collect();
             say(&lines, ExitCode::FAILURE)
         }
+    }
+}
+
+/// Compares the ledger with what a provider says.
+fn reconcile(command: Reconcile, arguments: &Arguments) -> ExitCode {
+    let config = match app::load(arguments.config.as_deref()) {
+        Ok((config, _)) => config,
+        Err(problems) => {
+            eprint!("{problems}");
+            return BAD_CONFIG.into();
+        }
+    };
+    match command.run(&config, &arguments.data_dir) {
+        Ok((text, agrees)) => say(&text, if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Err(message) => fail(1, &message),
     }
 }
 

@@ -53,7 +53,7 @@ impl History for Spent {
 }
 
 /// The gateway itself, who sees every record.
-fn gateway() -> Caller {
+pub(super) fn gateway() -> Caller {
     Caller {
         key_id: String::new(),
         key_name: String::new(),

@@ -1,5 +1,6 @@
 //! What a well-formed configuration can still get wrong: names that point nowhere, twice the same, values out of range.
 
+mod alerts;
 mod aliases;
 mod keys;
 mod limits;
@@ -80,6 +81,7 @@ pub(super) fn check(
     }
     checker.cycles(config.models.iter().flatten());
     checker.ranges(config);
+    checker.alerts(&config.alerts);
     checker.keys(&config.keys);
     checker.allowance(config.allowance(), &[]);
 }

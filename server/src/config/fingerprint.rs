@@ -40,7 +40,10 @@ impl Config {
     fn secrets(&self) -> impl Iterator<Item = (&str, Option<&Secret>)> {
         let providers = self.providers.iter().flatten().flat_map(|(_, provider)| provider.secrets());
         let keys = self.keys.iter().map(|key| ("", Some(&key.key)));
-        [("", self.admin_key.as_ref()), ("", self.shared.as_ref())].into_iter().chain(providers).chain(keys)
+        let alerts = self.alerts.iter().flat_map(|alert| [Some(&alert.webhook), alert.secret.as_ref()]);
+        let alerts = alerts.map(|secret| ("", secret));
+        let first = [("", self.admin_key.as_ref()), ("", self.shared.as_ref())];
+        first.into_iter().chain(providers).chain(keys).chain(alerts)
     }
 }
 

@@ -3,6 +3,7 @@
 mod connect;
 pub(super) mod reader;
 pub(super) mod rollup;
+mod scan;
 mod writer;
 
 use std::{
@@ -22,6 +23,7 @@ use tokio::sync::{oneshot, watch};
 use tollgate_api::v1;
 
 pub(super) use self::rollup::Level;
+pub use self::scan::each_record;
 use crate::error::{Error, Reason};
 
 /// Rows that may wait for a commit. When the queue is full the sender blocks. That is right: rows wait only while
@@ -135,6 +137,11 @@ impl Ledger {
         let (sender, committed) = channel();
         self.send(Message::Then(Box::new(move || _ = sender.send(()))));
         committed.recv_timeout(patience).is_ok()
+    }
+
+    /// Returns the readers, which see what is committed.
+    pub(super) fn reads(&self) -> Reads {
+        self.reads.clone()
     }
 
     /// Waits until everything queued before this call is committed, and returns the readers: who saw a call succeed

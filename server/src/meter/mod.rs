@@ -27,8 +27,9 @@ use tollgate_api::v1;
 
 use journal::Earlier;
 pub use journal::{Journal, Progress};
-pub use ledger::Ledger;
+pub use ledger::{Ledger, each_record};
 pub use open::Open;
+pub(crate) use price::undated;
 pub use price::{Catalog, ModelFacts, is_responses_only};
 
 use crate::{

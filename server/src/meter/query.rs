@@ -2,6 +2,7 @@
 
 mod filter;
 mod page;
+mod recent;
 mod sql;
 mod sums;
 mod watch;
