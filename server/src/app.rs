@@ -1,5 +1,6 @@
 //! The composition root: config -> stores, rooms, pipeline, edges; then serving and draining.
 
+mod alerting;
 mod counting;
 mod declared;
 mod greeting;
@@ -170,6 +171,7 @@ impl Gateway {
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
         }
+        alerting::start(&config, &data_dir, &edge.pipeline).map_err(Failure::Start)?;
         if let Some(probe) = &config.probe {
             let (routes, health) = (edge.pipeline.routes.clone(), edge.pipeline.health.clone());
             tokio::spawn(route::prober::run(routes, health, probe.every.0));

@@ -3,6 +3,7 @@
 //! Directions: `main -> app -> {edge, pipeline, config} -> rooms -> {call, error, telemetry} -> tollgate-api`. Rooms do
 //! not import each other; `pipeline.rs` joins them.
 
+pub mod alerts;
 pub mod app;
 pub mod auth;
 pub mod call;
@@ -17,6 +18,7 @@ pub mod pipeline;
 pub mod postgres;
 pub mod provider;
 pub mod quota;
+pub mod reconcile;
 pub mod route;
 pub mod shared;
 pub mod telemetry;

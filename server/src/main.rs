@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 use tollgate_server::{
     app::{self, Failure, store},
     config::{self, Address},
+    reconcile::Reconcile,
     telemetry,
 };
 
@@ -59,6 +60,7 @@ enum Command {
         #[command(subcommand)]
         task: store::Task,
     },
+    Reconcile(Reconcile),
 }
 
 fn address(text: &str) -> Result<Address, String> {
@@ -67,7 +69,7 @@ fn address(text: &str) -> Result<Address, String> {
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let arguments = match Arguments::try_parse() {
+    let mut arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
@@ -78,11 +80,12 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &format!("the runtime cannot start: {error}")),
     };
-    match arguments.command.clone().unwrap_or(Command::Serve) {
+    match arguments.command.take().unwrap_or(Command::Serve) {
         Command::Serve => runtime.block_on(serve(arguments, started)),
         Command::Store { task } => look_after_store(task, &arguments, &runtime),
         Command::Check => runtime.block_on(async { check(arguments.config.as_deref()) }),
         Command::Schema => say(&config::schema(), ExitCode::SUCCESS),
+        Command::Reconcile(command) => reconcile(command, &arguments),
     }
 }
 
@@ -146,6 +149,21 @@ fn check(file: Option<&Path>) -> ExitCode {
             let lines: String = message.lines().map(|line| format!("{shown}: {line}\n")).collect();
             say(&lines, ExitCode::FAILURE)
         }
+    }
+}
+
+/// Compares the ledger with what a provider says.
+fn reconcile(command: Reconcile, arguments: &Arguments) -> ExitCode {
+    let config = match app::load(arguments.config.as_deref()) {
+        Ok((config, _)) => config,
+        Err(problems) => {
+            eprint!("{problems}");
+            return BAD_CONFIG.into();
+        }
+    };
+    match command.run(&config, &arguments.data_dir) {
+        Ok((text, agrees)) => say(&text, if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Err(message) => fail(1, &message),
     }
 }
 

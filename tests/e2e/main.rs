@@ -1,6 +1,7 @@
 //! End to end: the real binary, real sockets, a scripted upstream. One module per promise.
 #![allow(clippy::unwrap_used, reason = "a failing step is the test's failure")]
 
+mod alerts;
 mod cancel;
 mod client_faults;
 mod crash;
@@ -23,6 +24,7 @@ mod parameters;
 mod passthrough;
 mod places;
 mod postgres;
+mod reconcile;
 mod replicas;
 mod resume;
 mod routing;

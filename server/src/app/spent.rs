@@ -107,7 +107,7 @@ fn is_pattern(text: &str) -> bool {
 }
 
 /// The gateway itself, who sees every record.
-fn gateway() -> Caller {
+pub(super) fn gateway() -> Caller {
     Caller {
         key_id: String::new(),
         key_name: String::new(),

@@ -121,6 +121,11 @@ impl Auth {
         self.room.in_touch.load(Relaxed)
     }
 
+    /// Returns who calls with the key of that id, revoked or not.
+    pub fn caller(&self, id: &str) -> Option<Arc<Caller>> {
+        self.room.index.by_id(id).map(|entry| entry.caller.clone())
+    }
+
     /// Returns the name of a key, revoked or not, for messages to people.
     pub fn key_name(&self, id: &str) -> Option<String> {
         self.room.index.by_id(id).map(|entry| entry.caller.key_name.clone())

@@ -1,5 +1,6 @@
 //! What a well-formed configuration can still get wrong: names that point nowhere, twice the same, values out of range.
 
+mod alerts;
 mod aliases;
 mod keys;
 mod limits;
@@ -84,6 +85,7 @@ pub(super) fn check(
     }
     checker.cycles(config.models.iter().flatten());
     checker.ranges(config);
+    checker.alerts(&config.alerts);
     checker.keys(&config.keys);
     checker.teams(&config.teams);
     checker.allowance(config.allowance(), &[]);

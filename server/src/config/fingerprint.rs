@@ -40,9 +40,11 @@ impl Config {
     fn secrets(&self) -> impl Iterator<Item = (&str, Option<&Secret>)> {
         let providers = self.providers.iter().flatten().flat_map(|(_, provider)| provider.secrets());
         let keys = self.keys.iter().map(|key| ("", Some(&key.key)));
+        let alerts = self.alerts.iter().flat_map(|alert| [Some(&alert.webhook), alert.secret.as_ref()]);
         let own =
             [self.admin_key.as_ref(), self.pepper.as_ref(), self.shared.as_ref(), Some(self.store.exposed())];
-        own.map(|secret| ("", secret)).into_iter().chain(providers).chain(keys)
+        let own = own.into_iter().chain(alerts).map(|secret| ("", secret));
+        own.chain(providers).chain(keys)
     }
 }
 

@@ -4,6 +4,7 @@
 //! `${NAME}` replaced) → `decode` (nodes to `sections` with serde) → `check` (names, ranges). Metrics: none. Tests:
 //! here and in each file.
 
+mod alerts;
 mod check;
 mod decode;
 mod fingerprint;
@@ -20,6 +21,7 @@ mod values;
 
 use std::path::Path;
 
+pub use alerts::{Alert, Deviation};
 pub use limits::{Allowance, Budget, Limits, LimitsBy, Window};
 pub use problem::{Place, Problem, Problems};
 pub use quota::{BudgetStatus, Queue, TimeZone, Unpriced};

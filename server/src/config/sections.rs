@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    alerts::Alert,
     limits::{Allowance, Budget, Limits, LimitsBy, allows},
     quota::{BudgetStatus, Queue, TimeZone, Unpriced},
     routing::{Breaker, Load, Model, Probe},
@@ -98,6 +99,9 @@ pub struct Config {
     /// Keys that callers use, beside those made at run time. If there is none at all, one is made and printed at the
     /// first start.
     pub keys: Vec<Key>,
+    /// Who is told of what is spent. Example `[{ budget: 80%, webhook: "https://hooks.example.com/tollgate" }]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alert>,
     /// What is logged.
     pub telemetry: Telemetry,
     /// Whether there are a built-in provider and a model `echo`, which answer with the prompt and cost nothing.
@@ -134,6 +138,7 @@ impl Default for Config {
             pepper: None,
             teams: BTreeMap::new(),
             keys: Vec::new(),
+            alerts: Vec::new(),
             telemetry: Telemetry::default(),
             echo: true,
         }

@@ -186,6 +186,13 @@ leaf!(
     }
 );
 
+impl Moment {
+    /// Returns the moment in seconds since 1970, rounded down.
+    pub fn seconds(&self) -> i64 {
+        jiff::Timestamp::try_from(self.0).map_or(0, |time| time.as_second())
+    }
+}
+
 leaf!(
     /// An address to listen on.
     Address(String),

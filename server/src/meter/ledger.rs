@@ -6,6 +6,7 @@ pub(super) mod postgres;
 pub(super) mod reader;
 mod retention;
 pub(super) mod rollup;
+mod scan;
 mod writer;
 
 use std::{
@@ -26,6 +27,7 @@ use tollgate_api::v1;
 
 use self::postgres::Central;
 pub(super) use self::rollup::Level;
+pub use self::scan::each_record;
 use crate::{
     config::Days,
     error::{Error, Reason},
@@ -185,6 +187,11 @@ impl Ledger {
         let (sender, committed) = channel();
         self.send(Message::Then(Box::new(move || _ = sender.send(()))));
         committed.recv_timeout(patience).is_ok()
+    }
+
+    /// Returns the readers, which see what is committed.
+    pub(super) fn reads(&self) -> Reads {
+        self.reads.clone()
     }
 
     /// Waits until everything queued before this call is committed, and returns the readers: who saw a call succeed

@@ -30,9 +30,11 @@ pub use journal::{Journal, Progress};
 pub use ledger::{
     Ledger,
     dump::{Stopped, dump_local, dump_shared},
+    each_record,
     postgres::{Survey, make_partitions, survey, waiting},
 };
 pub use open::Open;
+pub(crate) use price::undated;
 pub use price::{Catalog, ModelFacts, is_responses_only};
 
 use crate::{

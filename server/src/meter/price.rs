@@ -1,6 +1,7 @@
 //! Prices and facts of models, and what a usage costs: exact integers, never a guess.
 
 mod names;
+pub(crate) use names::undated;
 mod rates;
 
 use std::{borrow::Cow, collections::HashMap, sync::LazyLock, thread};

@@ -3,6 +3,7 @@
 mod central;
 mod filter;
 mod page;
+mod recent;
 mod sql;
 mod sums;
 mod watch;

@@ -52,12 +52,19 @@ pub(super) fn decimal(text: &str, power: i32) -> Option<i128> {
         None => (text, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if whole.len() + fraction.len() == 0 || !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
+    if whole.len() + fraction.len() == 0
+        || !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit())
+    {
         return None;
     }
     let digits = format!("{whole}{fraction}");
-    let mut number: i128 = digits.trim_start_matches('0').parse().or_else(|_| if digits.bytes().all(|b| b == b'0') { Ok(0) } else { Err(()) }).ok()?;
-    let shift = 18_i32.checked_add(power)?.checked_add(exponent)?.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let mut number: i128 = digits
+        .trim_start_matches('0')
+        .parse()
+        .or_else(|_| if digits.bytes().all(|b| b == b'0') { Ok(0) } else { Err(()) })
+        .ok()?;
+    let shift =
+        18_i32.checked_add(power)?.checked_add(exponent)?.checked_sub(i32::try_from(fraction.len()).ok()?)?;
     for _ in 0..shift.unsigned_abs().min(80) {
         number = if shift > 0 { number.checked_mul(10)? } else { number / 10 };
     }

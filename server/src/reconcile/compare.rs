@@ -78,9 +78,15 @@ impl Comparison {
         if from >= until {
             return Err("the time ends before it starts: look at --from and --to".to_owned());
         }
-        let width = lines.iter().map(|line| line.end - line.start).filter(|width| *width > 0).min().unwrap_or(DAY);
-        let mut comparison =
-            Self { export, span: (from, until), width, buckets: BTreeMap::new(), told: [false; FIELDS.len()] };
+        let width =
+            lines.iter().map(|line| line.end - line.start).filter(|width| *width > 0).min().unwrap_or(DAY);
+        let mut comparison = Self {
+            export,
+            span: (from, until),
+            width,
+            buckets: BTreeMap::new(),
+            told: [false; FIELDS.len()],
+        };
         lines.into_iter().for_each(|line| comparison.add_line(line));
         Ok(comparison)
     }
@@ -145,8 +151,10 @@ impl Bucket {
             let (ours, theirs) = (total(&mut ours.into_values()), total(&mut theirs.into_values()));
             return vec![(ALL.to_owned(), ours, theirs)];
         }
-        let named: BTreeMap<String, Amounts> =
-            theirs.into_iter().map(|(name, amounts)| (name.unwrap_or_else(|| "(without a model)".to_owned()), amounts)).collect();
+        let named: BTreeMap<String, Amounts> = theirs
+            .into_iter()
+            .map(|(name, amounts)| (name.unwrap_or_else(|| "(without a model)".to_owned()), amounts))
+            .collect();
         let mut families: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
         for name in ours.keys() {
             families.entry(base(name)).or_default().0.insert(name);
@@ -188,7 +196,10 @@ fn compared(
     let whole = |at: usize, amount: i128| if at == COST { nanos_of_cost(amount) } else { amount };
     let ours = std::array::from_fn(|at| whole(at, ours[at].unwrap_or(0)));
     let theirs = std::array::from_fn(|at| told[at].then(|| whole(at, theirs[at].unwrap_or(0))));
-    let differs = ours.iter().zip(&theirs).any(|(one, other)| other.is_some_and(|other| is_apart(*one, other, tolerance)));
+    let differs = ours
+        .iter()
+        .zip(&theirs)
+        .any(|(one, other)| other.is_some_and(|other| is_apart(*one, other, tolerance)));
     Compared { start, end, model, ours, theirs, differs }
 }
 
@@ -222,7 +233,11 @@ mod tests {
     }
 
     fn told(outcome: &Outcome) -> Vec<(i64, &str, i128, Option<i128>, bool)> {
-        outcome.rows.iter().map(|row| (row.start, &*row.model, row.ours[4], row.theirs[4], row.differs)).collect()
+        outcome
+            .rows
+            .iter()
+            .map(|row| (row.start, &*row.model, row.ours[4], row.theirs[4], row.differs))
+            .collect()
     }
 
     #[test]
@@ -247,7 +262,8 @@ mod tests {
     fn what_only_one_side_has_is_a_difference_also_on_a_day_that_the_export_leaves_out() {
         let lines = vec![line(0, Some("a"), 1, 5), line(2 * DAY, Some("b"), 1, 6)];
         let outcome = outcome(lines, vec![billed(DAY + 1, "c", 9)], 0);
-        let expected = [(0, "a", 0, Some(5), true), (DAY, "c", 9, Some(0), true), (2 * DAY, "b", 0, Some(6), true)];
+        let expected =
+            [(0, "a", 0, Some(5), true), (DAY, "c", 9, Some(0), true), (2 * DAY, "b", 0, Some(6), true)];
         assert_eq!(told(&outcome), expected);
         assert_eq!(outcome.rows[0].theirs[1], None, "what the export never tells is not compared");
     }
@@ -264,7 +280,8 @@ mod tests {
 
     #[test]
     fn lines_that_the_time_cuts_are_noted() {
-        let export = Export { family: Family::OpenAi, lines: vec![line(0, Some("a"), 1, 1)], notes: Vec::new() };
+        let export =
+            Export { family: Family::OpenAi, lines: vec![line(0, Some("a"), 1, 1)], notes: Vec::new() };
         let comparison = Comparison::new(export, (Some(10), None)).unwrap();
         assert!(!comparison.finish(Share(0), Vec::new()).agrees());
         let export = Export { family: Family::OpenAi, lines: Vec::new(), notes: Vec::new() };

@@ -76,7 +76,9 @@ pub(super) fn read(text: &str, family: Option<Family>) -> Result<Export, String>
     };
     let mut export = Export { family, lines: Vec::new(), notes: Vec::new() };
     if table.goes_on {
-        export.notes.push("the last page says that there are more (`has_more`): the export is not whole".to_owned());
+        export
+            .notes
+            .push("the last page says that there are more (`has_more`): the export is not whole".to_owned());
     }
     for (number, row) in table.rows.iter().enumerate() {
         let line = match family {
@@ -117,7 +119,9 @@ fn number(row: &Row, names: &[&str]) -> Option<i128> {
 fn openai(row: &Row) -> Option<Line> {
     let start = first(row, &["start_time", "start_time_iso", "aggregation_timestamp", "usage_date", "date"])?;
     let start = seconds(start)?;
-    let end = first(row, &["end_time", "end_time_iso"]).and_then(seconds).unwrap_or(start - start.rem_euclid(DAY) + DAY);
+    let end = first(row, &["end_time", "end_time_iso"])
+        .and_then(seconds)
+        .unwrap_or(start - start.rem_euclid(DAY) + DAY);
     let start = if row.contains_key("aggregation_timestamp") { end - DAY } else { start };
     let mut amounts: Amounts = [None; FIELDS.len()];
     amounts[0] = number(row, &["num_model_requests", "n_requests", "num_requests"]);
@@ -138,8 +142,10 @@ fn anthropic(row: &Row) -> Option<Line> {
     let end = first(row, &["ending_at"]).and_then(seconds).unwrap_or(start + DAY);
     let uncached = number(row, &["uncached_input_tokens", "usage_input_tokens_no_cache"]);
     let read = number(row, &["cache_read_input_tokens", "usage_input_tokens_cache_read"]);
-    let short = number(row, &["cache_creation.ephemeral_5m_input_tokens", "usage_input_tokens_cache_write_5m"]);
-    let long = number(row, &["cache_creation.ephemeral_1h_input_tokens", "usage_input_tokens_cache_write_1h"]);
+    let short =
+        number(row, &["cache_creation.ephemeral_5m_input_tokens", "usage_input_tokens_cache_write_5m"]);
+    let long =
+        number(row, &["cache_creation.ephemeral_1h_input_tokens", "usage_input_tokens_cache_write_1h"]);
     let sum = |parts: &[Option<i128>]| {
         parts.iter().any(Option::is_some).then(|| parts.iter().flatten().sum::<i128>())
     };
@@ -216,7 +222,8 @@ mod tests {
             (console, Family::Anthropic, claude),
             (report, Family::Anthropic, only(usd(1_237_891_200))),
         ] {
-            let model = if family == Family::OpenAi { "gpt-4o-mini-2024-07-18" } else { "claude-sonnet-4-20250514" };
+            let model =
+                if family == Family::OpenAi { "gpt-4o-mini-2024-07-18" } else { "claude-sonnet-4-20250514" };
             let line = Line { start: AUGUST, end: AUGUST + DAY, model: Some(model.to_owned()), amounts };
             assert_eq!(one(text), (family, line), "{text}");
         }
@@ -229,7 +236,11 @@ mod tests {
             {"input_tokens":1,"model":"m"}]}],"has_more":true}"#;
         let export = read(text, None).unwrap();
         assert_eq!(export.lines.len(), 1);
-        assert!(export.notes[0].contains("has_more") && export.notes[1].contains("images=3"), "{:?}", export.notes);
+        assert!(
+            export.notes[0].contains("has_more") && export.notes[1].contains("images=3"),
+            "{:?}",
+            export.notes
+        );
         assert!(read(text, Some(Family::Anthropic)).unwrap_err().contains("looks like an export of openai"));
         assert!(read("a,b\n1,2\n", None).unwrap_err().contains("no column"));
         assert!(read("", None).is_err());

@@ -5,6 +5,7 @@
 //! `providers` and `store`. Metrics: none. Tests: beside each file, `tests/e2e/reconcile.rs`.
 
 mod amounts;
+mod command;
 mod compare;
 mod export;
 mod ours;
@@ -17,6 +18,7 @@ use std::{
 };
 
 use crate::config::{Config, Moment, Share};
+pub use command::Reconcile;
 pub use compare::Outcome;
 pub use export::Family;
 
@@ -42,7 +44,8 @@ pub struct Options {
 /// A message for the operator: what cannot be read, and why.
 pub fn run(options: &Options, config: &Config, data_dir: &Path) -> Result<Outcome, String> {
     let shown = options.file.display();
-    let text = std::fs::read_to_string(&options.file).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let text =
+        std::fs::read_to_string(&options.file).map_err(|error| format!("cannot read {shown}: {error}"))?;
     let export = export::read(&text, options.family).map_err(|message| format!("{shown}: {message}"))?;
     let store = config.store_path(data_dir)?;
     let providers = providers(options, config, export.family);
@@ -58,10 +61,11 @@ fn providers(options: &Options, config: &Config, family: Family) -> BTreeSet<Str
     if !options.providers.is_empty() {
         return options.providers.iter().cloned().collect();
     }
-    let speaking = config.providers.iter().flatten().filter(|(_, provider)| provider.dialect == family.name());
-    let own = speaking.clone().filter(|(_, provider)| {
-        provider.base_url.as_ref().is_none_or(|url| url.contains(family.host()))
-    });
+    let speaking =
+        config.providers.iter().flatten().filter(|(_, provider)| provider.dialect == family.name());
+    let own = speaking
+        .clone()
+        .filter(|(_, provider)| provider.base_url.as_ref().is_none_or(|url| url.contains(family.host())));
     let names = |list: &mut dyn Iterator<Item = (&String, _)>| list.map(|(name, _)| name.clone()).collect();
     let own: BTreeSet<String> = names(&mut own.map(|(name, _)| (name, ())));
     let all: BTreeSet<String> = names(&mut speaking.map(|(name, _)| (name, ())));

@@ -33,7 +33,8 @@ pub(super) fn read(
                 continue;
             }
             let is_last = whole == Some(at);
-            let amounts = if split { of_part(attempt, &record, is_last) } else { of_call(attempt, &record, is_last) };
+            let amounts =
+                if split { of_part(attempt, &record, is_last) } else { of_call(attempt, &record, is_last) };
             // The last attempt's model is what the provider called it in its answer.
             let named = is_last && !record.model.is_empty() && record.provider == attempt.provider;
             let model = if named { record.model.clone() } else { attempt.model.clone() };

@@ -68,7 +68,10 @@ impl Outcome {
 impl Compared {
     fn to_json(&self) -> Value {
         let side = |amounts: &dyn Fn(usize) -> Option<i128>| -> Value {
-            let told = FIELDS.iter().enumerate().filter_map(|(at, name)| Some(((*name).to_owned(), number(amounts(at)?))));
+            let told = FIELDS
+                .iter()
+                .enumerate()
+                .filter_map(|(at, name)| Some(((*name).to_owned(), number(amounts(at)?))));
             Value::Object(told.collect())
         };
         json!({

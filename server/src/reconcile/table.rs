@@ -7,6 +7,9 @@ use serde_json::Value;
 /// One row: the names of its columns, or the way to a member with dots between, in lower case.
 pub(super) type Row = BTreeMap<String, String>;
 
+/// What a page says of itself.
+const PAGING: [&str; 2] = ["has_more", "next_page"];
+
 /// What a file holds.
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -39,9 +42,10 @@ fn collect(value: &Value, around: &Row, table: &mut Table) {
                 table.goes_on = goes_on;
             }
             let mut row = around.clone();
-            let inner = ["data", "results", "result"].into_iter().find_map(|name| members.get_key_value(name));
+            let inner =
+                ["data", "results", "result"].into_iter().find_map(|name| members.get_key_value(name));
             for (name, member) in members {
-                if inner.is_none_or(|(inner, _)| inner != name) {
+                if inner.is_none_or(|(inner, _)| inner != name) && !PAGING.contains(&&**name) {
                     flatten(name, member, &mut row);
                 }
             }
@@ -114,7 +118,10 @@ mod tests {
     fn csv_with_quotes_and_any_line_ends_is_read() {
         let text = "\u{feff}Day,model\r\n2026-07-01,\"a \"\"b\"\", c\"\n\n2026-07-02,x";
         let table = read(text).unwrap();
-        let expected = [row(&[("day", "2026-07-01"), ("model", "a \"b\", c")]), row(&[("day", "2026-07-02"), ("model", "x")])];
+        let expected = [
+            row(&[("day", "2026-07-01"), ("model", "a \"b\", c")]),
+            row(&[("day", "2026-07-02"), ("model", "x")]),
+        ];
         assert_eq!(table.rows, expected);
     }
 

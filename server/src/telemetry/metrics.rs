@@ -69,6 +69,9 @@ pub const AUTH_FAILURES: &str = "tollgate_auth_failures_total";
 pub const LIMIT_REJECTIONS: &str = "tollgate_limit_rejections_total";
 /// Calls that passed a limit which only warns.
 pub const SOFT_LIMITS_PASSED: &str = "tollgate_soft_limits_passed_total";
+/// Alerts, by `type` (`budget`, `forecast`, `soft_limit`, `deviation`; of what became of them `any`) and `outcome`:
+/// `made`, `delivered`, `failed`.
+pub const ALERTS: &str = "tollgate_alerts_total";
 /// Whether a target is tried, by `target`: 0 yes, 1 one call finds out, 2 no.
 pub const CIRCUIT_STATE: &str = "tollgate_circuit_state";
 /// Share of attempts that succeed of late, 0 to 1, by `target`.
@@ -141,6 +144,13 @@ pub fn watch_targets(source: impl Fn() -> Vec<TargetGauges> + Send + Sync + 'sta
 /// Asks this for those who wait whenever somebody looks, in place of what was asked before.
 pub fn watch_queues(source: impl Fn() -> Vec<QueueGauge> + Send + Sync + 'static) {
     TARGETS.queues.watch(Box::new(source));
+}
+
+/// Counts an alert, or what became of one.
+pub fn alert(kind: &'static str, outcome: &'static str) {
+    if is_installed() {
+        metrics::counter!(ALERTS, "type" => kind, "outcome" => outcome).increment(1);
+    }
 }
 
 /// Counts a call in.
@@ -244,6 +254,7 @@ fn describe() {
     metrics::describe_gauge!(INFLIGHT, "Calls that are running.");
     metrics::describe_counter!(STREAM_ABORTS, "Streams that ended early, by who ended them.");
     metrics::describe_counter!(AUTH_FAILURES, "Calls refused before anybody knew who called.");
+    metrics::describe_counter!(ALERTS, "Alerts, by type and by what became of them.");
     metrics::describe_counter!(LIMIT_REJECTIONS, "Calls refused by a limit, by kind and by whose it is.");
     metrics::describe_counter!(
         SOFT_LIMITS_PASSED,

@@ -85,12 +85,12 @@ const ADDITIONS: &str = "
         level INTEGER NOT NULL,
         start_ms INTEGER NOT NULL,
         team_id TEXT NOT NULL,
-        requested_model TEXT NOT NULL,
         provider TEXT NOT NULL,
         key_id TEXT NOT NULL,
         target TEXT NOT NULL,
         surface TEXT NOT NULL,
         status TEXT NOT NULL,
+        requested_model TEXT NOT NULL,
         calls INTEGER NOT NULL,
         errors INTEGER NOT NULL,
         hits INTEGER NOT NULL,
@@ -106,16 +106,16 @@ const ADDITIONS: &str = "
         version_min TEXT,
         version_max TEXT,
         estimated INTEGER,
-        PRIMARY KEY (level, start_ms, team_id, requested_model, provider, key_id, target, surface, status)
+        PRIMARY KEY (level, start_ms, team_id, provider, key_id, target, surface, status, requested_model)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS tag_totals (
         tag TEXT NOT NULL,
         level INTEGER NOT NULL,
         start_ms INTEGER NOT NULL,
         team_id TEXT NOT NULL,
-        requested_model TEXT NOT NULL,
         provider TEXT NOT NULL,
         value TEXT NOT NULL,
+        requested_model TEXT NOT NULL,
         calls INTEGER NOT NULL,
         errors INTEGER NOT NULL,
         hits INTEGER NOT NULL,
@@ -131,7 +131,7 @@ const ADDITIONS: &str = "
         version_min TEXT,
         version_max TEXT,
         estimated INTEGER,
-        PRIMARY KEY (tag, level, start_ms, team_id, requested_model, provider, value)
+        PRIMARY KEY (tag, level, start_ms, team_id, provider, value, requested_model)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS tag_gaps (
         tag TEXT NOT NULL,

@@ -54,7 +54,7 @@ fn base<'a>(vendor: &str, model: &'a str) -> Option<&'a str> {
 }
 
 /// Cuts the date off a snapshot's name (`gpt-4o-2024-08-06`, `claude-x-20250929`, `claude-x@20250929`).
-fn undated(model: &str) -> Option<&str> {
+pub(crate) fn undated(model: &str) -> Option<&str> {
     let at = model.rfind(|letter: char| !letter.is_ascii_digit() && letter != '-')?;
     let (name, rest) = model.split_at_checked(at + 1)?;
     let compact = |text: &str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit());
