@@ -14,6 +14,7 @@ pub mod failpoint;
 pub mod load;
 pub mod meter;
 pub mod once;
+mod pem;
 pub mod pipeline;
 pub mod postgres;
 pub mod provider;

@@ -83,11 +83,7 @@ impl Schema {
 
 /// Reads the version of the tables.
 pub(super) fn read(session: &mut Session) -> Result<Schema, Trouble> {
-    // Not `to_regclass`: it reads no table, and so does not see what another session made a moment ago.
-    let there = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables \
-         WHERE schemaname = 'tollgate' AND tablename = 'migrations')";
-    let there = session.query_one(there, &[])?;
-    if !there.try_get::<_, bool>(0)? {
+    if !is_there(session, "migrations")? {
         return Ok(Schema::default());
     }
     let row = session.query_one(
@@ -95,6 +91,15 @@ pub(super) fn read(session: &mut Session) -> Result<Schema, Trouble> {
         &[],
     )?;
     Ok(Schema { version: row.try_get(0)?, serves: row.try_get(1)? })
+}
+
+/// Tells whether there is a table of that name. Reads the catalog itself: after a wait for a lock, `to_regclass` can still
+/// answer from what this connection knew before.
+pub(crate) fn is_there(session: &mut Session, table: &str) -> Result<bool, Trouble> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'tollgate' AND c.relname = $1::text)";
+    Ok(session.query_one(sql, &[&table])?.try_get(0)?)
 }
 
 /// Brings the tables up to date. Another that does the same is waited for.

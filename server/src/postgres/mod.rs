@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 
 pub use address::Address;
 pub use listen::Heard;
+pub(crate) use migrate::is_there;
 pub use migrate::{Schema, newest};
 pub use session::{Session, Values};
 pub use tokio_postgres::{Row, error::SqlState, types};

@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     io,
-    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,7 +11,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use hyper_rustls::ConfigBuilderExt as _;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -24,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 
 use super::address::{Check, Security};
+use crate::pem::{authorities, certificates};
 
 /// Makes connections safe, in the way that the address asks for.
 #[derive(Clone)]
@@ -65,21 +65,6 @@ impl Tls {
         };
         Ok(Self(Arc::new(config)))
     }
-}
-
-fn authorities(path: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for cert in certificates(path)? {
-        roots.add(cert).map_err(|error| format!("{} holds no usable authority: {error}", path.display()))?;
-    }
-    Ok(roots)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let shown = path.display();
-    let certs: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(|certs| certs.collect());
-    let certs = certs.map_err(|error| format!("the certificates {shown} cannot be read: {error}"))?;
-    if certs.is_empty() { Err(format!("{shown} holds no certificate in PEM form")) } else { Ok(certs) }
 }
 
 /// Takes any certificate: `sslmode=prefer` and `require` ask for secrecy, not for who is there.

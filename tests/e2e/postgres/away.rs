@@ -1,6 +1,10 @@
 //! PostgreSQL stops, hangs, has no connection left, or is not there yet: calls go on, and nothing is lost or twice.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    sync::LazyLock,
+    time::{Duration, Instant, SystemTime},
+};
 
 use tollgate_api::v1;
 use tollgate_server::meter::Ledger;
@@ -99,12 +103,15 @@ async fn a_gateway_that_starts_before_postgres_becomes_ready_by_itself() {
     has_exactly(&store, &made).await;
 }
 
+/// When all of them were made.
+static NOW: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
+
 /// A record of that number.
 fn settled(number: u128) -> v1::UsageRecord {
     let usage = v1::Usage { input_tokens: Some(7), output_tokens: Some(3), ..Default::default() };
     v1::UsageRecord {
         id: uuid::Uuid::from_u128(number).to_string(),
-        create_time: Some(std::time::SystemTime::now().into()),
+        create_time: Some((*NOW).into()),
         key_id: format!("key{}", number % 50),
         team_id: format!("team{}", number % 5),
         requested_model: format!("model{}", number % 7),
@@ -115,18 +122,13 @@ fn settled(number: u128) -> v1::UsageRecord {
     }
 }
 
-/// Makes the data directory of a gateway with this store, and puts that many records into its local ledger, as a long
-/// outage would have left them there.
-async fn with_waiting(upstream: &Upstream, store: &str, waiting: u128) -> Gateway {
-    let mut gateway = replica(upstream, store, "");
-    gateway.kill();
-    let local = gateway.data_dir().join("tollgate.db");
+/// Puts that many records into a local ledger, as a long outage would have left them there.
+async fn fill(local: PathBuf, waiting: u128) {
     let fill = tokio::task::spawn_blocking(move || {
         let ledger = Ledger::open(&local).unwrap();
         (1..=waiting).for_each(|number| ledger.append(settled(number)));
     });
     fill.await.unwrap();
-    gateway
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,9 +136,12 @@ async fn what_waits_is_there_soon_though_the_gateway_is_killed_on_the_way_and_su
     // More than are summed up at once.
     const WAITING: u128 = 35_000;
     let (store, upstream) = (database().await, Upstream::start(serving).await);
-    let mut gateway = with_waiting(&upstream, &store, WAITING).await;
-    let copy = gateway.data_dir().join("copy.db");
-    std::fs::copy(gateway.data_dir().join("tollgate.db"), &copy).unwrap();
+    // The first start makes the data directory.
+    let mut gateway = replica(&upstream, &store, "");
+    gateway.kill();
+    let (local, same) = (gateway.data_dir().join("data/tollgate.db"), gateway.data_dir().join("same.db"));
+    fill(local, WAITING).await;
+    fill(same.clone(), WAITING).await;
     let began = Instant::now();
     gateway.restart();
     until("some are there", async || !ids(&store).await.is_empty()).await;
@@ -149,7 +154,7 @@ async fn what_waits_is_there_soon_though_the_gateway_is_killed_on_the_way_and_su
     assert!(took < Duration::from_secs(60), "{took:?}");
     until("they are summed up", async || sql(&store, "SELECT seq > 0 FROM tollgate.totalled").await == ["t"])
         .await;
-    let alone = replica(&upstream, &format!("sqlite://{}", copy.display()), "");
+    let alone = replica(&upstream, &format!("sqlite://{}", same.display()), "");
     assert_eq!(answers(&gateway).await, answers(&alone).await);
 }
 

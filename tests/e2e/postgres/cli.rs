@@ -43,10 +43,10 @@ async fn check_finds_sums_that_are_not_those_of_the_records() {
     let (url, upstream) = (database().await, Upstream::start(serving).await);
     let gateway = replica(&upstream, &url, "");
     has_exactly(&url, &[call(&Caller::new(gateway.addr, KEY)).await].into()).await;
-    let (code, said) = store(&url, gateway.data_dir(), "check").await;
+    let (code, said) = store(&url, &gateway.data_dir().join("data"), "check").await;
     assert!(code == 0 && said.contains("1 records") && said.contains("0 records wait"), "{code} {said}");
     sql(&url, "UPDATE tollgate.rolled SET seq = 1").await;
-    let (code, said) = store(&url, gateway.data_dir(), "check").await;
+    let (code, said) = store(&url, &gateway.data_dir().join("data"), "check").await;
     assert!(code == 1 && said.contains("sums by hour have 0 calls"), "{code} {said}");
 }
 
@@ -63,17 +63,21 @@ async fn export_writes_every_record_once_as_lines() {
     };
     // The local ledger has the same.
     for from in [&*url, "sqlite://tollgate.db"] {
-        let (code, said) = store(from, gateway.data_dir(), "export").await;
+        let (code, said) = store(from, &gateway.data_dir().join("data"), "export").await;
         assert_eq!((code, ids(&said)), (0, made.clone()), "{said}");
     }
     let file = gateway.data_dir().join("out.csv");
-    let (code, said) =
-        store(&url, gateway.data_dir(), &format!("export --format csv --output {}", file.display())).await;
+    let (code, said) = store(
+        &url,
+        &gateway.data_dir().join("data"),
+        &format!("export --format csv --output {}", file.display()),
+    )
+    .await;
     assert!(code == 0 && said.contains("2 records"), "{code} {said}");
     let written = std::fs::read_to_string(&file).unwrap();
     let first = written.lines().skip(1).map(|line| line.split(',').next().unwrap().to_owned());
     assert_eq!(first.collect::<BTreeSet<_>>(), made);
-    let (code, said) = store(&url, gateway.data_dir(), "export --to 2020-01-01").await;
+    let (code, said) = store(&url, &gateway.data_dir().join("data"), "export --to 2020-01-01").await;
     assert_eq!((code, said.as_str()), (0, ""));
 }
 

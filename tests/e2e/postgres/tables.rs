@@ -79,11 +79,11 @@ async fn months_that_are_over_go_and_their_sums_stay() {
     )
     .await;
     let second = replica(&upstream, &store, "ledger: { retain: 60d }\n");
-    has_exactly(&store, &made).await;
     until("the old month is gone", async || {
         sql(&store, "SELECT to_regclass('tollgate.records_2025_03') IS NULL").await == ["t"]
     })
     .await;
+    has_exactly(&store, &made).await;
     let caller = Caller::new(second.addr, crate::ADMIN_KEY);
     let sums = caller.get("/v1/usage?bucket=month").await.json();
     let counts: Vec<_> =

@@ -90,7 +90,7 @@ pub(super) fn find(session: &mut Session, sql: &Sql) -> Result<Vec<Row>, Trouble
 pub(super) async fn list(central: &Central, sql: Sql) -> Result<Vec<Listed>, Error> {
     let read = move |session: &mut Session| {
         let rows = find(session, &sql)?;
-        rows.iter().map(|row| Ok((record(row)?, row.try_get_int(1)?, row.try_get_int(2)?))).collect()
+        rows.iter().map(|row| Ok((record(row)?, number(row, 1)?, number(row, 2)?))).collect()
     };
     central.read(read).await
 }
@@ -100,14 +100,9 @@ pub(super) async fn one(central: &Central, sql: Sql) -> Result<Option<v1::UsageR
     central.read(move |session| find(session, &sql)?.first().map(record).transpose()).await
 }
 
-trait Number {
-    fn try_get_int(&self, at: usize) -> Result<i64, Failure>;
-}
-
-impl Number for Row {
-    fn try_get_int(&self, at: usize) -> Result<i64, Failure> {
-        Ok(self.int(at)?.unwrap_or(0))
-    }
+/// Reads a number that is always there.
+fn number(row: &Row, at: usize) -> Result<i64, Failure> {
+    Ok(row.int(at)?.unwrap_or(0))
 }
 
 /// Reads the record from the first column.
@@ -144,14 +139,14 @@ fn before(session: &mut Session, from_ms: Option<i64>) -> Result<i64, Failure> {
     let Some(from_ms) = from_ms else { return Ok(newest) };
     let first = "SELECT create_ms FROM records WHERE create_ms >= $1 ORDER BY create_ms LIMIT 1";
     let Some(first) = session.query_opt(first, &[&from_ms])? else { return Ok(newest) };
-    let first = first.try_get_int(0)?;
+    let first = number(&first, 0)?;
     let until = first.saturating_add(DISORDER_MS);
     let lowest = "SELECT min(seq) FROM records WHERE create_ms >= $1 AND create_ms <= $2";
-    Ok(session.query_one(lowest, &[&first, &until])?.try_get_int(0)? - 1)
+    Ok(number(&session.query_one(lowest, &[&first, &until])?, 0)? - 1)
 }
 
 fn newest(session: &mut Session) -> Result<i64, Failure> {
-    session.query_one("SELECT max(seq) FROM records", &[])?.try_get_int(0)
+    number(&session.query_one("SELECT max(seq) FROM records", &[])?, 0)
 }
 
 impl Watch {

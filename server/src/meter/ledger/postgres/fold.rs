@@ -152,7 +152,7 @@ fn give_up_long_ones(session: &mut Session, (day, month): (i64, i64)) -> Result<
     let count = |level: i64, start: &str, most: i64| {
         format!(
             "(SELECT count(*) FROM (SELECT 1 FROM tollgate.tag_totals AS kept WHERE kept.tag = touched.tag
-                AND kept.level = {level} AND kept.start_ms = touched.{start} LIMIT {most} + 1) AS some) > {most}"
+                AND kept.level = {level} AND kept.start_ms = touched.{start} LIMIT {most} + 1) AS found) > {most}"
         )
     };
     let long = session.query(

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{LOCK, batch::Month, fold};
-use crate::postgres::{Session, Trouble};
+use crate::postgres::{Session, Trouble, is_there};
 
 /// Months for which there is a partition before they begin.
 const AHEAD: i64 = 2;
@@ -40,10 +40,7 @@ impl Partitions {
                 continue;
             }
             let name = month.partition();
-            let there = session
-                .query_one("SELECT to_regclass('tollgate.' || $1::text) IS NOT NULL", &[&name])?
-                .try_get::<_, bool>(0)?;
-            if !there {
+            if !is_there(session, &name)? {
                 // Made beside and then attached, so that reports that run need not end first.
                 session.batch(&format!(
                     "CREATE TABLE tollgate.{name} (LIKE tollgate.records INCLUDING DEFAULTS);
