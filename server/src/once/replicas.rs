@@ -35,7 +35,7 @@ const READ: Duration = Duration::from_millis(250);
 /// Pause before Redis is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long the mark of a running call lasts without being renewed, and how often it is.
-const LEASE: Duration = Duration::from_secs(10);
+pub(super) const LEASE: Duration = Duration::from_secs(10);
 const RENEW: Duration = Duration::from_secs(3);
 /// Kind and fingerprint, with which every value begins.
 const HEAD: usize = 33;
