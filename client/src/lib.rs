@@ -56,6 +56,6 @@ pub use crate::{
     error::{Error, Kind, Result, short_name},
     keys::Keys,
     secret::Key,
-    stream::{ChatStream, RecordStream, TextStream},
+    stream::{ChatStream, QuotaStream, RecordStream, TextStream},
     usage::Usage,
 };

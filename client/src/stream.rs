@@ -1,4 +1,4 @@
-//! Streams of the server: an answer's events, and usage records as they are made.
+//! Streams of the server: an answer's events, usage records as they are made, quotas as they are used up.
 
 use std::{
     future::{Future, poll_fn},
@@ -10,7 +10,7 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_stream::Stream;
 use tollgate_api::v1::{
-    CompleteResponse, StreamCompleteResponse, UsageRecord, WatchUsageResponse,
+    CompleteResponse, StreamCompleteResponse, UsageRecord, WatchQuotaResponse, WatchUsageResponse,
     stream_complete_response::Event,
 };
 use tonic::{Response, Streaming};
@@ -192,5 +192,27 @@ impl Stream for RecordStream {
                 None => return Poll::Ready(None),
             }
         }
+    }
+}
+
+/// Quotas each time that they pass a threshold. Dropping it ends the watch.
+pub struct QuotaStream(Messages<WatchQuotaResponse>);
+
+impl QuotaStream {
+    pub(crate) fn new(response: Response<Streaming<WatchQuotaResponse>>, deadline: Option<Instant>) -> Self {
+        Self(Messages::new(response.into_inner(), deadline))
+    }
+
+    /// Returns the next quota and the threshold that it passed; `None` if the server ended the watch.
+    pub async fn next(&mut self) -> Option<Result<WatchQuotaResponse>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Stream for QuotaStream {
+    type Item = Result<WatchQuotaResponse>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().0.poll(cx)
     }
 }

@@ -1,8 +1,9 @@
 //! What calls used and cost: reports, records, and records as they are made.
 
 use tollgate_api::v1::{
-    GetUsageRecordRequest, ListUsageRecordsRequest, ListUsageRecordsResponse, QueryUsageRequest,
-    QueryUsageResponse, UsageRecord, UsageRow, WatchUsageRequest, usage_service_client::UsageServiceClient,
+    GetQuotaRequest, GetUsageRecordRequest, ListUsageRecordsRequest, ListUsageRecordsResponse,
+    QueryUsageRequest, QueryUsageResponse, Quota, UsageRecord, UsageRow, WatchQuotaRequest,
+    WatchUsageRequest, usage_service_client::UsageServiceClient,
 };
 use tonic::transport::Channel;
 
@@ -11,7 +12,7 @@ use crate::{
     client::Client,
     error::{Error, Result},
     retry::Repeat,
-    stream::RecordStream,
+    stream::{QuotaStream, RecordStream},
 };
 
 /// The calls of `UsageService`; made by [`Client::usage`].
@@ -87,5 +88,28 @@ impl Usage {
             })
             .await?;
         Ok(RecordStream::new(response, deadline))
+    }
+
+    /// Returns every limit that holds for calls of this key, with what is used of it.
+    pub async fn quotas(&self) -> Result<Vec<Quota>> {
+        let response = self
+            .0
+            .send(Repeat::Safe, GetQuotaRequest {}, |channel, request| async move {
+                stub(channel).get_quota(request).await
+            })
+            .await?;
+        Ok(response.into_inner().quotas)
+    }
+
+    /// Returns quotas as they pass thresholds, until the stream is dropped or the client's timeout is over.
+    pub async fn watch_quotas(&self, request: WatchQuotaRequest) -> Result<QuotaStream> {
+        let deadline = self.0.deadline();
+        let response = self
+            .0
+            .send_until(deadline, Repeat::Safe, request, |channel, request| async move {
+                stub(channel).watch_quota(request).await
+            })
+            .await?;
+        Ok(QuotaStream::new(response, deadline))
     }
 }

@@ -1,5 +1,6 @@
 //! The composition root: config -> stores, rooms, pipeline, edges; then serving and draining.
 
+mod counting;
 mod greeting;
 mod routing;
 mod spent;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{Auth, DeclaredKey},
-    call::Priority,
+    call::{Priority, Rule, Subject},
     config::{self, Config, Problems, Surroundings},
     edge::{
         self, About, Edge,
@@ -27,10 +28,10 @@ use crate::{
     },
     load::{self, Gates, Load},
     meter::{Catalog, Meter},
-    once::{self, Once},
+    once::Once,
     pipeline::Pipeline,
     provider::{self, Settings},
-    quota::{Local, Quota},
+    quota::{self, Engine, Quota},
     route::{self, Health, Routes, Timeouts},
     shared::{self, Shared},
     telemetry,
@@ -120,6 +121,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
 struct Gateway {
     edge: Edge,
     auth: Arc<Auth>,
+    engine: Arc<dyn Engine>,
     callers: Listener,
     operators: Listener,
     config_json: Arc<str>,
@@ -151,9 +153,10 @@ impl Gateway {
         let load = stage(&config.load, files);
         let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
-        let once = once(&config.idempotency, &data_dir, shared.clone()).map_err(Failure::Start)?;
+        let engine = counting::engine(&config, shared.as_ref(), &meter, &data_dir).map_err(Failure::Start)?;
+        let once = Once::start(&config.idempotency, &data_dir, shared.clone()).map_err(Failure::Start)?;
         let about = About { start_time: SystemTime::now(), config_hash, shared };
-        let edge = edge(&config, routes, (&auth, &meter, load, once), &draining, about);
+        let edge = edge(&config, routes, (&auth, &meter, load, once, engine.clone()), &draining, about);
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
         }
@@ -165,6 +168,7 @@ impl Gateway {
             app: edge::app(&edge).map_err(Failure::Start)?,
             edge,
             auth,
+            engine,
             config_json: config.to_json().into(),
             grace: config.timeouts.grace.0,
             draining,
@@ -197,6 +201,7 @@ impl Gateway {
         // The operators' port outlives the callers', so that probes can see the draining.
         let callers = async {
             self.callers.serve(self.app, self.edge.limits, self.draining, self.grace).await;
+            self.engine.leave().await;
             self.edge.pipeline.meter.flush().await;
             self.auth.flush().await;
             closed.cancel();
@@ -239,7 +244,7 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
         scopes: key.scopes.clone(),
         models: key.models.clone(),
         tags: key.tags.clone(),
-        limits: config::to_contract(&key.limits, key.budget.as_ref()),
+        limits: key.allowance().to_contract(),
         priority: match key.priority {
             config::Priority::Low => Priority::Low,
             config::Priority::Normal => Priority::Normal,
@@ -251,12 +256,12 @@ fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
 }
 
 /// Rooms that were opened before the pipeline joins them.
-type Rooms<'r> = (&'r Arc<Auth>, &'r Arc<Meter>, Arc<Load>, Option<Arc<Once>>);
+type Rooms<'r> = (&'r Arc<Auth>, &'r Arc<Meter>, Arc<Load>, Option<Arc<Once>>, Arc<dyn Engine>);
 
 fn edge(
     config: &Config,
     routes: Routes,
-    (auth, meter, load, once): Rooms<'_>,
+    (auth, meter, load, once, engine): Rooms<'_>,
     draining: &CancellationToken,
     about: About,
 ) -> Edge {
@@ -269,7 +274,7 @@ fn edge(
         auth: auth.clone(),
         meter: meter.clone(),
         once,
-        quota: Arc::new(Quota::new(Arc::new(Local::new(Arc::new(Spent(meter.clone())))))),
+        quota: Arc::new(quota(config, engine)),
         routes,
         health,
         load,
@@ -277,6 +282,7 @@ fn edge(
         timeouts: Timeouts { first_token: times.first_token.0, idle: times.idle.0 },
         total: times.total.0,
         commit_after: times.commit_after.0,
+        unpriced: config.unpriced,
     };
     let sizes = &config.limits_in;
     Edge {
@@ -290,23 +296,15 @@ fn edge(
     }
 }
 
-/// Opens what was kept for repeated calls, unless nothing is to be kept.
-fn once(
-    config: &config::Idempotency,
-    data_dir: &Path,
-    shared: Option<Arc<Shared>>,
-) -> Result<Option<Arc<Once>>, String> {
-    if config.keep.0.is_zero() {
-        return Ok(None);
-    }
-    let settings = once::Settings {
-        keep: config.keep.0,
-        max_bytes: config.max_bytes.0,
-        max_answer_bytes: config.max_answer_bytes.0,
+/// Makes the room that counts limits and budgets.
+fn quota(config: &Config, engine: Arc<dyn Engine>) -> Quota {
+    let rule = |limit| Rule::new(Subject::Global, limit);
+    let settings = quota::Settings {
+        gateway: routing::limits(config.allowance()).into_iter().map(rule).collect(),
+        queue: config.queue.clone(),
+        budget_status: config.budget_status,
     };
-    let once = Once::start(data_dir, settings, shared)?;
-    once.sweep();
-    Ok(Some(once))
+    Quota::new(engine, settings)
 }
 
 /// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.

@@ -7,6 +7,7 @@ mod forward;
 mod id;
 mod limit;
 mod need;
+mod rate_limits;
 mod reply;
 mod request;
 mod tags;
@@ -30,6 +31,7 @@ pub use self::{
     id::new_id,
     limit::{Limit, Metric, Only, Period, Rule, Subject},
     need::{Need, Needs, Priority},
+    rate_limits::{RateLimit, RateLimits},
     reply::{
         Item, Items, PROVIDERS_OWN_PRICE, Reply, Seen, Settled, Step, Steps, content_bytes,
         estimate_delta_tokens, estimate_text_tokens, tried,
@@ -259,6 +261,11 @@ impl Attempt {
             self.duration = Some(now.saturating_duration_since(self.started));
             self.outcome = outcome;
         }
+    }
+
+    /// Tells whether a provider may have worked for it, though it does not serve the call.
+    pub fn may_be_billed(&self) -> bool {
+        self.usage.is_some() || (!self.unsent && matches!(self.outcome, "" | "cancelled" | "timeout"))
     }
 
     /// Shows the attempt as the contract does.

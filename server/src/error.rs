@@ -7,6 +7,8 @@ use serde::Serialize;
 use tollgate_api::v1;
 pub use tollgate_api::v1::ErrorReason as Reason;
 
+use crate::call::RateLimits;
+
 /// An error as the caller will be told it. Messages never hold keys, prompts or answers.
 #[derive(Clone)]
 pub struct Error(Box<Facts>);
@@ -32,6 +34,10 @@ pub struct Facts {
     pub rule: String,
     /// What the answer came to before it was interrupted; absent if nothing was delivered.
     pub came_to: Option<CameTo>,
+    /// How the limit stands that refused the call.
+    pub rate_limits: RateLimits,
+    /// HTTP status that the configuration gives it in place of the usual one.
+    pub http_status: Option<u16>,
 }
 
 /// What an interrupted answer came to: delivered and billed counts, by which the record goes too.
@@ -76,6 +82,8 @@ impl Error {
             attempts: Vec::new(),
             rule: String::new(),
             came_to: None,
+            rate_limits: RateLimits::default(),
+            http_status: None,
         }))
     }
 
@@ -134,6 +142,20 @@ impl Error {
     #[must_use]
     pub fn after(mut self, came_to: CameTo) -> Self {
         self.0.came_to = Some(came_to);
+        self
+    }
+
+    /// Tells how the limit stands that refused the call.
+    #[must_use]
+    pub fn rate_limits(mut self, limits: RateLimits) -> Self {
+        self.0.rate_limits = limits;
+        self
+    }
+
+    /// Gives it another HTTP status than the usual one.
+    #[must_use]
+    pub fn http_status(mut self, status: u16) -> Self {
+        self.0.http_status = Some(status);
         self
     }
 

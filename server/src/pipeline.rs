@@ -14,33 +14,28 @@
 //! 11. `once` again — keeps the answer before the caller sees the end, if it may be asked for again.
 
 mod repeat;
+mod reserve;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use http::HeaderMap;
 use tokio::time::timeout;
-use tollgate_api::v1;
 
 use crate::{
     auth::{self, Auth},
-    call::{Attempt, Call, Caller, Deadline, Endpoint, Operation, Reply, Request, Scope, Target, now, tried},
+    call::{
+        Attempt, Call, Caller, Deadline, Endpoint, Operation, RateLimits, Reply, Request, Scope, Target, now,
+        tried,
+    },
+    config::Unpriced,
     error::{Error, Reason},
     load::{Busy, Claim, Entry, Gates, Load},
     meter::{Meter, Open},
     once::{Entered, Once},
-    quota::{Amounts, Quota},
+    quota::Quota,
     route::{Asking, Health, Known, Models, Plan, Routes, Timeouts, Way, dispatch, ready, resume},
 };
-
-/// No tokenizer packs ordinary text tighter than this on average, so the bound holds.
-const BYTES_PER_TOKEN_AT_LEAST: usize = 2;
-/// What providers' own framing adds to the shortest prompt, with room to spare.
-const TEMPLATE_TOKENS: i64 = 16;
-/// More than any call can use, and little enough that its price is a number.
-const MOST_TOKENS: i64 = 1 << 40;
-/// Output reserved where neither the caller nor the catalog names a cap.
-const ASSUMED_OUTPUT_TOKENS: i64 = 4096;
 
 /// The rooms of one configuration.
 pub struct Pipeline {
@@ -66,6 +61,8 @@ pub struct Pipeline {
     pub total: Duration,
     /// How long headers are held back for the first content.
     pub commit_after: Duration,
+    /// What happens under a budget to a call whose price is not known.
+    pub unpriced: Unpriced,
 }
 
 impl Pipeline {
@@ -136,6 +133,7 @@ impl Pipeline {
                 tried: String::new(),
                 rule: String::new(),
                 warnings: Vec::new(),
+                rate_limits: RateLimits::default(),
                 headers: HeaderMap::new(),
                 upstream_request_id: String::new(),
                 repeats: None,
@@ -187,15 +185,16 @@ impl Pipeline {
     }
 
     async fn serve(self: Arc<Self>, mut open: Open, mut request: Request) -> Result<Reply, Error> {
-        let plan = match self.plan(&open.call) {
+        let mut plan = match self.plan(&open.call) {
             Ok(plan) => plan,
             Err(error) => return Err(open.refuse(error)),
         };
         open.call.rule.clone_from(&plan.rule);
         open.call.tags.extend(plan.tags.iter().cloned());
-        if let Err(error) = self.reserve(&mut open, &plan, request.units()).await {
-            return Err(open.refuse(error));
-        }
+        let admitted = match self.reserve(&mut open, &mut plan, request.units()).await {
+            Ok(admitted) => admitted,
+            Err(error) => return Err(open.refuse(error)),
+        };
         // One grammar and one id over several targets need events where bytes would have passed as they are.
         ready(&mut request, &plan.policy, &open.call.asked);
         let way = Arc::new(Way {
@@ -205,18 +204,23 @@ impl Pipeline {
             deadline: self.deadline(&open.call),
             health: self.health.clone(),
             gates: self.gates.clone(),
+            spending: admitted.spending,
         });
         let meter = &self.meter;
         let journal = |call: &Call| meter.dispatching(call);
         match dispatch(way.clone(), &mut open.call, journal).await {
             Err(error) => Err(open.refuse(error)),
-            Ok(dispatched) => Ok(Reply {
+            Ok(mut dispatched) => Ok(Reply {
                 id: open.call.id,
                 target: dispatched.target,
                 attempt_count: open.call.attempts.len(),
                 tried: several(&open.call.attempts),
                 rule: open.call.rule.clone(),
-                warnings: dispatched.warnings.clone(),
+                warnings: {
+                    dispatched.warnings.splice(0..0, admitted.warnings);
+                    dispatched.warnings.clone()
+                },
+                rate_limits: admitted.rate_limits,
                 headers: dispatched.headers,
                 upstream_request_id: dispatched.upstream_request_id,
                 repeats: None,
@@ -245,62 +249,6 @@ impl Pipeline {
         }
     }
 
-    /// Reserves the most the call may use and has it settled with the call.
-    async fn reserve(
-        &self,
-        open: &mut Open,
-        plan: &Plan,
-        units: &[(&'static str, i64)],
-    ) -> Result<(), Error> {
-        let call = &open.call;
-        // A count uses no tokens, only a request.
-        let most = match call.operation {
-            Operation::CountTokens => Amounts::default(),
-            Operation::Chat | Operation::Embeddings | Operation::PassThrough(_) => {
-                self.most(call, plan, units)
-            }
-        };
-        let deadline = self.deadline(call).at;
-        let reservation = self.quota.reserve(call.id, &call.caller, most, deadline).await?;
-        open.on_settle(move |settled| reservation.settle(used(&settled.usage)));
-        Ok(())
-    }
-
-    /// Returns the upper bound of what a call may use at the dearest target of its plan.
-    fn most(&self, call: &Call, plan: &Plan, units: &[(&'static str, i64)]) -> Amounts {
-        plan.all()
-            .map(|candidate| self.most_at(call, &candidate.target, units).0)
-            .reduce(Amounts::at_least)
-            .unwrap_or_default()
-    }
-
-    /// Returns the upper bound of what a call may use at a target, and whether its price is known.
-    fn most_at(&self, call: &Call, target: &Target, units: &[(&'static str, i64)]) -> (Amounts, bool) {
-        let input_tokens = i64::try_from(call.asked.input_bytes / BYTES_PER_TOKEN_AT_LEAST)
-            .unwrap_or(MOST_TOKENS)
-            .saturating_add(TEMPLATE_TOKENS)
-            .min(MOST_TOKENS);
-        let catalog = self.meter.catalog();
-        let output_tokens = match call.operation {
-            Operation::Chat | Operation::PassThrough(Endpoint::Native) => {
-                call.asked.max_output_tokens.unwrap_or_else(|| {
-                    let facts = catalog.facts(&target.vendor, &target.model);
-                    facts.and_then(|facts| facts.max_output_tokens).unwrap_or(ASSUMED_OUTPUT_TOKENS)
-                })
-            }
-            Operation::Embeddings | Operation::CountTokens | Operation::PassThrough(_) => 0,
-        };
-        let output_tokens = output_tokens.saturating_mul(call.asked.choice_count.max(1)).min(MOST_TOKENS);
-        let usage = v1::Usage {
-            input_tokens: Some(input_tokens),
-            output_tokens: Some(output_tokens),
-            billable_units: units.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
-            ..Default::default()
-        };
-        let cost_nanos = catalog.at_most(target, &usage);
-        (Amounts { input_tokens, output_tokens, cost_nanos: cost_nanos.unwrap_or(0) }, cost_nanos.is_some())
-    }
-
     fn deadline(&self, call: &Call) -> Deadline {
         let ours = Deadline { at: call.started + self.total, by_caller: false };
         ours.earlier(call.deadline)
@@ -313,9 +261,11 @@ impl Pipeline {
     pub(crate) fn for_test(auth: Arc<Auth>, meter: Arc<Meter>, routes: Routes) -> Self {
         Self {
             auth,
-            quota: Arc::new(Quota::new(Arc::new(crate::quota::Local::new(Arc::new(crate::app::Spent(
-                meter.clone(),
-            )))))),
+            quota: {
+                let history = Arc::new(crate::app::Spent(meter.clone()));
+                let engine = crate::quota::Local::new(history, crate::quota::Calendar::utc());
+                Arc::new(Quota::new(Arc::new(engine), crate::quota::Settings::default()))
+            },
             meter,
             once: None,
             routes,
@@ -325,6 +275,7 @@ impl Pipeline {
             timeouts: Timeouts { first_token: Duration::from_secs(30), idle: Duration::from_secs(30) },
             total: Duration::from_secs(60),
             commit_after: Duration::from_secs(30),
+            unpriced: Unpriced::default(),
         }
     }
 }
@@ -362,15 +313,5 @@ fn deadline_passed(deadline: Deadline) -> Error {
         Error::new(Reason::CallerDeadlineExceeded, message)
     } else {
         Error::new(Reason::GatewayOverloaded, "`timeouts.total` passed while the call waited for a place")
-    }
-}
-
-/// Returns what a call or a sum of calls used.
-pub fn used(usage: &v1::Usage) -> Amounts {
-    Amounts {
-        // An upstream may say anything; nothing it says gives budget back.
-        input_tokens: usage.input_tokens.unwrap_or(0).max(0),
-        output_tokens: usage.output_tokens.unwrap_or(0).max(0),
-        cost_nanos: usage.cost.as_ref().map_or(0, |cost| cost.amount_nanos),
     }
 }

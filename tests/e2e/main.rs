@@ -14,6 +14,8 @@ mod http2;
 mod keys;
 mod ledger;
 mod limits;
+mod limits_rules;
+mod limits_streams;
 mod mixed;
 mod once;
 mod overload;
@@ -24,6 +26,7 @@ mod replicas;
 mod resume;
 mod routing;
 mod routing_rules;
+mod shared_limits;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]

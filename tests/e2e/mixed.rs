@@ -26,7 +26,7 @@ use crate::{
 const TOKENS: u64 = 12;
 
 /// What the provider does with a case: mostly what it should.
-fn score(dice: &mut Dice) -> Score {
+pub(crate) fn score(dice: &mut Dice) -> Score {
     let after = usize::try_from(dice.within(0..TOKENS)).unwrap();
     let named = dice.within(0..2) == 0;
     let ending = match dice.within(0..20) {

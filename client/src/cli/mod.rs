@@ -13,6 +13,7 @@ mod models;
 mod out;
 mod overview;
 mod pairs;
+mod quota;
 mod records;
 mod status;
 mod table;
@@ -78,6 +79,8 @@ enum Command {
     Models,
     /// Show what was used and what it cost
     Usage(usage::UsageArgs),
+    /// Show the limits that hold for the key, and what is left of them
+    Quota(quota::QuotaArgs),
     /// Make, list, change, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -152,6 +155,7 @@ async fn dispatch(context: &mut Context, command: Command) -> Result<(), Failure
         Command::Explain(args) => explain::run(context, args).await,
         Command::Models => models::run(context).await,
         Command::Usage(args) => usage::run(context, args).await,
+        Command::Quota(args) => quota::run(context, args).await,
         Command::Keys(command) => keys::run(context, command).await,
         Command::Status => Ok(()),
     }
@@ -232,7 +236,8 @@ mod tests {
             &["tollctl", "chat", "--tag", "novalue"],
             &["tollctl", "keys", "create"],
             &["tollctl", "keys", "create", "--name", "n", "--limit", "coffee/day=1"],
-            &["tollctl", "quota"],
+            &["tollctl", "quota", "--at", "0.8"],
+            &["tollctl", "quota", "--watch", "--at", "much"],
         ] {
             let error = Cli::try_parse_from(line).err().unwrap_or_else(|| panic!("{line:?} was accepted"));
             assert!(error.use_stderr(), "{line:?}");

@@ -268,8 +268,12 @@ impl usage_service_server::UsageService for Gateway {
         Ok(Response::new(GetUsageRecordResponse { record: Some(UsageRecord { id, ..Default::default() }) }))
     }
 
-    async fn get_quota(&self, _: Request<v1::GetQuotaRequest>) -> Result<Response<GetQuotaResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn get_quota(
+        &self,
+        request: Request<v1::GetQuotaRequest>,
+    ) -> Result<Response<GetQuotaResponse>, Status> {
+        self.arrive("GetQuota", request)?;
+        Ok(Response::new(GetQuotaResponse { quotas: vec![quota()] }))
     }
 
     type WatchUsageStream = Events<WatchUsageResponse>;
@@ -288,10 +292,20 @@ impl usage_service_server::UsageService for Gateway {
 
     async fn watch_quota(
         &self,
-        _: Request<WatchQuotaRequest>,
+        request: Request<WatchQuotaRequest>,
     ) -> Result<Response<Self::WatchQuotaStream>, Status> {
-        Err(Status::unimplemented(""))
+        let passed = request.get_ref().thresholds.clone();
+        self.arrive("WatchQuota", request)?;
+        let passed =
+            passed.into_iter().map(|threshold| Ok(WatchQuotaResponse { quota: Some(quota()), threshold }));
+        Ok(Response::new(Box::pin(tokio_stream::iter(passed))))
     }
+}
+
+/// A limit of which 60 of 100 are used.
+fn quota() -> Quota {
+    let (subject, metric, window) = ("team:search".into(), "tokens".into(), "minute".into());
+    Quota { subject, metric, window, limit: 100, used: 60, reserved_amount: 10, ..Default::default() }
 }
 
 #[tonic::async_trait]

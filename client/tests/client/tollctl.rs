@@ -301,3 +301,17 @@ async fn the_status_shows_targets_to_whoever_may_see_them() {
     let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(json["status"]["targets"][0]["state"], "STATE_OPEN");
 }
+
+#[tokio::test]
+async fn quota_shows_what_is_left_and_watches_thresholds() {
+    let gateway = Gateway::start().await;
+    let (code, stdout, stderr) = run(&gateway.addr(), &["quota"]).await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let row: Vec<_> = stdout.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["team:search", "tokens/minute", "-", "100", "60", "10", "30", "-"]);
+    let (code, stdout, _) = run(&gateway.addr(), &["quota", "--watch", "--at", "0.5,60%", "--json"]).await;
+    assert_eq!((code, stdout.lines().count()), (0, 2));
+    assert!(stdout.lines().all(|line| line.contains(r#""subject":"team:search""#)), "{stdout}");
+    let (_, stdout, _) = run(&gateway.addr(), &["quota", "--watch", "--at", "0.5"]).await;
+    assert_eq!(stdout, "team:search  tokens/minute  60 of 100, past 50%\n");
+}

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use secrecy::SecretString;
 
 use crate::{
-    call::Rates,
+    call::{Limit, Rates},
     config::{self, Config, ECHO, ECHO_ALIASES},
     meter::is_responses_only,
     provider::{self, Named, Settings, registry::Cloud},
@@ -179,6 +179,7 @@ fn alias(name: &str, model: &config::Model, providers: &Providers) -> Result<Ali
         first_token: model.first_token.map(|span| span.0),
         rates: model.price.as_ref().map(rates),
         policy: Arc::new(policy(model)),
+        limits: limits(model.allowance()),
     })
 }
 
@@ -202,8 +203,14 @@ fn target(target: &config::Target, providers: &Providers) -> Result<AliasTarget,
         concurrent: target.concurrent.and_then(|places| usize::try_from(places).ok()),
         can: target.can.as_ref().map(|needs| needs.iter().copied().collect()),
         context_tokens: target.context_tokens.map(|tokens| tokens.0),
+        limits: limits(target.allowance()),
         ..AliasTarget::new(leads_to)
     })
+}
+
+/// Reads what a section allows.
+pub(super) fn limits(allowance: config::Allowance<'_>) -> Vec<Limit> {
+    allowance.to_contract().iter().filter_map(Limit::from_contract).collect()
 }
 
 /// Makes an alias that leads to a provider's model, with the defaults for everything else.

@@ -10,17 +10,18 @@ use futures_util::future::BoxFuture;
 use tollgate_api::v1;
 
 use crate::{
-    call::{Caller, Metric, ModelGlobs, Priority, Rule, Scope, Subject},
+    call::{Caller, Metric, ModelGlobs, Priority, Rule, Scope, Subject, glob_matches},
     error::Error,
     meter::Meter,
-    pipeline::used,
-    quota::{Amounts, History},
+    quota::{History, used as used_of},
 };
 
-/// What history is grouped by; empty for calls that never got that far.
+/// Words of the ledger's reports. The provider is empty for calls that never got that far.
 const PROVIDER: &str = "provider";
-/// A configuration has fewer providers.
-const MOST_PROVIDERS: i32 = 1_000;
+const MODEL: &str = "model";
+const TARGET: &str = "target";
+/// Rows of a page.
+const PAGE: i32 = 1_000;
 /// How far back a total is summed: the longest range that the ledger answers.
 const LONGEST: Duration = Duration::from_secs(9 * 365 * 86_400);
 
@@ -30,27 +31,79 @@ pub struct Spent(pub Arc<Meter>);
 impl History for Spent {
     fn used<'a>(&'a self, rule: &'a Rule, since: SystemTime) -> BoxFuture<'a, Result<i64, Error>> {
         Box::pin(async move {
-            let request = v1::QueryUsageRequest {
+            let metric = rule.limit.metric;
+            let group = groups(rule);
+            let mut request = v1::QueryUsageRequest {
                 start_time: Some(since.max(SystemTime::now() - LONGEST).into()),
                 bucket: "none".to_owned(),
-                group_by: vec![PROVIDER.to_owned()],
-                page_size: MOST_PROVIDERS,
-                filters: filter(&rule.subject).into_iter().collect(),
+                group_by: group.iter().map(|word| (*word).to_owned()).collect(),
+                page_size: PAGE,
+                filters: filters(rule).collect(),
                 ..Default::default()
             };
-            let rows = self.0.query_usage(&gateway(), request).await?.rows;
-            let tried =
-                rows.into_iter().filter(|row| row.group.get(PROVIDER).is_some_and(|name| !name.is_empty()));
-            let (requests, amounts) = tried.fold((0_i64, Amounts::default()), |(requests, amounts), row| {
-                let amounts = amounts.plus(used(&row.usage.unwrap_or_default()));
-                (requests.saturating_add(row.request_count), amounts)
-            });
-            Ok(match rule.limit.metric {
-                Metric::Requests => requests,
-                metric => amounts.of(metric),
-            })
+            let mut used = 0_i64;
+            loop {
+                let page = self.0.query_usage(&gateway(), request.clone()).await?;
+                used = page.rows.iter().filter(|row| counts(rule, row)).fold(used, |sum, row| {
+                    sum.saturating_add(match metric {
+                        Metric::Requests => row.request_count,
+                        metric => row.usage.as_ref().map(used_of).unwrap_or_default().of(metric),
+                    })
+                });
+                if page.next_page_token.is_empty() {
+                    return Ok(used);
+                }
+                request.page_token = page.next_page_token;
+            }
         })
     }
+}
+
+/// Returns what the sums must be told apart by: those of calls that never got to a provider do not count, and patterns are
+/// matched here.
+fn groups(rule: &Rule) -> Vec<&'static str> {
+    let mut groups = vec![PROVIDER];
+    if is_pattern(&rule.limit.only.model) || matches!(&rule.subject, Subject::Model(name) if is_pattern(name))
+    {
+        groups.push(MODEL);
+    }
+    if matches!(&rule.subject, Subject::Target(name) if is_pattern(name)) {
+        groups.push(TARGET);
+    }
+    groups
+}
+
+fn counts(rule: &Rule, row: &v1::UsageRow) -> bool {
+    let told = |word: &str| row.group.get(word).map_or("", String::as_str);
+    let matches = |pattern: &str, word: &str| {
+        !is_pattern(pattern) || glob_matches(pattern.as_bytes(), told(word).as_bytes())
+    };
+    let of_subject = match &rule.subject {
+        Subject::Model(name) => matches(name, MODEL),
+        Subject::Target(name) => matches(name, TARGET),
+        Subject::Key(_) | Subject::Team(_) | Subject::Global => true,
+    };
+    !told(PROVIDER).is_empty() && of_subject && matches(&rule.limit.only.model, MODEL)
+}
+
+/// Returns what the ledger itself can tell apart.
+fn filters(rule: &Rule) -> impl Iterator<Item = (String, String)> {
+    let subject = match &rule.subject {
+        Subject::Key(id) => Some(("key", id)),
+        Subject::Team(id) => Some(("team", id)),
+        Subject::Model(name) => Some((MODEL, name)),
+        Subject::Target(name) => Some((TARGET, name)),
+        Subject::Global => None,
+    };
+    let subject = subject.map(|(word, value)| (word.to_owned(), value.to_string()));
+    let only = &rule.limit.only;
+    let model = (!only.model.is_empty()).then(|| (MODEL.to_owned(), only.model.clone()));
+    let plain = subject.into_iter().chain(model).filter(|(_, value)| !is_pattern(value));
+    plain.chain(only.tag.clone().map(|(name, value)| (format!("tag:{name}"), value)))
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains('*')
 }
 
 /// The gateway itself, who sees every record.
@@ -66,15 +119,4 @@ fn gateway() -> Caller {
         teams: Arc::default(),
         priority: Priority::default(),
     }
-}
-
-fn filter(subject: &Subject) -> Option<(String, String)> {
-    let (name, value) = match subject {
-        Subject::Key(id) => ("key", id),
-        Subject::Team(id) => ("team", id),
-        Subject::Model(name) => ("model", name),
-        Subject::Target(name) => ("target", name),
-        Subject::Global => return None,
-    };
-    Some((name.to_owned(), value.to_string()))
 }

@@ -9,7 +9,7 @@ use super::{
     record::{from_micros, to_micros},
 };
 use crate::{
-    call::{self, Limit, Metric, Only, Period, Priority, Rule, Scope, Scopes, Subject},
+    call::{self, Limit, Metric, Period, Priority, Rule, Scope, Scopes, Subject},
     error::Error,
 };
 
@@ -125,15 +125,7 @@ pub(super) fn limits(field: &str, limits: &[admin::Limit]) -> Result<(), Error> 
 
 /// Reads checked limits as the quota room counts them.
 pub(super) fn rules(subject: &Subject, limits: &[admin::Limit]) -> Arc<[Arc<Rule>]> {
-    limits.iter().filter_map(limit).map(|limit| Rule::new(subject.clone(), limit)).collect()
-}
-
-fn limit(limit: &admin::Limit) -> Option<Limit> {
-    let metric = Metric::from_name(&limit.metric)?;
-    let period = if metric == Metric::Concurrent { Period::Total } else { Period::from_name(&limit.window)? };
-    let tag = limit.tag.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let only = Only { model: limit.model.clone(), tag };
-    Some(Limit { metric, period, amount: limit.amount, soft: limit.soft, only })
+    limits.iter().filter_map(Limit::from_contract).map(|limit| Rule::new(subject.clone(), limit)).collect()
 }
 
 /// Reads the default tags.

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use tollgate_api::admin;
+
 use super::glob_matches;
 
 /// One limit of a key, a team, a model, a target or the gateway: at most so much of a metric in a period.
@@ -23,6 +25,16 @@ impl Limit {
     /// A hard limit over all calls of its subject.
     pub fn new(metric: Metric, period: Period, amount: i64) -> Self {
         Self { metric, period, amount, soft: false, only: Only::default() }
+    }
+
+    /// Reads a limit of the contract that was checked; `None` for one that nobody can count.
+    pub fn from_contract(limit: &admin::Limit) -> Option<Self> {
+        let metric = Metric::from_name(&limit.metric)?;
+        let period =
+            if metric == Metric::Concurrent { Period::Total } else { Period::from_name(&limit.window)? };
+        let tag = limit.tag.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let only = Only { model: limit.model.clone(), tag };
+        Some(Self { metric, period, amount: limit.amount, soft: limit.soft, only })
     }
 }
 
@@ -71,6 +83,19 @@ impl fmt::Display for Subject {
             Self::Model(name) => write!(f, "model:{name}"),
             Self::Target(name) => write!(f, "target:{name}"),
             Self::Global => f.write_str("global"),
+        }
+    }
+}
+
+impl Subject {
+    /// Returns the metric label of whose limit it is.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "key",
+            Self::Team(_) => "team",
+            Self::Model(_) => "model",
+            Self::Target(_) => "target",
+            Self::Global => "global",
         }
     }
 }
@@ -140,6 +165,16 @@ impl Metric {
             Self::Tokens => "tokens",
             Self::Concurrent => "concurrent",
             Self::CostNanos => "cost_nanos",
+        }
+    }
+
+    /// Returns the metric label of a limit on it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Requests => "rpm",
+            Self::InputTokens | Self::OutputTokens | Self::Tokens => "tpm",
+            Self::Concurrent => "concurrency",
+            Self::CostNanos => "budget",
         }
     }
 

@@ -12,7 +12,7 @@ use http::HeaderMap;
 use tollgate_api::v1;
 use uuid::Uuid;
 
-use super::{Event, Target};
+use super::{Event, RateLimits, Target};
 use crate::error::Error;
 
 /// Estimates the tokens of one delta: models send about a token at a time, longer pieces hold four bytes a token.
@@ -150,6 +150,8 @@ pub struct Reply {
     pub rule: String,
     /// What was dropped or changed in translation.
     pub warnings: Vec<v1::Warning>,
+    /// The tightest limits of the call, as they stood when it was let in.
+    pub rate_limits: RateLimits,
     /// Upstream headers that callers' SDKs read (`openai-processing-ms`, …), safe to forward.
     pub headers: HeaderMap,
     /// The upstream's own request id; empty if unknown.

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod keys;
+mod limits;
 mod models;
 mod providers;
 mod ranges;
@@ -80,6 +81,7 @@ pub(super) fn check(
     checker.cycles(config.models.iter().flatten());
     checker.ranges(config);
     checker.keys(&config.keys);
+    checker.allowance(config.allowance(), &[]);
 }
 
 impl Checker<'_> {
@@ -148,6 +150,7 @@ impl Checker<'_> {
             ("first_token", times.first_token),
             ("idle", times.idle),
             ("total", times.total),
+            ("write", times.write),
         ];
         for (name, span) in positive {
             let steps = [Name("timeouts"), Name(name)];

@@ -7,8 +7,10 @@
 mod check;
 mod decode;
 mod fingerprint;
+mod idempotency;
 mod limits;
 mod problem;
+mod quota;
 mod routing;
 mod sections;
 #[cfg(test)]
@@ -18,15 +20,16 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
-pub use limits::{Budget, Limits, Window, to_contract};
+pub use idempotency::Idempotency;
+pub use limits::{Allowance, Budget, Limits, LimitsBy, Window};
 pub use problem::{Place, Problem, Problems};
+pub use quota::{BudgetStatus, Queue, TimeZone, Unpriced};
 pub use routing::{
     Arm, Breaker, Experiment, FallbacksOn, Hedge, Load, Model, OnInterrupt, Price, Probe, Retry, Sticky,
     Strategy, Target, When,
 };
 pub use sections::{
-    Config, Idempotency, Key, LimitsIn, LogFormat, Priority, Protocol, Provider, Telemetry, Timeouts, Tls,
-    Unsupported,
+    Config, Key, LimitsIn, LogFormat, Priority, Protocol, Provider, Telemetry, Timeouts, Tls, Unsupported,
 };
 pub use values::{Address, Amount, Moment, Secret, Share, Size, Span, Usd};
 

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::values::{Amount, Share, Span, Usd};
+use super::{
+    limits::{Budget, Limits, LimitsBy, allows},
+    values::{Amount, Share, Span, Usd},
+};
 use crate::call::Need;
 
 /// An alias: what callers ask for.
@@ -52,6 +55,16 @@ pub struct Model {
     /// Prices that override the catalog's. Example `{ input_per_million: 0.15, output_per_million: 0.60 }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
+    /// Rates, quotas and concurrency of all calls that ask for this alias. Example `{ requests_per_minute: 600, tokens_per_day: 10M, concurrent: 50 }`.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
+    /// Money that all calls that ask for this alias may spend. Example `{ usd: 500, per: month }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// Limits and budgets of only some of all calls that ask for this alias, by model and tag, or such that only warn. Example
+    /// `[{ model: "gpt-*", tag: "feature=batch", soft: true, budget: { usd: 20, per: day } }]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits_by: Vec<LimitsBy>,
 }
 
 /// How a target is chosen.
@@ -123,7 +136,19 @@ pub struct Target {
     /// Most tokens that the model takes, where the catalog does not know it. Example `128k`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<Amount>,
+    /// Rates, quotas and concurrency of all calls that the target serves. One at its limit is passed over. Example `{ requests_per_minute: 600, tokens_per_day: 10M, concurrent: 50 }`.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
+    /// Money that all calls that the target serves may spend. Example `{ usd: 500, per: month }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// Limits and budgets of only some of all calls that the target serves, by model and tag, or such that only warn. Example
+    /// `[{ model: "gpt-*", tag: "feature=batch", soft: true, budget: { usd: 20, per: day } }]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits_by: Vec<LimitsBy>,
 }
+
+allows!(Model, Target);
 
 /// Conditions on a call; all that are given must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    limits::{Budget, Limits},
+    idempotency::Idempotency,
+    limits::{Budget, Limits, LimitsBy, allows},
+    quota::{BudgetStatus, Queue, TimeZone, Unpriced},
     routing::{Breaker, Load, Model, Probe},
     values::{Address, Moment, Secret, Size, Span},
 };
@@ -61,6 +63,25 @@ pub struct Config {
     pub shared: Option<Secret>,
     /// What is kept for callers who repeat a call under the same `request_id` (`idempotency-key`).
     pub idempotency: Idempotency,
+    /// Rates, quotas and concurrency of all calls together. Example `{ requests_per_minute: 600, tokens_per_day: 10M, concurrent: 50 }`.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
+    /// Money that all calls together may spend. Example `{ usd: 500, per: month }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// Limits and budgets of only some of all calls together, by model and tag, or such that only warn. Example
+    /// `[{ model: "gpt-*", tag: "feature=batch", soft: true, budget: { usd: 20, per: day } }]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits_by: Vec<LimitsBy>,
+    /// Time zone of the days and months of limits and budgets, by its name in the IANA database. Default `UTC`. Example
+    /// `Europe/Berlin`.
+    pub time_zone: TimeZone,
+    /// Whether calls that just miss a rate wait for it.
+    pub queue: Queue,
+    /// What happens under a budget to a call whose price is not known: `allow` or `refuse`. Default `allow`.
+    pub unpriced: Unpriced,
+    /// HTTP status of a call that is refused because a budget is spent: `429`, `402` or `403`. Default `429`.
+    pub budget_status: BudgetStatus,
     /// Keys that callers use, beside those made at run time. If there is none at all, one is made and printed at the
     /// first start.
     pub keys: Vec<Key>,
@@ -89,6 +110,13 @@ impl Default for Config {
             load: Load::default(),
             shared: None,
             idempotency: Idempotency::default(),
+            limits: Limits::default(),
+            budget: None,
+            limits_by: Vec::new(),
+            time_zone: TimeZone::default(),
+            queue: Queue::default(),
+            unpriced: Unpriced::default(),
+            budget_status: BudgetStatus::default(),
             keys: Vec::new(),
             telemetry: Telemetry::default(),
             echo: true,
@@ -148,30 +176,6 @@ pub struct LimitsIn {
 impl Default for LimitsIn {
     fn default() -> Self {
         Self { header: Size(32 << 10), body: Size(32 << 20), message: Size(32 << 20) }
-    }
-}
-
-/// What is kept for callers who repeat a call under the same `request_id` (`idempotency-key`): the answers of calls that
-/// carry one and succeeded, in a file of the data directory. The oldest go first when there are too many.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Idempotency {
-    /// How long an answer is kept. `0s` switches it off: then the ids have no effect, and nothing is written. Default
-    /// `10m`.
-    pub keep: Span,
-    /// All kept answers together, in bytes. Default `256MiB`.
-    pub max_bytes: Size,
-    /// One answer, in bytes; a larger one is not kept. Default `4MiB`.
-    pub max_answer_bytes: Size,
-}
-
-impl Default for Idempotency {
-    fn default() -> Self {
-        Self {
-            keep: Span(Duration::from_secs(600)),
-            max_bytes: Size(256 << 20),
-            max_answer_bytes: Size(4 << 20),
-        }
     }
 }
 
@@ -336,6 +340,10 @@ pub struct Key {
     /// Money the key may spend. Example `{ usd: 20, per: day }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// Limits and budgets of only some of the key's calls, by model and tag, or such that only warn. Example
+    /// `[{ model: "gpt-*", tag: "feature=batch", soft: true, budget: { usd: 20, per: day } }]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits_by: Vec<LimitsBy>,
     /// How important the key's calls are when there is not room for all: `low`, `normal` or `high`. A call can only
     /// lower it. Default `normal`.
     #[serde(default)]
@@ -344,6 +352,8 @@ pub struct Key {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Moment>,
 }
+
+allows!(Config, Key);
 
 /// How important a key's calls are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -50,7 +50,7 @@ fn the_labs_file_is_read() {
     let config = read(LAB).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:9300");
     let key = &config.keys[0];
-    let limits = to_contract(&key.limits, key.budget.as_ref());
+    let limits = key.allowance().to_contract();
     let shown: Vec<_> =
         limits.iter().map(|limit| format!("{}/{}={}", limit.metric, limit.window, limit.amount)).collect();
     assert_eq!(

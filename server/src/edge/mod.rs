@@ -19,6 +19,7 @@ mod overview;
 mod pace;
 mod passthrough;
 mod proto_json;
+mod rate_limits;
 pub mod readers;
 mod rest;
 mod route_header;

@@ -85,6 +85,19 @@ pub fn of(reason: Reason) -> Row {
     }
 }
 
+/// Returns the HTTP status of an error on the OpenAI surface and the JSON twins.
+pub fn http(facts: &Facts) -> u16 {
+    facts.http_status.unwrap_or(of(facts.reason).http)
+}
+
+/// Returns OpenAI's `error.type` of an error. Of a limit it tells what is limited.
+pub fn openai_type(facts: &Facts) -> &'static str {
+    if facts.reason == Reason::RateLimited && facts.rate_limits.tokens.is_some() {
+        return "tokens";
+    }
+    of(facts.reason).openai_type
+}
+
 /// Tells whether the same call may succeed when it is repeated. When the caller's own hints leave no target, no time to
 /// wait for is known, and to wait is of no use.
 pub fn is_worth_repeating(facts: &Facts) -> bool {
@@ -93,11 +106,11 @@ pub fn is_worth_repeating(facts: &Facts) -> bool {
 }
 
 /// Returns the HTTP status and the `error.type` of the Anthropic surface, which has fewer words than OpenAI's.
-pub fn anthropic(reason: Reason) -> (u16, &'static str) {
-    if matches!(reason, Reason::BudgetExhausted | Reason::CostCapExceeded) {
-        return (429, "billing_error");
+pub fn anthropic(facts: &Facts) -> (u16, &'static str) {
+    if matches!(facts.reason, Reason::BudgetExhausted | Reason::CostCapExceeded) {
+        return (http(facts), "billing_error");
     }
-    match of(reason).http {
+    match http(facts) {
         401 => (401, "authentication_error"),
         403 => (403, "permission_error"),
         404 => (404, "not_found_error"),

@@ -127,7 +127,7 @@ async fn get_quota(
 ) -> Result<Response, Refused> {
     let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES)?;
     none_but_known(&pairs)?;
-    let answer = edge.pipeline.quota.standing(&caller).await?;
+    let answer = edge.pipeline.standing(&caller).await?;
     Ok(shown("tollgate.v1.GetQuotaResponse", &answer)?)
 }
 

@@ -57,6 +57,7 @@ fn fate(payload: &Payload<ChatInput>, (target, model): (&str, &str), feature: &F
         usage_wanted: true,
         strict,
         traceparent: None,
+        output_cap: None,
     };
     let (body, warnings) = match built_for(target, &outgoing(false)) {
         Ok(built) => built,

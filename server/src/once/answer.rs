@@ -241,6 +241,7 @@ mod tests {
             headers: headers.clone(),
             upstream_request_id: "up".to_owned(),
             repeats: None,
+            rate_limits: crate::call::RateLimits::default(),
             deadline: now(),
             items: Box::pin(futures_util::stream::empty()),
             settled: Arc::new(OnceLock::new()),

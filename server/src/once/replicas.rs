@@ -160,7 +160,7 @@ impl Replicas {
                 sleep(pause).await;
                 pause = PAUSE;
                 let Some(replicas) = replicas.upgrade() else { return };
-                if let Ok(connection) = replicas.shared.commands().await {
+                if let Ok(connection) = replicas.shared.connect(READ).await {
                     *replicas.slot() = Some(connection);
                     replicas.connecting.store(false, Ordering::Relaxed);
                     return;

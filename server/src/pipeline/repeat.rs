@@ -1,7 +1,7 @@
 //! The reply of a call that was answered before.
 
 use crate::{
-    call::{Deadline, Reply},
+    call::{Deadline, RateLimits, Reply},
     meter::Open,
     once::Answer,
 };
@@ -17,6 +17,8 @@ pub(super) fn reply(open: Open, answer: Answer, deadline: Deadline) -> Reply {
         tried: String::new(),
         rule: String::new(),
         warnings: answer.warnings().to_vec(),
+        // No limit was asked.
+        rate_limits: RateLimits::default(),
         headers: answer.headers(),
         upstream_request_id: answer.upstream_request_id().to_owned(),
         repeats: Some(first),

@@ -253,6 +253,7 @@ mod tests {
             usage_wanted: false,
             strict: false,
             traceparent: None,
+            output_cap: None,
         };
         let Err(error) = build(&settings).unwrap().chat(request).await else { panic!("it was refused") };
         assert_eq!(

@@ -31,7 +31,7 @@ pub struct Echo;
 impl Provider for Echo {
     fn chat<'a>(&'a self, request: Outgoing<'a, ChatInput>) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move {
-            let events = Script::write(request.payload.view()?, request.model)?;
+            let events = Script::write(&request)?;
             Ok(answer(paced(events, delay(request.model))))
         })
     }
@@ -87,13 +87,14 @@ struct Script {
 
 impl Script {
     /// Writes the events of the whole answer.
-    fn write(input: &ChatInput, model: &str) -> Result<Vec<Event>, Error> {
+    fn write(request: &Outgoing<'_, ChatInput>) -> Result<Vec<Event>, Error> {
+        let (input, model) = (request.payload.view()?, request.model);
         let count = input.choice_count.unwrap_or(1);
         if !(1..=MAX_CHOICES).contains(&count) {
             let message = format!("must be 1 to {MAX_CHOICES}");
             return Err(crate::error::Error::invalid("input.choice_count", message).into());
         }
-        let script = Self::of(input)?;
+        let script = Self::of(input, request.max_output_tokens(input))?;
         let mut events =
             vec![Event::Start(Box::new(v1::StreamStart { model: model.to_owned(), ..Default::default() }))];
         for choice in 0..count {
@@ -112,7 +113,7 @@ impl Script {
         Ok(events)
     }
 
-    fn of(input: &ChatInput) -> Result<Self, Error> {
+    fn of(input: &ChatInput, most: Option<i64>) -> Result<Self, Error> {
         let prompt = last_prompt(input);
         if let Some(tool) = forced_tool(input, &prompt)? {
             let (finish, stop_sequence) = (FinishReason::ToolCalls, String::new());
@@ -136,8 +137,7 @@ impl Script {
             text.truncate(at);
             script.stop_sequence.clone_from(stop);
         }
-        let most =
-            input.max_output_tokens.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0)).max(1);
+        let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0)).max(1);
         if words(&text).count() > most {
             text = words(&text).take(most).collect();
             script.finish = FinishReason::Length;

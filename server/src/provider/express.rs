@@ -1,9 +1,14 @@
 //! The express lane: the caller's bytes to the vendor and the vendor's bytes back, patched and watched, not rebuilt.
 //! What a dialect adds is a `Tap`, which looks at whole events.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+};
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use super::{
     Error,
@@ -23,6 +28,26 @@ pub type Patch = (Range<usize>, Bytes);
 pub fn model_patch(raw: &Raw, model: &str) -> Result<Patch, Error> {
     let model = serde_json::to_vec(model).map_err(|_| broken_spans())?;
     Ok((raw.model.clone(), model.into()))
+}
+
+/// Makes the patch that adds a member to the body, or puts it in the place of a null. None if that cannot be.
+pub fn member_patch(raw: &Raw, name: &str, value: &str) -> Option<Patch> {
+    // Somebody who says null has the key in the body: a second one would contradict the first.
+    if memchr::memmem::find(&raw.body, format!("\"{name}\"").as_bytes()).is_some()
+        && let Some(span) = null_span(&raw.body, name)
+    {
+        return Some((span, Bytes::copy_from_slice(value.as_bytes())));
+    }
+    let after_brace = memchr::memchr(b'{', &raw.body)? + 1;
+    Some((after_brace..after_brace, format!("\"{name}\":{value},").into()))
+}
+
+/// Returns where a member of the body stands that is null.
+fn null_span(body: &[u8], name: &str) -> Option<Range<usize>> {
+    let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(body).ok()?;
+    let value = members.get(name).map(|value| value.get()).filter(|value| *value == "null")?;
+    let start = value.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
+    Some(start..start + value.len())
 }
 
 /// Builds the upstream's request from the caller's bytes. Only the patches are new bytes; they may not overlap.

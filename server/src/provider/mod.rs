@@ -214,6 +214,15 @@ pub struct Outgoing<'a, T> {
     pub strict: bool,
     /// The caller's `traceparent`.
     pub traceparent: Option<&'a str>,
+    /// Most output tokens to ask for where the caller names no bound: a budget needs to know it.
+    pub output_cap: Option<i64>,
+}
+
+impl Outgoing<'_, v1::ChatInput> {
+    /// Returns the most output tokens to ask for, if there is a bound.
+    pub fn max_output_tokens(&self, input: &v1::ChatInput) -> Option<i64> {
+        input.max_output_tokens.or(self.output_cap)
+    }
 }
 
 /// An upstream's answer from its head on.

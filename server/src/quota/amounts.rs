@@ -1,5 +1,7 @@
 //! What a call may use, or did use.
 
+use tollgate_api::v1;
+
 use crate::call::Metric;
 
 /// Tokens and nano-USD.
@@ -43,5 +45,15 @@ impl Amounts {
             Metric::Tokens => self.input_tokens.saturating_add(self.output_tokens),
             Metric::CostNanos => self.cost_nanos,
         }
+    }
+}
+
+/// Returns what a call or a sum of calls used.
+pub fn used(usage: &v1::Usage) -> Amounts {
+    Amounts {
+        // An upstream may say anything; nothing it says gives budget back.
+        input_tokens: usage.input_tokens.unwrap_or(0).max(0),
+        output_tokens: usage.output_tokens.unwrap_or(0).max(0),
+        cost_nanos: usage.cost.as_ref().map_or(0, |cost| cost.amount_nanos.max(0)),
     }
 }

@@ -25,7 +25,7 @@ pub struct Charge {
 }
 
 /// What a call asks for: all of it or nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Claim {
     /// Id of the call. The same claim twice is one.
     pub call: Uuid,
@@ -42,6 +42,10 @@ pub struct Part {
     pub rule: Arc<Rule>,
     /// How much is held.
     pub amount: i64,
+    /// What is used and reserved of it, this included, as far as is known without asking anybody.
+    pub used: i64,
+    /// When the window starts anew, or all that was used has left it, as in `Standing`.
+    pub reset: Option<SystemTime>,
     /// Where the engine counts it.
     pub(super) place: super::window::Place,
 }
@@ -60,8 +64,12 @@ pub enum Denied {
         amount: i64,
         /// What is used and reserved of it.
         used: i64,
+        /// The part of it that running calls hold in reserve.
+        reserved: i64,
         /// When there may be room, if that can be known.
         wait: Option<Duration>,
+        /// When the window starts anew, or all that was used has left it, as in `Standing`.
+        reset: Option<SystemTime>,
     },
     /// It cannot be known: the store of the counters, or of what was used before, is away.
     Unknown(Error),
@@ -111,6 +119,11 @@ pub trait Engine: Send + Sync {
 
     /// Tells how these limits stand.
     fn standing<'a>(&'a self, rules: &'a [Arc<Rule>]) -> BoxFuture<'a, Result<Vec<Standing>, Error>>;
+
+    /// Tells others what is not told yet, and gives back what it holds of their limits: this process ends.
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// What was used before this process was there, or by others: the ledger.

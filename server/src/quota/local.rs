@@ -10,8 +10,9 @@ use futures_util::future::BoxFuture;
 
 use super::{
     Amounts,
+    calendar::Calendar,
     engine::{Charge, Claim, Denied, Engine, Held, History, Part, Standing},
-    window::{self, Window},
+    window::Window,
 };
 use crate::{
     call::{Metric, Rule},
@@ -23,12 +24,16 @@ use crate::{
 pub struct Local {
     counters: Mutex<HashMap<Arc<str>, Window>>,
     history: Arc<dyn History>,
+    calendar: Calendar,
 }
+
+/// The counter of a rule is not there yet.
+struct Missing;
 
 impl Local {
     /// Starts with what the ledger says, counter by counter as they are first needed.
-    pub fn new(history: Arc<dyn History>) -> Self {
-        Self { counters: Mutex::default(), history }
+    pub fn new(history: Arc<dyn History>, calendar: Calendar) -> Self {
+        Self { counters: Mutex::default(), history, calendar }
     }
 
     fn counters(&self) -> MutexGuard<'_, HashMap<Arc<str>, Window>> {
@@ -44,45 +49,56 @@ impl Local {
         };
         for rule in missing {
             let used = if rule.limit.period.is_calendar() && rule.limit.metric != Metric::Concurrent {
-                self.history.used(&rule, window::start_of(rule.limit.period, now)).await?
+                self.history.used(&rule, self.calendar.span(rule.limit.period, now).start).await?
             } else {
                 0
             };
-            let new = || Window::new(rule.limit.clone(), used, now);
+            let new = || Window::new(rule.limit.clone(), used, &self.calendar, now);
             self.counters().entry(rule.counter.clone()).or_insert_with(new);
         }
         Ok(())
     }
 
-    fn take(&self, charges: &[Charge], now: SystemTime) -> Result<Held, Denied> {
+    /// Takes everything or nothing, in one critical section.
+    fn take(&self, charges: &[Charge], now: SystemTime) -> Result<Result<Held, Denied>, Missing> {
         let mut counters = self.counters();
         for Charge { rule, amount } in charges {
-            let Some(window) = counters.get_mut(&rule.counter) else { continue };
+            let window = counters.get_mut(&rule.counter).ok_or(Missing)?;
             window.limit.amount = rule.limit.amount;
             if let Some(full) = window.would_overflow(*amount, now).filter(|_| !rule.limit.soft) {
-                return Err(Denied::Full {
+                return Ok(Err(Denied::Full {
                     rule: rule.clone(),
                     amount: *amount,
                     used: full.used,
+                    reserved: window.reserved(),
                     wait: full.wait,
-                });
+                    reset: window.reset(now),
+                }));
             }
         }
-        let parts = charges.iter().filter_map(|Charge { rule, amount }| {
-            let place = counters.get_mut(&rule.counter)?.add(*amount, now);
-            Some(Part { rule: rule.clone(), amount: *amount, place })
-        });
-        Ok(parts.collect())
+        let mut held = Vec::with_capacity(charges.len());
+        for Charge { rule, amount } in charges {
+            let window = counters.get_mut(&rule.counter).ok_or(Missing)?;
+            let place = window.add(*amount, now);
+            let (used, reset) = (window.used(now), window.reset(now));
+            held.push(Part { rule: rule.clone(), amount: *amount, used, reset, place });
+        }
+        Ok(Ok(held))
     }
 }
 
 impl Engine for Local {
     fn reserve(&self, claim: Claim) -> BoxFuture<'_, Result<Held, Denied>> {
+        let now = SystemTime::now();
+        if let Ok(decided) = self.take(&claim.charges, now) {
+            return Box::pin(std::future::ready(decided));
+        }
         Box::pin(async move {
-            let now = SystemTime::now();
-            let rules = claim.charges.iter().map(|charge| &charge.rule);
-            self.recall(rules, now).await.map_err(Denied::Unknown)?;
-            self.take(&claim.charges, now)
+            self.recall(claim.charges.iter().map(|charge| &charge.rule), now)
+                .await
+                .map_err(Denied::Unknown)?;
+            let missing = |Missing| Denied::Unknown(Error::internal("a counter that was made is not there"));
+            self.take(&claim.charges, now).map_err(missing)?
         })
     }
 

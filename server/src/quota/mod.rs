@@ -1,14 +1,23 @@
 //! How much may be used: rates, concurrency, budgets. Reserve before the call, settle after it.
 //!
-//! Place in the path: after the plan (a budget needs to know the price), before the first upstream call. A call's rules
-//! are those of its key, the key's teams, the model, and the gateway; one atomic decision is made over all of them.
-//! Who counts is the `Engine`: this process, or all replicas together. Config: `keys[].limits`, `keys[].budget`.
-//! Metrics: `tollgate_limit_rejections_total`. Tests: here, `tests/e2e/limits.rs`.
+//! Place in the path: after the plan (a budget needs to know the price), before the first upstream call; the limits of a
+//! target before each attempt at it. A call's rules are those of its key, the key's teams, the model, and the gateway;
+//! one atomic decision is made over all of them. Who counts is the `Engine`: this process, or all replicas together.
+//! Config: `limits`, `budget` and `limits_by` of the file, `keys`, `models` and their `targets`; `time_zone`, `queue`,
+//! `unpriced`, `budget_status`. Metrics: `tollgate_limit_rejections_total`, `tollgate_soft_limits_passed_total`. Tests:
+//! here, `tests/e2e/limits*.rs`.
 
 mod amounts;
+mod calendar;
 mod engine;
 mod local;
+mod queue;
 mod refusal;
+mod reservation;
+mod rules;
+mod shared;
+mod spending;
+mod watch;
 mod window;
 
 use std::{
@@ -16,95 +25,161 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::stream::BoxStream;
 use tollgate_api::v1;
 use uuid::Uuid;
 
 pub use self::{
-    amounts::Amounts,
+    amounts::{Amounts, used},
+    calendar::Calendar,
     engine::{Charge, Claim, Denied, Engine, Held, History, Part, Standing},
     local::Local,
+    reservation::{Reservation, SOFT_LIMIT},
+    rules::{Applies, Rules, charge, needs_cap, needs_price},
+    shared::Replicated,
+    spending::{Offer, Spending, Turn},
 };
+use self::{queue::Queue, refusal::refusal};
 use crate::{
-    call::{Caller, Rule},
-    error::Error,
+    call::{Caller, RateLimits, Rule, now},
+    config,
+    error::{Error, Reason},
 };
 
 /// How long a caller who just missed a limit should at least wait.
 const LEAST_WAIT: Duration = Duration::from_millis(10);
 
+/// What is configured of the room.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The gateway's own limits.
+    pub gateway: Rules,
+    /// Whether calls wait.
+    pub queue: config::Queue,
+    /// HTTP status of calls that a spent budget refuses.
+    pub budget_status: config::BudgetStatus,
+}
+
 /// The room.
 pub struct Quota {
     engine: Arc<dyn Engine>,
+    settings: Settings,
+    queue: Queue,
+}
+
+/// A call that wants to be let in.
+pub struct Wanted<'c> {
+    /// Its id.
+    pub call: Uuid,
+    /// Who makes it.
+    pub caller: &'c Arc<Caller>,
+    /// What it may use of each limit that holds for it.
+    pub charges: Vec<Charge>,
+    /// What attempts at targets that have limits of their own will ask for.
+    pub offers: Vec<Offer>,
+    /// When it must be over.
+    pub deadline: Instant,
+}
+
+/// A call that was let in.
+#[derive(Default)]
+pub struct Admitted {
+    /// What it holds; absent if no limit holds for it.
+    pub spending: Option<Arc<Spending>>,
+    /// The tightest of its limits, as they stand now.
+    pub rate_limits: RateLimits,
+    /// Which limits it passes that only warn.
+    pub warnings: Vec<v1::Warning>,
+    /// How long it waited.
+    pub waited: Duration,
 }
 
 impl Quota {
     /// Has this engine count.
-    pub fn new(engine: Arc<dyn Engine>) -> Self {
-        Self { engine }
+    pub fn new(engine: Arc<dyn Engine>, settings: Settings) -> Self {
+        let queue = Queue::new(&settings.queue);
+        Self { engine, settings, queue }
     }
 
-    /// Reserves the most a call may use from every limit that applies, or from none.
+    /// Returns the limits that hold for a call; `model` are those of the model that it asks for.
+    pub fn rules<'c>(
+        &'c self,
+        applies: Applies<'c>,
+        model: &'c [Arc<Rule>],
+    ) -> impl Iterator<Item = &'c Arc<Rule>> {
+        applies.rules(model, &self.settings.gateway)
+    }
+
+    /// Reserves the most a call may use from every limit that applies, or from none. Near a rate it waits, if that is
+    /// configured.
     ///
     /// # Errors
     /// `RATE_LIMITED` with the wait, or `BUDGET_EXHAUSTED`; both name the limit and how it stands. `STORE_UNAVAILABLE` if
     /// what was used cannot be known.
-    pub async fn reserve(
-        &self,
-        call: Uuid,
-        caller: &Caller,
-        most: Amounts,
-        deadline: Instant,
-    ) -> Result<Reservation, Error> {
-        let charges: Vec<_> = rules(caller)
-            .map(|rule| Charge { rule: rule.clone(), amount: most.of(rule.limit.metric) })
-            .collect();
-        if charges.is_empty() {
-            return Ok(Reservation::default());
+    pub async fn admit(&self, wanted: Wanted<'_>) -> Result<Admitted, Error> {
+        let Wanted { call, caller, charges, offers, deadline } = wanted;
+        if charges.is_empty() && offers.is_empty() {
+            return Ok(Admitted::default());
         }
-        match self.engine.reserve(Claim { call, charges, deadline }).await {
-            Ok(held) => Ok(Reservation { engine: Some(self.engine.clone()), held }),
-            Err(denied) => Err(refusal::refusal(caller, denied)),
-        }
+        let (held, waited) = if charges.is_empty() {
+            (Vec::new(), Duration::ZERO)
+        } else {
+            let began = now();
+            let held = self.queue.reserve(&*self.engine, Claim { call, charges, deadline }).await;
+            (held.map_err(|denied| self.refuse(caller, denied))?, now().saturating_duration_since(began))
+        };
+        let first = Reservation::new(&self.engine, held);
+        let (rate_limits, warnings) = (first.rate_limits(), first.warnings(&caller.key_name));
+        let refuse = self.settings.budget_status;
+        let spending =
+            Spending::new((&self.engine, first), (call, deadline), (caller.clone(), refuse), offers);
+        Ok(Admitted { spending: Some(spending), rate_limits, warnings, waited })
     }
 
-    /// Tells how every limit of a key stands.
+    /// Tells how limits stand: those of a caller, the gateway's, and these of models.
     ///
     /// # Errors
     /// `STORE_UNAVAILABLE` if what was used cannot be known.
-    pub async fn standing(&self, caller: &Caller) -> Result<v1::GetQuotaResponse, Error> {
-        let rules: Vec<_> = rules(caller).cloned().collect();
+    pub async fn standing(
+        &self,
+        caller: &Caller,
+        models: impl Iterator<Item = Arc<Rule>>,
+    ) -> Result<v1::GetQuotaResponse, Error> {
+        let rules = self.all_of(caller, models);
         let standing = self.engine.standing(&rules).await?;
         Ok(v1::GetQuotaResponse { quotas: standing.iter().map(Standing::to_proto).collect() })
     }
-}
 
-/// Returns the rules of a caller: its own and its teams'.
-fn rules(caller: &Caller) -> impl Iterator<Item = &Arc<Rule>> {
-    caller.limits.iter().chain(caller.teams.iter().flat_map(|team| team.limits.iter()))
-}
-
-/// What a call holds of its limits. Dropping it unsettled gives everything but the request itself back.
-#[derive(Default)]
-pub struct Reservation {
-    engine: Option<Arc<dyn Engine>>,
-    held: Held,
-}
-
-impl Reservation {
-    /// Replaces what was reserved by what was used.
-    pub fn settle(mut self, used: Amounts) {
-        self.finish(used);
+    /// Tells each time when what is used of one of these limits passes a threshold, as `standing` has them.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` for thresholds that cannot be passed.
+    pub fn watch(
+        &self,
+        caller: &Caller,
+        models: impl Iterator<Item = Arc<Rule>>,
+        request: v1::WatchQuotaRequest,
+    ) -> Result<BoxStream<'static, Result<v1::WatchQuotaResponse, Error>>, Error> {
+        watch::watch(self.engine.clone(), self.all_of(caller, models), request.thresholds)
     }
 
-    fn finish(&mut self, used: Amounts) {
-        if let Some(engine) = self.engine.take() {
-            engine.settle(std::mem::take(&mut self.held), used);
-        }
+    fn all_of(&self, caller: &Caller, models: impl Iterator<Item = Arc<Rule>>) -> Vec<Arc<Rule>> {
+        let teams = caller.teams.iter().flat_map(|team| team.limits.iter());
+        let own = caller.limits.iter().chain(teams).cloned();
+        own.chain(models).chain(self.settings.gateway.iter().cloned()).collect()
+    }
+
+    fn refuse(&self, caller: &Caller, denied: Denied) -> Error {
+        refusal(caller, denied, self.settings.budget_status)
     }
 }
 
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.finish(Amounts::default());
-    }
+/// Makes the error of a call whose price is not known, under a budget that must hold.
+pub fn unpriced(rule: &Rule, caller: &Caller, model: &str) -> Error {
+    let shown: String = model.chars().take(100).collect();
+    let budget = refusal::in_words(rule, &caller.key_name);
+    let message = format!(
+        "no price is known of the model `{shown}`, and `unpriced: refuse` is configured: {budget}; set `price` of the model"
+    );
+    Error::new(Reason::ModelNotAllowed, message).with("layer", "quota").with("model", shown)
 }

@@ -5,8 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
-
+use super::calendar::{Calendar, Span};
 use crate::call::{Limit, Metric, Period};
 
 /// Slots of a sliding window; each is counted until it has left the window wholly.
@@ -18,10 +17,20 @@ pub(super) struct Window {
     pub(super) limit: Limit,
     used: i64,
     /// Sliding windows: what each slot holds, the oldest first.
-    slots: VecDeque<(u64, i64)>,
-    /// Calendar windows: where the current period starts.
-    start: SystemTime,
-    /// What running calls hold, of all periods.
+    slots: VecDeque<Slot>,
+    /// Calendar windows: the current period.
+    span: Span,
+    calendar: Calendar,
+    /// What of it running calls hold.
+    reserved: i64,
+}
+
+/// A part of a sliding window.
+#[derive(Debug)]
+struct Slot {
+    number: u64,
+    used: i64,
+    /// What of it running calls hold.
     reserved: i64,
 }
 
@@ -30,6 +39,18 @@ pub(super) struct Window {
 pub(super) struct Place {
     slot: u64,
     start: SystemTime,
+}
+
+impl Place {
+    /// A place that an engine names by a number.
+    pub(super) fn at(place: i64) -> Self {
+        Self { slot: u64::try_from(place).unwrap_or(0), start: SystemTime::UNIX_EPOCH }
+    }
+
+    /// Returns that number.
+    pub(super) fn number(self) -> i64 {
+        i64::try_from(self.slot).unwrap_or(i64::MAX)
+    }
 }
 
 /// Why an amount does not fit.
@@ -42,9 +63,10 @@ pub(super) struct Full {
 }
 
 impl Window {
-    pub(super) fn new(limit: Limit, used: i64, now: SystemTime) -> Self {
-        let start = start_of(limit.period, now);
-        let mut window = Self { limit, used: 0, slots: VecDeque::new(), start, reserved: 0 };
+    pub(super) fn new(limit: Limit, used: i64, calendar: &Calendar, now: SystemTime) -> Self {
+        let span = calendar.span(limit.period, now);
+        let calendar = calendar.clone();
+        let mut window = Self { limit, used: 0, slots: VecDeque::new(), span, calendar, reserved: 0 };
         if window.sliding().is_none() && window.limit.metric != Metric::Concurrent {
             window.used = used;
         }
@@ -53,18 +75,19 @@ impl Window {
 
     /// Returns the part of what was last told as used that running calls only hold in reserve.
     pub(super) fn reserved(&self) -> i64 {
-        self.reserved.clamp(0, self.used.max(0))
+        self.reserved
     }
 
-    /// Returns when the period ends, or all that was used has left the window.
+    /// Returns when the period ends, or all that was used has left the window, as `used`, `would_overflow` or `add` found it
+    /// at that moment.
     pub(super) fn reset(&self, now: SystemTime) -> Option<SystemTime> {
         if self.limit.metric == Metric::Concurrent {
             return None;
         }
-        let Some(width) = self.slot_width() else { return end_of(self.limit.period, now) };
-        let Some((last, _)) = self.slots.back() else { return Some(now) };
+        let Some(width) = self.slot_width() else { return self.span.end };
+        let Some(last) = self.slots.back() else { return Some(now) };
         let end = u32::try_from(SLOTS + 1).ok().and_then(|slots| width.checked_mul(slots))?;
-        let start = Duration::from_millis(last.checked_mul(u64::try_from(width.as_millis()).ok()?)?);
+        let start = Duration::from_millis(last.number.checked_mul(u64::try_from(width.as_millis()).ok()?)?);
         SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(end)
     }
 
@@ -84,41 +107,44 @@ impl Window {
     /// Counts this amount and tells where.
     pub(super) fn add(&mut self, amount: i64, now: SystemTime) -> Place {
         self.advance(now);
+        let held = if self.reserves() { amount } else { 0 };
         self.used = self.used.saturating_add(amount);
+        self.reserved = self.reserved.saturating_add(held);
         let mut slot = self.slot(now);
         if self.sliding().is_some() {
             match self.slots.back_mut() {
                 // A clock that went back: it is counted here, so it is settled here.
-                Some((last, held)) if *last >= slot => (slot, *held) = (*last, held.saturating_add(amount)),
-                _ => self.slots.push_back((slot, amount)),
+                Some(last) if last.number >= slot => {
+                    slot = last.number;
+                    last.change(amount, held);
+                }
+                _ => self.slots.push_back(Slot { number: slot, used: amount, reserved: held }),
             }
         }
-        if self.reserves() {
-            self.reserved = self.reserved.saturating_add(amount);
-        }
-        Place { slot, start: self.start }
+        Place { slot, start: self.span.start }
     }
 
     /// Replaces an amount that was added there by what was used.
     pub(super) fn settle(&mut self, place: Place, amount: i64, used: i64) {
-        if self.reserves() {
-            self.reserved = self.reserved.saturating_sub(amount);
-        }
         let correction = match self.limit.metric {
             // The request was made, whatever became of it.
             Metric::Requests => return,
             Metric::Concurrent => -amount,
             _ => used.saturating_sub(amount),
         };
+        let released = if self.reserves() { amount } else { 0 };
         if self.sliding().is_none() {
-            // A period that has passed is of no interest any more.
-            if self.start == place.start {
-                self.used = self.used.saturating_add(correction);
+            // A period that has passed is of no interest any more, nor is a slot that has left the window.
+            if self.span.start != place.start {
+                return;
             }
-        } else if let Some((_, held)) = self.slots.iter_mut().rev().find(|(slot, _)| *slot == place.slot) {
-            *held = held.saturating_add(correction);
-            self.used = self.used.saturating_add(correction);
+        } else {
+            let slot = self.slots.iter_mut().rev().find(|slot| slot.number == place.slot);
+            let Some(slot) = slot else { return };
+            slot.change(correction, -released);
         }
+        self.used = self.used.saturating_add(correction);
+        self.reserved = self.reserved.saturating_sub(released);
     }
 
     /// Tells whether calls hold an amount of this that only their end makes true.
@@ -129,16 +155,19 @@ impl Window {
     fn advance(&mut self, now: SystemTime) {
         if self.sliding().is_some() {
             let slot = self.slot(now);
-            while self.slots.front().is_some_and(|(oldest, _)| oldest + SLOTS < slot) {
-                let (_, left) = self.slots.pop_front().unwrap_or_default();
-                self.used = self.used.saturating_sub(left);
+            if self.slots.back().is_some_and(|last| last.number > slot.saturating_add(SLOTS)) {
+                // The clock was ahead by more than the window: what was counted then counts as from now on.
+                self.reserved = 0;
+                self.slots = VecDeque::from([Slot { number: slot, used: self.used, reserved: 0 }]);
             }
-        } else if self.limit.metric != Metric::Concurrent {
-            let start = start_of(self.limit.period, now);
-            // A clock that went back must not open a new period.
-            if start > self.start {
-                (self.start, self.used) = (start, 0);
+            while let Some(left) = self.slots.pop_front_if(|oldest| oldest.number + SLOTS < slot) {
+                self.used = self.used.saturating_sub(left.used);
+                self.reserved = self.reserved.saturating_sub(left.reserved);
             }
+        } else if self.limit.metric != Metric::Concurrent && self.span.end.is_some_and(|end| now >= end) {
+            // A clock that went back opens no new period.
+            self.span = self.calendar.span(self.limit.period, now);
+            (self.used, self.reserved) = (0, 0);
         }
     }
 
@@ -168,14 +197,14 @@ impl Window {
 
     fn wait_for(&self, amount: i64, now: SystemTime) -> Option<Duration> {
         let Some(width) = self.slot_width() else {
-            return end_of(self.limit.period, now).and_then(|end| end.duration_since(now).ok());
+            return self.span.end.and_then(|end| end.duration_since(now).ok());
         };
         let mut excess = self.used.saturating_add(amount).saturating_sub(self.limit.amount);
         let slot_now = self.slot(now);
-        for (slot, held) in &self.slots {
-            excess = excess.saturating_sub(*held);
+        for slot in &self.slots {
+            excess = excess.saturating_sub(slot.used);
             if excess <= 0 {
-                let slots = (slot + SLOTS + 1).saturating_sub(slot_now);
+                let slots = (slot.number + SLOTS + 1).saturating_sub(slot_now);
                 return Some((width * u32::try_from(slots).unwrap_or(u32::MAX)).max(super::LEAST_WAIT));
             }
         }
@@ -183,27 +212,11 @@ impl Window {
     }
 }
 
-/// Returns where the period that holds this moment starts (UTC); the epoch for totals and sliding windows.
-pub(super) fn start_of(period: Period, now: SystemTime) -> SystemTime {
-    calendar(period, now).map_or(SystemTime::UNIX_EPOCH, |(start, _)| start)
-}
-
-/// Returns where the period that holds this moment ends (UTC); absent for totals and sliding windows.
-pub(super) fn end_of(period: Period, now: SystemTime) -> Option<SystemTime> {
-    calendar(period, now).map(|(_, end)| end)
-}
-
-fn calendar(period: Period, now: SystemTime) -> Option<(SystemTime, SystemTime)> {
-    let day = Timestamp::try_from(now).ok()?.to_zoned(TimeZone::UTC).start_of_day().ok()?;
-    let (start, end) = match period {
-        Period::Day => (day.clone(), day.tomorrow().ok()?),
-        Period::Month => {
-            let first = day.first_of_month().ok()?;
-            (first.clone(), first.checked_add(1.month()).ok()?)
-        }
-        _ => return None,
-    };
-    Some((start.timestamp().into(), end.timestamp().into()))
+impl Slot {
+    fn change(&mut self, used: i64, reserved: i64) {
+        self.used = self.used.saturating_add(used);
+        self.reserved = self.reserved.saturating_add(reserved);
+    }
 }
 
 #[cfg(test)]
@@ -211,16 +224,11 @@ mod tests {
     use super::*;
 
     fn time(text: &str) -> SystemTime {
-        text.parse::<Timestamp>().unwrap().into()
+        text.parse::<jiff::Timestamp>().unwrap().into()
     }
 
-    #[test]
-    fn periods_follow_the_utc_calendar() {
-        let now = time("2027-02-28T23:59:59Z");
-        assert_eq!(start_of(Period::Month, now), time("2027-02-01T00:00:00Z"));
-        assert_eq!(end_of(Period::Month, now), Some(time("2027-03-01T00:00:00Z")));
-        assert_eq!(end_of(Period::Day, now), Some(time("2027-03-01T00:00:00Z")));
-        assert_eq!(end_of(Period::Total, now), None);
+    fn window(limit: Limit, used: i64, now: SystemTime) -> Window {
+        Window::new(limit, used, &Calendar::utc(), now)
     }
 
     #[test]
@@ -229,7 +237,7 @@ mod tests {
         // Late in its slot, whatever the slots' width: the worst moment.
         for late in 0..40 {
             let first = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_000 + late);
-            let mut window = Window::new(limit.clone(), 0, first);
+            let mut window = window(limit.clone(), 0, first);
             window.add(1, first);
             assert!(window.would_overflow(1, first + Duration::from_millis(999)).is_some(), "{late}");
             assert!(window.would_overflow(1, first + Duration::from_millis(1_040)).is_none(), "{late}");
@@ -240,7 +248,7 @@ mod tests {
     fn a_call_that_outlives_its_window_changes_nothing_of_the_next() {
         let limit = Limit::new(Metric::Tokens, Period::Minute, 100);
         let start = time("2027-02-28T12:00:00Z");
-        let mut window = Window::new(limit, 0, start);
+        let mut window = window(limit, 0, start);
         let old = window.add(90, start);
         let later = start + Duration::from_secs(90);
         window.add(50, later);
@@ -249,10 +257,19 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_far_ahead_blocks_no_longer_than_a_window() {
+        let now = time("2027-02-28T12:00:00Z");
+        let mut window = window(Limit::new(Metric::Requests, Period::Minute, 1), 0, now);
+        window.add(1, now + Duration::from_secs(86_400));
+        assert!(window.would_overflow(1, now).is_some());
+        assert!(window.would_overflow(1, now + Duration::from_secs(62)).is_none());
+    }
+
+    #[test]
     fn a_new_day_starts_at_zero_and_late_settlements_do_not_touch_it() {
         let limit = Limit::new(Metric::Tokens, Period::Day, 100);
         let evening = time("2027-02-28T23:59:59Z");
-        let mut window = Window::new(limit, 0, evening);
+        let mut window = window(limit, 0, evening);
         let ticket = window.add(90, evening);
         let morning = time("2027-03-01T00:00:01Z");
         assert!(window.would_overflow(90, morning).is_none());

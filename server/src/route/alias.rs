@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::hedge;
 pub use crate::config::{OnInterrupt, Sticky, Strategy, When};
 use crate::{
-    call::{Needs, Rates},
+    call::{Limit, Needs, Rates},
     provider::Named,
 };
 
@@ -32,6 +32,8 @@ pub struct Alias {
     pub rates: Option<Rates>,
     /// What happens to calls that do not succeed at once.
     pub policy: Arc<Policy>,
+    /// How much the calls to it may use.
+    pub limits: Vec<Limit>,
 }
 
 /// What happens to calls that do not succeed at once.
@@ -99,6 +101,8 @@ pub struct AliasTarget {
     pub can: Option<Needs>,
     /// Most tokens that the model takes, where the catalog does not say.
     pub context_tokens: Option<i64>,
+    /// How much the calls that it serves may use.
+    pub limits: Vec<Limit>,
 }
 
 /// Where a target leads.
@@ -148,6 +152,7 @@ impl AliasTarget {
             concurrent: None,
             can: None,
             context_tokens: None,
+            limits: Vec::new(),
         }
     }
 }

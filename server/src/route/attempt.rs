@@ -23,6 +23,7 @@ use crate::{
     failpoint,
     load::Place,
     provider::{self, Answer, Forwarding, Kind, Outgoing},
+    quota::Turn,
 };
 
 /// How long each phase of an upstream call may take.
@@ -60,6 +61,8 @@ pub(super) struct Held {
     pub(super) ticket: Ticket,
     /// Its place behind the target's gate.
     pub(super) place: Place,
+    /// What it holds of the target's limits, if it has any.
+    pub(super) turn: Option<Turn>,
 }
 
 impl Held {
@@ -74,6 +77,10 @@ impl Held {
         let was_refused_here = failure.caller.is_some()
             || failure.kind == Kind::Unsupported
             || failure.kind == Kind::Invalid && failure.http_status == 0;
+        let costs_nothing = was_refused_here || failure.unsent || failure.http_status >= 400;
+        if let Some(turn) = self.turn.take().filter(|_| costs_nothing) {
+            turn.cost_nothing();
+        }
         if was_refused_here {
             return;
         }
@@ -232,6 +239,7 @@ fn outgoing<'a, T>(candidate: &'a Candidate, brief: &'a Brief, payload: &'a Payl
             v1::UnsupportedParameters::Unspecified => candidate.provider.rejects_unsupported,
         },
         traceparent: brief.traceparent.as_deref(),
+        output_cap: candidate.output_cap,
     }
 }
 

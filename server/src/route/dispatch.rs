@@ -23,6 +23,7 @@ use crate::{
     error::Error,
     load::{Busy, Gates},
     provider::{self, Kind},
+    quota::Spending,
     telemetry::metrics,
 };
 
@@ -43,6 +44,8 @@ pub struct Way {
     pub health: Arc<Health>,
     /// Who may enter them.
     pub gates: Arc<Gates>,
+    /// What the call holds of its limits, if it has any.
+    pub spending: Option<Arc<Spending>>,
 }
 
 /// Tries the plan's targets until one brings content. `before_attempt` runs before each upstream call, when the attempt
@@ -66,6 +69,7 @@ pub async fn dispatch(
         last: None,
         refusals: Vec::new(),
         busy: None,
+        limited: None,
         passed_over: None,
     };
     if let Some(hedge) = way.plan.policy.hedge {
@@ -95,6 +99,8 @@ pub(super) struct Dispatch<'a, 'c, J> {
     pub(super) refusals: Vec<(usize, Refused)>,
     /// Where a wait for a place was in vain.
     pub(super) busy: Option<(usize, Busy)>,
+    /// The limit of a target that had no room.
+    pub(super) limited: Option<Error>,
     /// Why a target was passed over that would have come first.
     pub(super) passed_over: Option<&'static str>,
 }
@@ -160,7 +166,7 @@ impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
         if let Ok(outcome) = timeout(hedge.after, &mut attempting).await {
             return self.came(first, outcome);
         }
-        let Some((index, held)) = self.enter_beside() else {
+        let Some((index, held)) = self.enter_beside().await else {
             let outcome = attempting.await;
             return self.came(first, outcome);
         };
@@ -237,6 +243,9 @@ impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
             let limited = self.running.call.attempts.iter().any(|attempt| attempt.outcome == RATE_LIMITED);
             let wait = failure::wait_until(self.soonest(at), at).filter(|_| limited);
             return if wait.is_some() { error.retry_after(wait) } else { error };
+        }
+        if let Some(limited) = self.limited.take() {
+            return limited;
         }
         if let Some((index, busy)) = self.busy {
             let candidate = self.candidates[index];

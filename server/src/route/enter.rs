@@ -9,6 +9,7 @@ use crate::{
     call::{Call, now},
     error::Error,
     load::{Claim, Gate, Place},
+    quota::Turn,
 };
 
 /// How a target may be entered.
@@ -51,14 +52,31 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
             }
             None => self.wait(index, &gate).await?,
         };
+        let turn = match self.turn(index).await {
+            Ok(turn) => turn,
+            Err(limited) => {
+                self.passed_over.get_or_insert("limited");
+                self.limited = Some(limited);
+                self.schedule.limited(index);
+                return None;
+            }
+        };
         if !entry.is_allowed && !self.may_be_made(index) {
+            turn.into_iter().for_each(Turn::cost_nothing);
             self.schedule.give_up();
             return None;
         }
         if entry.last_resort {
             self.schedule.repeat_nothing();
         }
-        Some((index, Held { ticket, place }))
+        Some((index, Held { ticket, place, turn }))
+    }
+
+    /// Takes what an attempt at a target needs of its limits.
+    async fn turn(&self, index: usize) -> Result<Option<Turn>, Error> {
+        let Some(spending) = &self.way.spending else { return Ok(None) };
+        let billed = self.running.call.attempts.iter().filter(|attempt| attempt.may_be_billed()).count();
+        spending.enter(&self.candidates[index].target.name, billed).await
     }
 
     /// Waits for a place at a target.
@@ -98,7 +116,7 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
 
     /// Enters a target that is asked beside a slow one, if there is one that is well and has room, and few enough calls
     /// are asked twice.
-    pub(super) fn enter_beside(&mut self) -> Option<(usize, Held)> {
+    pub(super) async fn enter_beside(&mut self) -> Option<(usize, Held)> {
         while let Some(index) = self.schedule.beside() {
             let candidate = self.candidates[index];
             let at = now();
@@ -114,7 +132,15 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
                 self.schedule.full(index);
                 continue;
             };
-            return self.way.plan.policy.hedges.take().then_some((index, Held { ticket, place }));
+            let Ok(turn) = self.turn(index).await else {
+                self.schedule.limited(index);
+                continue;
+            };
+            if self.way.plan.policy.hedges.take() {
+                return Some((index, Held { ticket, place, turn }));
+            }
+            turn.into_iter().for_each(Turn::cost_nothing);
+            return None;
         }
         None
     }

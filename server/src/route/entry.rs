@@ -8,7 +8,7 @@ use super::{
     reason::Placed,
 };
 use crate::{
-    call::{Rates, Target},
+    call::{Limit, Rates, Rule, Subject, Target},
     provider::Named,
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) lines: Vec<Line>,
     /// Those of the arms of its experiment, in the same order; empty where an arm uses the alias's own.
     pub(super) arms: Vec<Vec<Line>>,
+    /// How much the calls to it may use.
+    pub(super) limits: Arc<[Arc<Rule>]>,
 }
 
 /// One configured target, resolved as far as possible.
@@ -40,6 +42,8 @@ pub(super) struct Ready {
     provider: Named,
     /// With the `*` still in it, if there is one.
     target: Arc<Target>,
+    /// Those of a target with a `*` hold for all that it stands for together.
+    limits: Arc<[Arc<Rule>]>,
 }
 
 impl Entry {
@@ -51,12 +55,21 @@ impl Entry {
         let lines = ready(std::mem::take(&mut alias.targets));
         let arms = alias.experiment.iter_mut().flat_map(|experiment| &mut experiment.arms);
         let arms = arms.map(|(_, _, targets)| ready(std::mem::take(targets))).collect();
-        Self { name: name.into(), alias, lines, arms }
+        let name: Arc<str> = name.into();
+        let limits = rules(&Subject::Model(name.clone()), &std::mem::take(&mut alias.limits));
+        Self { name, alias, lines, arms, limits }
     }
 
     /// Returns every line, those of all arms included.
     pub(super) fn every_line(&self) -> impl Iterator<Item = &Line> {
         self.lines.iter().chain(self.arms.iter().flatten())
+    }
+
+    /// Has the limits of this alias, to which a call comes by another one, hold for a target as its own do.
+    pub(super) fn limit(&self, candidate: &mut Candidate) {
+        if !self.limits.is_empty() {
+            candidate.limits = candidate.limits.iter().chain(self.limits.iter()).cloned().collect();
+        }
     }
 
     /// Gives a target of another alias that takes a place in this one what is set here for all of them.
@@ -79,7 +92,8 @@ impl Line {
         let ready = match &target.leads_to {
             LeadsTo::Alias(_) => Vec::new(),
             LeadsTo::Model { credentials, model } => {
-                credentials.iter().map(|provider| Ready::new(provider.clone(), model, rates)).collect()
+                let ready = |provider: &Named| Ready::new(provider.clone(), model, rates, &target.limits);
+                credentials.iter().map(ready).collect()
             }
         };
         Self { target, ready }
@@ -96,6 +110,8 @@ impl Line {
             provider: ready.provider.clone(),
             first_token: alias.first_token,
             concurrent: self.target.concurrent,
+            limits: ready.limits.clone(),
+            output_cap: None,
             fallback: false,
             reason: Placed::default(),
         })
@@ -103,9 +119,10 @@ impl Line {
 }
 
 impl Ready {
-    fn new(provider: Named, model: &str, rates: Option<Rates>) -> Self {
+    fn new(provider: Named, model: &str, rates: Option<Rates>, limits: &[Limit]) -> Self {
         let target = Arc::new(named(&provider, model, rates));
-        Self { provider, target }
+        let limits = rules(&Subject::Target(target.name.clone()), limits);
+        Self { provider, target, limits }
     }
 
     /// Returns the target; `star` is what the alias's `*` matched.
@@ -115,6 +132,10 @@ impl Ready {
         }
         Arc::new(named(&self.provider, &self.target.model.replacen('*', star, 1), self.target.rates))
     }
+}
+
+fn rules(subject: &Subject, limits: &[Limit]) -> Arc<[Arc<Rule>]> {
+    limits.iter().map(|limit| Rule::new(subject.clone(), limit.clone())).collect()
 }
 
 fn named(provider: &Named, model: &str, rates: Option<Rates>) -> Target {

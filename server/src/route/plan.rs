@@ -7,7 +7,7 @@ use super::{
     reason::{Placed, Why},
 };
 use crate::{
-    call::{Call, Endpoint, Needs, Target},
+    call::{Call, Endpoint, Needs, Rule, Target},
     error::{Error, Reason},
     provider::Named,
 };
@@ -31,6 +31,8 @@ pub struct Plan {
     pub rule: String,
     /// Tags that the choice adds to the call: the arm of an experiment.
     pub tags: Vec<(String, String)>,
+    /// How much the calls to the model may use that is asked for.
+    pub limits: Arc<[Arc<Rule>]>,
 }
 
 /// A target and the adapter that reaches it.
@@ -44,6 +46,10 @@ pub struct Candidate {
     pub first_token: Option<Duration>,
     /// Calls at a time that the target takes; absent if nobody said.
     pub concurrent: Option<usize>,
+    /// How much the calls that it serves may use, and those to the other models by which it is reached.
+    pub limits: Arc<[Arc<Rule>]>,
+    /// Most output that is asked of it for a call that names no bound itself.
+    pub output_cap: Option<i64>,
     /// Whether it is of another model than the one that was asked for.
     pub fallback: bool,
     /// Why it has its place.
@@ -85,6 +91,19 @@ impl Plan {
         self.candidates.iter().chain(&self.on_context_length).chain(&self.on_content_policy)
     }
 
+    /// Returns every target to change it.
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Candidate> {
+        let Self { candidates, on_context_length, on_content_policy, .. } = self;
+        candidates.iter_mut().chain(on_context_length).chain(on_content_policy)
+    }
+
+    /// Keeps only these targets.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Candidate) -> bool) {
+        for list in [&mut self.candidates, &mut self.on_context_length, &mut self.on_content_policy] {
+            list.retain(&mut keep);
+        }
+    }
+
     /// Keeps the targets that have the endpoint, so that one without it is not in the way of the next.
     ///
     /// # Errors
@@ -92,11 +111,9 @@ impl Plan {
     pub fn having(mut self, endpoint: Endpoint) -> Result<Self, Error> {
         let names: Vec<String> =
             self.candidates.iter().map(|candidate| format!("`{}`", candidate.target.name)).collect();
-        for list in [&mut self.candidates, &mut self.on_context_length, &mut self.on_content_policy] {
-            list.retain(|Candidate { target, provider, .. }| {
-                provider.adapter.place(endpoint, &target.model).is_some()
-            });
-        }
+        self.retain(|Candidate { target, provider, .. }| {
+            provider.adapter.place(endpoint, &target.model).is_some()
+        });
         if self.candidates.is_empty() {
             let message = format!(
                 "no target of this model has an endpoint for `{}` ({}): ask for a model of a provider that has one",

@@ -75,6 +75,7 @@ pub(super) fn plan<'r>(
         strategy: planner.hints.measure(entry.alias.strategy).strategy(),
         rule: arm.as_ref().map(|arm| arm.rule()).unwrap_or_default(),
         tags: arm.and_then(|arm| arm.tag(call)).into_iter().collect(),
+        limits: entry.limits.clone(),
     })
 }
 
@@ -134,6 +135,7 @@ impl<'r> Planner<'r, '_> {
         };
         let mut drafts = self.arm_of(entry, star, depth + 1);
         for draft in &mut drafts {
+            entry.limit(&mut draft.candidate);
             outer.hand_down(&mut draft.candidate);
         }
         drafts
@@ -197,7 +199,9 @@ impl<'r> Planner<'r, '_> {
         for name in with_stars(names, star) {
             let Some((entry, star)) = self.routes.find(&name) else { continue };
             if self.allows(&name) {
-                drafts.extend(self.arm_of(entry, star, 0));
+                let mut behind = self.arm_of(entry, star, 0);
+                behind.iter_mut().for_each(|draft| entry.limit(&mut draft.candidate));
+                drafts.extend(behind);
             } else {
                 let left_out = self.routes.every_target(entry, star);
                 self.pass_over(left_out, &Why::NotAllowed(name));

@@ -96,7 +96,7 @@ impl Resume {
             }
             match self.steps.as_mut()?.next().await {
                 Some(Ok(step)) => self.pass(step),
-                Some(Err(error)) => self.broken_off(error),
+                Some(Err(error)) => self.broken_off(error).await,
                 None => self.steps = None,
             }
         }
@@ -125,24 +125,33 @@ impl Resume {
     }
 
     /// The running attempt ended in an error, which is told if nothing better can be done.
-    fn broken_off(&mut self, error: Error) {
+    async fn broken_off(&mut self, error: Error) {
         self.steps = None;
         let kind = error.facts().upstream.as_ref().map(|upstream| upstream.kind);
         match kind {
-            Some(kind) if self.delivered.may_go_on() && failure::may_go_on(kind) => self.reroute(kind, error),
+            Some(kind) if self.delivered.may_go_on() && failure::may_go_on(kind) => {
+                self.reroute(kind, error).await;
+            }
             _ => self.ready.push_back(Err(error)),
         }
     }
 
     /// Has the next attempt written down, if there is one. Without one, the error is told.
-    fn reroute(&mut self, outcome: &'static str, error: Error) {
+    async fn reroute(&mut self, outcome: &'static str, error: Error) {
         let left = asked(&self.way).and_then(|input| prompt::tokens_left(input, &self.delivered));
         if left == Some(0) {
             return self.end_at_length(outcome);
         }
-        let Some((index, held)) = self.admitted(outcome) else {
+        let Some((index, mut held)) = self.admitted(outcome) else {
             return self.ready.push_back(Err(error));
         };
+        if let Some(spending) = &self.way.spending {
+            // What was delivered before is billed, and so is what comes.
+            match spending.enter(&self.way.plan.candidates[index].target.name, self.tried.len()).await {
+                Ok(turn) => held.turn = turn,
+                Err(_) => return self.ready.push_back(Err(error)),
+            }
+        }
         let target = self.way.plan.candidates[index].target.clone();
         self.tried.push(target.name.clone());
         self.ready.push_back(Ok(Step::Reroute { outcome, next: target }));
@@ -165,7 +174,7 @@ impl Resume {
             }
             let ticket = health.of(target).admit(false, now).ok()?;
             let place = gates.of(&target.name, *concurrent).try_enter()?;
-            Some((index, Held { ticket, place }))
+            Some((index, Held { ticket, place, turn: None }))
         })
     }
 
@@ -197,7 +206,7 @@ impl Resume {
                     Some(_) => Error::new(Reason::StreamInterrupted, "the answer cannot go on elsewhere"),
                     None => failure::to_caller(failed, target, true),
                 };
-                self.reroute(outcome, error);
+                self.reroute(outcome, error).await;
             }
         }
     }

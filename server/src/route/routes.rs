@@ -1,6 +1,6 @@
 //! From the name that a caller asks for to the targets behind it.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Instant};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Instant};
 
 use super::{
     Health,
@@ -12,7 +12,7 @@ use super::{
     star::{star_part, with_star},
 };
 use crate::{
-    call::{Call, glob_matches},
+    call::{Call, Rule, glob_matches},
     error::{Error, Reason},
 };
 
@@ -56,6 +56,12 @@ impl Routes {
     /// Returns every alias, patterns included, by name.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.exact.keys().map(String::as_str).chain(self.patterns.iter().map(|entry| &*entry.name))
+    }
+
+    /// Returns the limits of every alias that has some, by its name.
+    pub fn limits(&self) -> impl Iterator<Item = (&str, &[Arc<Rule>])> {
+        let all = self.exact.values().chain(&self.patterns);
+        all.filter(|entry| !entry.limits.is_empty()).map(|entry| (&*entry.name, &*entry.limits))
     }
 
     /// Returns every target that a model name stands for, its fallbacks left out: an alias of that name, else the longest
@@ -191,8 +197,6 @@ fn no_target(target: &str) -> Error {
 mod tests {
     use futures_util::future::BoxFuture;
     use tollgate_api::v1;
-
-    use std::sync::Arc;
 
     use super::*;
     use crate::{

@@ -157,6 +157,11 @@ impl Schedule {
         self.targets[index].mark = Mark::Full;
     }
 
+    /// A limit of the target has no room, which no wait for a place helps.
+    pub(super) fn limited(&mut self, index: usize) {
+        self.targets[index].mark = Mark::Busy;
+    }
+
     /// A wait for room at the target was in vain.
     pub(super) fn busy(&mut self, index: usize) {
         self.targets[index].mark = Mark::Busy;

@@ -32,6 +32,8 @@ pub(super) fn candidate(provider: &str, adapter: Arc<dyn Provider>) -> Candidate
         provider: Named::new(provider, provider, adapter),
         first_token: None,
         concurrent: None,
+        limits: Arc::default(),
+        output_cap: None,
         fallback: false,
         reason: Placed::default(),
     }
@@ -48,6 +50,7 @@ pub(super) fn plan(candidates: Vec<Candidate>, policy: Policy) -> Plan {
         strategy: Strategy::Ordered,
         rule: String::new(),
         tags: Vec::new(),
+        limits: Arc::default(),
     }
 }
 
@@ -60,6 +63,7 @@ pub(super) fn way(plan: Plan) -> Way {
         deadline: Deadline { at: now() + HOUR, by_caller: true },
         health: Arc::new(Health::new(Settings::default())),
         gates: Arc::default(),
+        spending: None,
     }
 }
 

@@ -25,6 +25,8 @@ const ANSWER: Duration = Duration::from_millis(250);
 pub struct Shared {
     client: Client,
     reachable: AtomicBool,
+    /// Whether limits cannot be counted over all replicas.
+    alone: AtomicBool,
 }
 
 impl Shared {
@@ -39,12 +41,34 @@ impl Shared {
                 error.category()
             )
         })?;
-        Ok(Self { client, reachable: AtomicBool::new(false) })
+        Ok(Self { client, reachable: AtomicBool::new(false), alone: AtomicBool::new(false) })
     }
 
     /// Tells whether Redis answered of late.
     pub fn is_reachable(&self) -> bool {
         self.reachable.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether it answers in time, so that limits are counted over all replicas.
+    pub fn is_well(&self) -> bool {
+        self.is_reachable() && !self.alone.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether limits are counted over all replicas, and logs a change.
+    pub(crate) fn note_counters(&self, outcome: &Result<(), RedisError>) {
+        let alone = outcome.is_err();
+        if self.alone.swap(alone, Ordering::Relaxed) == alone {
+            return;
+        }
+        match outcome {
+            Ok(()) => tracing::info!("shared: Redis answers in time; limits are counted over all replicas"),
+            Err(error) => tracing::warn!(
+                kind = error.category(),
+                code = error.code(),
+                "shared: Redis does not answer in time; rates are shared out among the replicas, and budgets end with \
+                 what this replica holds of them"
+            ),
+        }
     }
 
     /// Notes whether Redis answers, and logs a change.
@@ -63,15 +87,20 @@ impl Shared {
     }
 
     /// Connects for commands.
-    pub(crate) async fn commands(&self) -> Result<MultiplexedConnection, RedisError> {
+    async fn commands(&self) -> Result<MultiplexedConnection, RedisError> {
+        self.connect(ANSWER).await
+    }
+
+    /// Connects for commands whose answers may take so long.
+    pub(crate) async fn connect(&self, answer: Duration) -> Result<MultiplexedConnection, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(ANSWER));
+            .set_response_timeout(Some(answer));
         self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     /// Connects for messages.
-    async fn messages(&self, channel: &str) -> Result<redis::aio::PubSub, RedisError> {
+    pub(crate) async fn messages(&self, channel: &str) -> Result<redis::aio::PubSub, RedisError> {
         let connecting = async {
             let mut messages = self.client.get_async_pubsub().await?;
             messages.subscribe(channel).await?;
@@ -82,7 +111,7 @@ impl Shared {
 }
 
 /// The error of a Redis that takes connections and says nothing.
-fn hangs() -> RedisError {
+pub(crate) fn hangs() -> RedisError {
     (redis::ErrorKind::Io, "no answer in time").into()
 }
 

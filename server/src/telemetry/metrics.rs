@@ -5,6 +5,7 @@
 
 mod calls;
 mod load;
+mod shared;
 mod table;
 mod targets;
 mod tries;
@@ -20,6 +21,10 @@ use tollgate_api::v1;
 
 use calls::Calls;
 pub use load::{GATEWAY, LAG, QUEUE_DEPTH, QUEUE_WAIT, SHED, SHED_RATIO, call_shed, load, queue_waited};
+pub use shared::{
+    Admitted, Exchanged, SHARED_CLAIMS, SHARED_EXCHANGE_DURATION, SHARED_EXCHANGES, SHARED_LEASES, SHARED_UP,
+    shared_claim, shared_exchange, shared_leases,
+};
 use targets::Targets;
 pub use targets::{QueueGauge, TargetGauges};
 use tries::Tries;
@@ -62,6 +67,8 @@ pub const STREAM_ABORTS: &str = "tollgate_stream_aborts_total";
 pub const AUTH_FAILURES: &str = "tollgate_auth_failures_total";
 /// Calls refused by a limit, by `limit` (`rpm`, `tpm`, `concurrency`, `budget`) and `scope` (whose limit: `key`).
 pub const LIMIT_REJECTIONS: &str = "tollgate_limit_rejections_total";
+/// Calls that passed a limit which only warns.
+pub const SOFT_LIMITS_PASSED: &str = "tollgate_soft_limits_passed_total";
 /// Whether a target is tried, by `target`: 0 yes, 1 one call finds out, 2 no.
 pub const CIRCUIT_STATE: &str = "tollgate_circuit_state";
 /// Share of attempts that succeed of late, 0 to 1, by `target`.
@@ -169,6 +176,13 @@ pub fn limit_rejected(limit: &'static str, scope: &'static str) {
     }
 }
 
+/// Counts a call that passed a limit which only warns. Both are of a few fixed words.
+pub fn soft_limit_passed(limit: &'static str, scope: &'static str) {
+    if is_installed() {
+        metrics::counter!(SOFT_LIMITS_PASSED, "limit" => limit, "scope" => scope).increment(1);
+    }
+}
+
 /// Counts a further attempt at a target that failed so.
 pub fn retried(target: &str, reason: &'static str) {
     if is_installed() {
@@ -203,6 +217,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
     let builder = buckets(builder, UPSTREAM_DURATION, &DURATION_BUCKETS)?;
     let builder = buckets(builder, TIME_TO_FIRST_TOKEN, &FIRST_TOKEN_BUCKETS)?;
     let builder = buckets(builder, QUEUE_WAIT, &load::WAIT_BUCKETS)?;
+    let builder = buckets(builder, SHARED_EXCHANGE_DURATION, &shared::EXCHANGE_BUCKETS)?;
     buckets(builder, GATEWAY_OVERHEAD, &OVERHEAD_BUCKETS)
 }
 
@@ -228,7 +243,12 @@ fn describe() {
     metrics::describe_counter!(STREAM_ABORTS, "Streams that ended early, by who ended them.");
     metrics::describe_counter!(AUTH_FAILURES, "Calls refused before anybody knew who called.");
     metrics::describe_counter!(LIMIT_REJECTIONS, "Calls refused by a limit, by kind and by whose it is.");
+    metrics::describe_counter!(
+        SOFT_LIMITS_PASSED,
+        "Calls that passed a limit which only warns, by kind and by whose it is."
+    );
     load::describe();
+    shared::describe();
     metrics::describe_gauge!(BUILD_INFO, "Always 1; tells the version.");
 }
 

@@ -40,6 +40,7 @@ impl Checker<'_> {
 
     fn key_rights(&mut self, number: usize, key: &Key) {
         let here = [Name("keys"), Item(number)];
+        self.allowance(key.allowance(), &here);
         for (index, scope) in key.scopes.iter().flatten().enumerate() {
             if Scope::from_name(scope).is_none() {
                 let message = format!("there is no scope `{}`", shown(scope));

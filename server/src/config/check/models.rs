@@ -43,6 +43,7 @@ impl Checker<'_> {
             self.others(alias, aliases, &[here[0], here[1], Name("fallbacks_on"), Name(name)], declared);
         }
         self.failing(alias, model);
+        self.allowance(model.allowance(), &here);
     }
 
     /// Checks what happens when a call fails.
@@ -134,6 +135,7 @@ impl Checker<'_> {
             _ => {}
         }
         self.require(!target.model.contains('*') || alias.contains('*'), &at("model"), NO_STAR);
+        self.allowance(target.allowance(), here);
         self.require(target.concurrent != Some(0), &at("concurrent"), "must be at least 1");
         self.require(
             target.context_tokens.is_none_or(|tokens| tokens.0 > 0),
@@ -154,6 +156,9 @@ impl Checker<'_> {
             ("concurrent", target.concurrent.is_some()),
             ("can", target.can.is_some()),
             ("context_tokens", target.context_tokens.is_some()),
+            ("limits", !target.limits.is_empty()),
+            ("budget", target.budget.is_some()),
+            ("limits_by", !target.limits_by.is_empty()),
         ];
         for (key, _) in set.iter().filter(|(_, set)| *set) {
             let message = match *key {

@@ -260,3 +260,45 @@ fn ranges_and_the_shared_address_are_checked_and_the_address_is_not_shown() {
         assert!(!told[0].contains("canary"), "{told:?}");
     }
 }
+
+#[test]
+fn limits_say_which_calls_they_count_and_none_twice() {
+    let table: &[(&str, &[&str])] = &[
+        (
+            "limits: { tokens_per_month: 1M, requests_total: 5 }, budget: { usd: 3, per: day }, \
+             limits_by: [{ model: \"m*\", tag: a=b, soft: true, budget: { usd: 2, per: day } }]",
+            &[],
+        ),
+        (
+            "limits_by: [{ tag: feature, limits: { concurrent: 1 } }]",
+            &["models.m.limits_by[0].tag: a tag is a name and a value, like `feature=batch`"],
+        ),
+        (
+            "limits_by: [{ model: \"m?\", limits: { concurrent: 1 } }]",
+            &[
+                "models.m.limits_by[0].model: in a pattern only `*` is special; `?`, `[…]` and `{…}` are not known",
+            ],
+        ),
+        ("limits_by: [{ tag: a=b }]", &["models.m.limits_by[0]: limits nothing; write `limits` or `budget`"]),
+        (
+            "limits_by: [{ limits: { concurrent: 1 } }]",
+            &[
+                "models.m.limits_by[0]: counts all calls; write `model`, `tag` or `soft: true`, or put it into `limits` and `budget` beside",
+            ],
+        ),
+        (
+            "limits_by: [{ tag: a=b, limits: { concurrent: 1 } }, { tag: a=b, limits: { concurrent: 2 } }]",
+            &["models.m.limits_by[1]: `concurrent` is limited twice for the same calls"],
+        ),
+    ];
+    for (settings, expected) in table {
+        let told = of_model(&format!("{TARGETS}, {settings}"));
+        let told: Vec<_> = told.iter().map(|line| line.split_once(": ").unwrap().1).collect();
+        assert_eq!(told, *expected, "{settings}");
+    }
+    let nested = of_model("targets: [{ alias: other, limits: { concurrent: 3 } }]");
+    assert!(nested[0].ends_with("`limits` belongs to the targets of the alias `other`"), "{nested:?}");
+    let zone = problems("time_zone: Europe/Berlim\n");
+    assert_eq!(zone, ["1:12: time_zone: there is no such time zone; write e.g. `UTC` or `Europe/Berlin`"]);
+    assert_eq!(problems("time_zone: Europe/Berlin\nbudget_status: 402\nunpriced: refuse\n"), [""; 0]);
+}

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     edge::{
+        rate_limits,
         rest::{
             head::Head,
             refusal::{add_facts, upstreams_own},
@@ -53,6 +54,7 @@ pub(super) fn respond(head: &Head, error: &Error) -> Response {
     let (status, body) = own.unwrap_or_else(|| (status, envelope(error, kind, request_id).into()));
     let mut headers = head.headers();
     add_facts(&mut headers, error);
+    rate_limits::put_anthropic(&mut headers, &error.facts().rate_limits);
     let mut response = whole::json(headers, body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
@@ -71,7 +73,7 @@ fn kind(error: &Error) -> (u16, &'static str) {
     if is_overload(error) {
         return (OVERLOADED, "overloaded_error");
     }
-    status::anthropic(error.reason())
+    status::anthropic(error.facts())
 }
 
 /// Tells whether the upstream says that it has too much to do.

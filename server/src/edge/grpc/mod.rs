@@ -43,10 +43,13 @@ pub(super) use access::{USAGE_SCOPES, broken, is_grpc, permit_one, unknown_rpc};
 pub(super) use chat::prepare;
 
 use super::{
-    Edge,
+    Edge, rate_limits,
     readers::{Readers, Wording},
 };
-use crate::call::{Reply, Target};
+use crate::{
+    call::{RateLimits, Reply, Target},
+    quota::SOFT_LIMIT,
+};
 
 /// The services that health checks know by name.
 const SERVICES: &[&str] = &[
@@ -127,6 +130,8 @@ struct Told<'a> {
     rule: &'a str,
     upstream_request_id: &'a str,
     repeats: Option<uuid::Uuid>,
+    rate_limits: &'a RateLimits,
+    warnings: String,
 }
 
 impl<'a> Told<'a> {
@@ -140,6 +145,8 @@ impl<'a> Told<'a> {
             rule: &reply.rule,
             upstream_request_id: &reply.upstream_request_id,
             repeats: reply.repeats,
+            rate_limits: &reply.rate_limits,
+            warnings: soft_limits(reply),
         }
     }
 
@@ -157,6 +164,7 @@ impl<'a> Told<'a> {
         put("x-tollgate-upstream-request-id", self.upstream_request_id);
         put("x-tollgate-tried", self.tried);
         put("x-tollgate-rule", self.rule);
+        put("x-tollgate-warnings", &self.warnings);
         if let Some(target) = self.target {
             put("x-tollgate-provider", &target.provider);
             put("x-tollgate-model", &target.model);
@@ -169,6 +177,13 @@ impl<'a> Told<'a> {
         if self.target.is_some() || self.attempts > 0 {
             headers.insert("x-tollgate-attempts", HeaderValue::from(self.attempts));
         }
+        rate_limits::put(&mut headers, self.rate_limits);
         *response.metadata_mut() = MetadataMap::from_headers(headers);
     }
+}
+
+/// Names the warnings that have no place in the message: those of limits that only warn.
+fn soft_limits(reply: &Reply) -> String {
+    let codes = reply.warnings.iter().map(|warning| warning.code.as_str());
+    codes.filter(|code| *code == SOFT_LIMIT).collect::<Vec<_>>().join(", ")
 }

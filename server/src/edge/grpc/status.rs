@@ -11,7 +11,7 @@ use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::pb;
 
 use crate::{
-    edge::status,
+    edge::{rate_limits, status},
     error::{Error, Facts, Reason},
 };
 
@@ -46,6 +46,7 @@ fn build(error: &Error, id: Option<&str>) -> Status {
         Some(wait) => Some(HeaderValue::from(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))),
         None => None,
     };
+    rate_limits::put(&mut headers, &facts.rate_limits);
     headers.extend(pushback.map(|value| (http::HeaderName::from_static("grpc-retry-pushback-ms"), value)));
     if let Some(value) = id.and_then(|id| HeaderValue::from_str(id).ok()) {
         headers.insert("x-request-id", value);
@@ -191,6 +192,9 @@ fn error_info(facts: &Facts) -> pb::ErrorInfo {
     pb::ErrorInfo { reason: facts.reason.as_str_name().to_owned(), domain: "tollgate".to_owned(), metadata }
 }
 
+/// What `QuotaFailure` tells of how the limit stands.
+const STANDING: [&str; 3] = ["used", "reserved_amount", "reset_time"];
+
 fn quota_failure(facts: &Facts) -> pb::QuotaFailure {
     let violation = pb::quota_failure::Violation {
         subject: value_of(facts, "subject"),
@@ -198,6 +202,11 @@ fn quota_failure(facts: &Facts) -> pb::QuotaFailure {
         quota_metric: value_of(facts, "metric"),
         quota_id: value_of(facts, "window"),
         quota_value: value_of(facts, "limit").parse().unwrap_or_default(),
+        quota_dimensions: STANDING
+            .iter()
+            .map(|key| ((*key).to_owned(), value_of(facts, key)))
+            .filter(|(_, value)| !value.is_empty())
+            .collect(),
         ..Default::default()
     };
     pb::QuotaFailure { violations: vec![violation] }

@@ -51,7 +51,7 @@ impl UsageService for Services {
         request: Request<v1::GetQuotaRequest>,
     ) -> Result<Response<v1::GetQuotaResponse>, Status> {
         let caller = access::caller(request.extensions())?;
-        let quotas = self.edge.pipeline.quota.standing(&caller).await;
+        let quotas = self.edge.pipeline.standing(&caller).await;
         quotas.map(Response::new).map_err(|error| to_status(&error))
     }
 
@@ -64,6 +64,33 @@ impl UsageService for Services {
             arrival::caller_timeout(request.metadata().as_ref()).map_err(|error| to_status(&error))?;
         let records = self.edge.pipeline.meter.watch_usage(&caller, request.into_inner()).await;
         let records = records.map_err(|error| to_status(&error))?;
+        let lost =
+            Error::new(Reason::StoreUnavailable, "the watch was lost; connect again from the last record");
+        let records = records.chain(stream::iter([Err(lost)])).boxed();
+        Ok(Response::new(self.until_over(records, deadline)))
+    }
+
+    async fn watch_quota(
+        &self,
+        request: Request<v1::WatchQuotaRequest>,
+    ) -> Result<Response<Self::WatchQuotaStream>, Status> {
+        let caller = access::caller(request.extensions())?;
+        let deadline =
+            arrival::caller_timeout(request.metadata().as_ref()).map_err(|error| to_status(&error))?;
+        let quotas = self.edge.pipeline.watch_quota(&caller, request.into_inner());
+        let quotas = quotas.map_err(|error| to_status(&error))?;
+        Ok(Response::new(self.until_over(quotas, deadline)))
+    }
+}
+
+impl Services {
+    /// Hands on what is watched until the caller's deadline is over or the gateway shuts down. The first error ends the
+    /// stream.
+    fn until_over<T: Send + 'static>(
+        &self,
+        watched: BoxStream<'static, Result<T, Error>>,
+        deadline: Option<Duration>,
+    ) -> BoxStream<'static, Result<T, Status>> {
         let draining = self.edge.draining.clone();
         let end = async move {
             tokio::select! {
@@ -76,20 +103,7 @@ impl UsageService for Services {
             }
         };
         let end = stream::once(end).map(Err);
-        // The first error ends a gRPC stream, so each side brings one.
-        let lost =
-            Error::new(Reason::StoreUnavailable, "the watch was lost; connect again from the last record");
-        let records = records.chain(stream::iter([Err(lost)]));
-        Ok(Response::new(
-            stream::select(records, end).map(|next| next.map_err(|error| to_status(&error))).boxed(),
-        ))
-    }
-
-    async fn watch_quota(
-        &self,
-        _: Request<v1::WatchQuotaRequest>,
-    ) -> Result<Response<Self::WatchQuotaStream>, Status> {
-        Err(to_status(&Error::new(Reason::Unimplemented, "this server does not watch quotas yet")))
+        stream::select(watched, end).map(|next| next.map_err(|error| to_status(&error))).boxed()
     }
 }
 

@@ -38,7 +38,8 @@ impl<'a> Told<'a> {
         let row = status::of(error.reason());
         let param = error.facts().field.as_deref();
         let x_tollgate = error.facts().came_to.as_ref();
-        Self { message: message(error), r#type: row.openai_type, param, code: row.openai_code, x_tollgate }
+        let r#type = status::openai_type(error.facts());
+        Self { message: message(error), r#type, param, code: row.openai_code, x_tollgate }
     }
 }
 
@@ -53,8 +54,7 @@ pub(in crate::edge) fn respond_natively(head: &Head, error: &Error) -> Response 
 }
 
 fn with_own(head: &Head, error: &Error, own: Option<(u16, Bytes)>) -> Response {
-    let row = status::of(error.reason());
-    let (status, body) = own.unwrap_or_else(|| (row.http, envelope(error).into()));
+    let (status, body) = own.unwrap_or_else(|| (status::http(error.facts()), envelope(error).into()));
     let mut headers = head.headers();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     add_facts(&mut headers, error);

@@ -7,7 +7,10 @@ use tollgate_api::v1;
 use uuid::Uuid;
 
 use super::paths;
-use crate::call::{Reply, Settled, new_id};
+use crate::{
+    call::{Reply, Settled, new_id},
+    edge::rate_limits,
+};
 
 /// Longest `x-client-request-id` that is echoed.
 const MAX_ECHO: usize = 128;
@@ -81,6 +84,10 @@ impl Head {
             put(&mut headers, "x-tollgate-original-request-id", &first.to_string());
         }
         put(&mut headers, "x-tollgate-warnings", &warnings(&reply.warnings, self.uri.path()));
+        rate_limits::put(&mut headers, &reply.rate_limits);
+        if paths::is_anthropic(self.uri.path()) {
+            rate_limits::put_anthropic(&mut headers, &reply.rate_limits);
+        }
         let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         headers.entry("openai-processing-ms").or_insert_with(|| elapsed_ms.into());
         headers

@@ -27,6 +27,11 @@ const RESPONSES: Names = &[
     ("logprobs", "top_logprobs"),
     ("tool_choice.tool_names", "tool_choice"),
 ];
+/// Tells whether callers of that path speak Anthropic's dialect.
+pub(in crate::edge) fn is_anthropic(path: &str) -> bool {
+    path.contains("/messages")
+}
+
 /// What Anthropic Messages calls it.
 const MESSAGES: Names = &[
     ("max_output_tokens", "max_tokens"),
@@ -49,7 +54,7 @@ pub(super) fn of_caller<'a>(field: &'a str, request_path: &str) -> Cow<'a, str> 
     };
     let field = field.strip_prefix("sampling.").unwrap_or(field);
     let names = match request_path {
-        path if path.contains("/messages") => MESSAGES,
+        path if is_anthropic(path) => MESSAGES,
         path if path.contains("/responses") => RESPONSES,
         _ => CHAT,
     };

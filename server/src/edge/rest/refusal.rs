@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use super::head::put;
 use crate::{
     call::tried,
-    edge::status,
+    edge::{rate_limits, status},
     error::{Error, Reason},
 };
 
@@ -57,6 +57,7 @@ pub(in crate::edge) fn add_facts(headers: &mut HeaderMap, error: &Error) {
         put(headers, "x-tollgate-target", &told.failure.target);
         put(headers, "x-tollgate-upstream-request-id", &told.failure.request_id);
     }
+    rate_limits::put(headers, &facts.rate_limits);
     if let Some(wait) = facts.retry_after {
         let wait = wait.min(MAX_RETRY_AFTER);
         let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);

@@ -76,7 +76,7 @@ pub(in crate::provider) fn build(
     let input = &*refused::without(input, absent, &mut lost)?;
     let generation = Generation::of(outgoing.model);
     let to = To { provider: outgoing.provider, generation };
-    let max_tokens = input.max_output_tokens.unwrap_or_else(|| generation.default_max_tokens());
+    let max_tokens = outgoing.max_output_tokens(input).unwrap_or_else(|| generation.default_max_tokens());
     let around = Around {
         generation,
         max_tokens,

@@ -82,6 +82,7 @@ fn outgoing(payload: &Payload<ChatInput>, streamed: bool) -> Outgoing<'_, ChatIn
         usage_wanted: true,
         strict: false,
         traceparent: None,
+        output_cap: None,
     }
 }
 
@@ -198,6 +199,7 @@ async fn embeddings_are_refused() {
         usage_wanted: false,
         strict: false,
         traceparent: None,
+        output_cap: None,
     };
     let Err(error) = named.adapter.embed(request).await else { panic!() };
     assert_eq!(error.kind, Kind::Unsupported);

@@ -40,7 +40,7 @@ pub(super) fn build(input: &ChatInput, outgoing: &Outgoing<'_, ChatInput>) -> Re
     let way = schema.map(|_| family.schemas(outgoing.model));
     let by_tool = way == Some(Schemas::Tool);
     prompt(&mut body, input, outgoing, schema.filter(|_| by_tool), &mut lost)?;
-    inference(&mut body, input)?;
+    inference(&mut body, input, outgoing.max_output_tokens(input))?;
     extras::write(&mut body, input, outgoing.model, family, &mut lost)?;
     output(&mut body, input, way, &mut lost)?;
     service(&mut body, input, family, &mut lost)?;
@@ -87,10 +87,10 @@ fn prompt(
     tools::write(body, input, to.family, schema, lost)
 }
 
-fn inference(body: &mut Object<'_>, input: &ChatInput) -> Result<(), Error> {
+fn inference(body: &mut Object<'_>, input: &ChatInput, max_tokens: Option<i64>) -> Result<(), Error> {
     let mut text = String::new();
     let mut config = Object::begin(&mut text);
-    config.int("maxTokens", input.max_output_tokens);
+    config.int("maxTokens", max_tokens);
     if let Some(sampling) = &input.sampling {
         config.double("temperature", finite(sampling.temperature, "input.sampling.temperature")?);
         config.double("topP", finite(sampling.top_p, "input.sampling.top_p")?);

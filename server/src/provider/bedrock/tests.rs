@@ -78,6 +78,7 @@ fn outgoing<'a, T>(payload: &'a Payload<T>, model: &'a str, streamed: bool) -> O
         usage_wanted: true,
         strict: false,
         traceparent: None,
+        output_cap: None,
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn build(input: &ChatInput, outgoing: &Outgoing<'_, ChatInput>) -> Re
     if let Some(sampling) = &input.sampling {
         sampling_members(&mut body, sampling)?;
     }
-    body.int("max_tokens", input.max_output_tokens);
+    body.int("max_tokens", outgoing.max_output_tokens(input));
     body.strings("stop_sequences", &input.stop);
     format(&mut body, input, &mut lost)?;
     if let Some(reasoning) = &input.reasoning {

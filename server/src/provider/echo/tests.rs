@@ -22,6 +22,7 @@ fn outgoing<'a, T>(payload: &'a Payload<T>, model: &'a str) -> Outgoing<'a, T> {
         usage_wanted: true,
         strict: false,
         traceparent: None,
+        output_cap: None,
     }
 }
 

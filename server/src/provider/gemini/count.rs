@@ -97,6 +97,7 @@ mod tests {
             usage_wanted: false,
             strict: true,
             traceparent: None,
+            output_cap: None,
         };
         let inner = r#""contents":[],"generationConfig":{"maxOutputTokens":1}"#;
         for (api, expected) in [

@@ -4,7 +4,7 @@ use tollgate_api::v1::{ChatInput, ReasoningOptions, Sampling, output_format::Kin
 
 use super::request::To;
 use crate::provider::{
-    Error,
+    Error, Outgoing,
     json::write::{self, Object},
     translate::{Lost, finite, json},
 };
@@ -17,7 +17,7 @@ const LEAST_THOUGHTS_OF_PRO: i64 = 128;
 pub(super) fn write(
     body: &mut Object<'_>,
     input: &ChatInput,
-    model: &str,
+    outgoing: &Outgoing<'_, ChatInput>,
     to: To<'_>,
     lost: &mut Lost,
 ) -> Result<(), Error> {
@@ -26,7 +26,7 @@ pub(super) fn write(
     if let Some(asked) = &input.sampling {
         sampling(&mut config, asked, lost)?;
     }
-    config.int("maxOutputTokens", input.max_output_tokens);
+    config.int("maxOutputTokens", outgoing.max_output_tokens(input));
     config.strings("stopSequences", &input.stop);
     config.int("candidateCount", input.choice_count.map(i64::from));
     form(&mut config, input, lost)?;
@@ -35,7 +35,7 @@ pub(super) fn write(
         config.int("logprobs", logprobs.top.map(i64::from).filter(|top| *top > 0));
     }
     if let Some(reasoning) = &input.reasoning {
-        thinking(&mut config, reasoning, model, to, lost)?;
+        thinking(&mut config, reasoning, outgoing.model, to, lost)?;
     }
     config.end();
     if text != "{}" {

@@ -63,7 +63,7 @@ pub(super) fn build(input: &ChatInput, outgoing: &Outgoing<'_, ChatInput>, api: 
     let mut body = Object::begin(&mut text);
     messages::write(&mut body, &input.messages, to, &mut lost)?;
     tools::write(&mut body, input, &mut lost)?;
-    generation::write(&mut body, input, outgoing.model, to, &mut lost)?;
+    generation::write(&mut body, input, outgoing, to, &mut lost)?;
     unknown(input, &mut lost)?;
     let tier = tier(&mut body, input, api, &mut lost)?;
     body.end();

@@ -63,6 +63,7 @@ fn outgoing<T>(payload: &Payload<T>, streamed: bool) -> Outgoing<'_, T> {
         usage_wanted: true,
         strict: false,
         traceparent: None,
+        output_cap: None,
     }
 }
 

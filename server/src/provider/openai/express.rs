@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::{Deserializer, value::RawValue};
+use serde_json::Deserializer;
 use tollgate_api::v1;
 
 use super::{
@@ -27,15 +26,20 @@ use crate::{
 
 /// Builds the upstream's request from the caller's bytes: another `model`, usage asked for if that is said, the rest as
 /// it came.
-pub(super) fn request(raw: &Raw, model: &str, usage: bool) -> Result<Pieces, Error> {
+pub(super) fn request(raw: &Raw, model: &str, usage: bool, cap: Option<Cap>) -> Result<Pieces, Error> {
     let mut patches = vec![express::model_patch(raw, model)?];
     if usage {
         patches.extend(ask_for_usage(raw).ok_or_else(express::broken_spans)?);
     }
+    if let Some((name, tokens)) = cap {
+        let patch = express::member_patch(raw, name, &tokens.to_string());
+        patches.push(patch.ok_or_else(express::broken_spans)?);
+    }
     express::patched(raw, patches)
 }
 
-const WITH_USAGE: &[u8] = br#"{"include_usage":true}"#;
+/// The member that bounds the answer, and the bound.
+pub(super) type Cap = (&'static str, i64);
 
 /// Makes the patch that asks for usage, if the caller has not done so. None if the spans do not fit.
 fn ask_for_usage(raw: &Raw) -> Option<Option<Patch>> {
@@ -43,15 +47,7 @@ fn ask_for_usage(raw: &Raw) -> Option<Option<Patch>> {
         let patched = with_include_usage(raw.body.get(span.clone())?);
         return Some(patched.map(|value| (span.clone(), value)));
     }
-    // Somebody who says null has the key in the body: a second one would contradict the first.
-    if memchr::memmem::find(&raw.body, b"\"stream_options\"").is_some()
-        && let Some(span) = null_span(&raw.body)
-    {
-        return Some(Some((span, Bytes::from_static(WITH_USAGE))));
-    }
-    let after_brace = memchr::memchr(b'{', &raw.body)? + 1;
-    let member = Bytes::from_static(br#""stream_options":{"include_usage":true},"#);
-    Some(Some((after_brace..after_brace, member)))
+    express::member_patch(raw, "stream_options", r#"{"include_usage":true}"#).map(Some)
 }
 
 /// Returns the options with `include_usage` true and all else kept; None if they say so already or are no object.
@@ -62,21 +58,6 @@ fn with_include_usage(options: &[u8]) -> Option<Bytes> {
     }
     members.set("include_usage", Cow::Borrowed("true"));
     Some(members.to_json().into_bytes().into())
-}
-
-fn null_span(body: &[u8]) -> Option<std::ops::Range<usize>> {
-    #[derive(Deserialize)]
-    struct Options<'a> {
-        #[serde(borrow, default, deserialize_with = "even_null")]
-        stream_options: Option<&'a RawValue>,
-    }
-    fn even_null<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
-        <&RawValue>::deserialize(value).map(Some)
-    }
-    let options: Options<'_> = serde_json::from_slice(body).ok()?;
-    let value = options.stream_options?.get();
-    let start = value.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
-    Some(start..start + value.len())
 }
 
 /// Checks a whole chat answer and hands it on untouched.

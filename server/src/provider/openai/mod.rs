@@ -106,7 +106,9 @@ impl OpenAi {
     async fn chat_express(&self, request: &Outgoing<'_, v1::ChatInput>) -> Option<Result<Answer, Error>> {
         let (raw, path) = self.own(request.payload)?;
         let ask_for_usage = request.streamed && self.vendor.stream_options;
-        let body = match express::request(raw, request.model, ask_for_usage) {
+        let member = if path == CHAT { self.vendor.max_tokens } else { "max_tokens" };
+        let cap = request.output_cap.map(|tokens| (member, tokens));
+        let body = match express::request(raw, request.model, ask_for_usage, cap) {
             Ok(body) => body,
             Err(error) => return Some(Err(error)),
         };
@@ -164,7 +166,7 @@ impl OpenAi {
         let uri = self.endpoints.uri(EMBEDDINGS, request.model)?;
         let raw = request.payload.as_raw(Dialect::OpenAiEmbeddings);
         if let Some(raw) = raw.filter(|_| self.vendor.express) {
-            let ask = Ask::new(request, express::request(raw, request.model, false)?, HeaderMap::new());
+            let ask = Ask::new(request, express::request(raw, request.model, false, None)?, HeaderMap::new());
             return self.upstream.whole(&uri, ask, Vec::new(), |body| Ok(vec![embed::whole(body)?])).await;
         }
         let input = request.payload.view()?;

@@ -94,6 +94,7 @@ fn built(vendor: &str, input: ChatInput, streamed: bool) -> Result<Built, Error>
         usage_wanted: true,
         strict: false,
         traceparent: None,
+        output_cap: None,
     };
     request::build(payload.view().unwrap(), &outgoing, vendors::find(vendor).unwrap())
 }

@@ -34,7 +34,7 @@ pub(super) fn build(
     if let Some(sampling) = &input.sampling {
         sampling_members(&mut body, sampling, vendor, &mut lost)?;
     }
-    body.int(vendor.max_tokens, input.max_output_tokens);
+    body.int(vendor.max_tokens, outgoing.max_output_tokens(input));
     body.strings("stop", &input.stop);
     body.int("n", input.choice_count.map(i64::from));
     output(&mut body, input, &mut lost)?;
@@ -210,6 +210,7 @@ mod tests {
             usage_wanted: true,
             strict,
             traceparent: None,
+            output_cap: None,
         };
         build(payload.view().unwrap(), &outgoing, vendors::find(vendor).unwrap())
     }

@@ -84,6 +84,7 @@ async fn ask_named(named: &crate::provider::Named, payload: &Payload<ChatInput>)
         usage_wanted: false,
         strict: false,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        output_cap: None,
     };
     named.adapter.chat(request).await
 }

@@ -77,6 +77,7 @@ async fn a_success_is_one_whatever_limits_it_tells_and_they_go_no_further() {
             usage_wanted: false,
             strict: false,
             traceparent: None,
+            output_cap: None,
         };
         let answer = build(&settings).unwrap().adapter.chat(outgoing).await.unwrap();
         assert_eq!(answer.http_status, 200, "{dialect}");

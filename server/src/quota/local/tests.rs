@@ -1,3 +1,5 @@
+mod model;
+
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -37,10 +39,19 @@ fn at(seconds: u64) -> SystemTime {
 
 /// An engine that knows these rules since `at(0)`.
 fn engine(rules: &[Arc<Rule>]) -> Local {
-    let local = Local::new(Arc::new(Used(0)));
-    let new = |rule: &Arc<Rule>| (rule.counter.clone(), Window::new(rule.limit.clone(), 0, at(0)));
+    let local = Local::new(Arc::new(Used(0)), Calendar::utc());
+    let new = |rule: &Arc<Rule>| {
+        (rule.counter.clone(), Window::new(rule.limit.clone(), 0, &Calendar::utc(), at(0)))
+    };
     local.counters().extend(rules.iter().map(new));
     local
+}
+
+impl Local {
+    /// Takes from counters that are there.
+    fn taken(&self, rules: &[Arc<Rule>], most: Amounts, now: SystemTime) -> Result<Held, Denied> {
+        self.take(&charges(rules, most), now).unwrap_or_else(|Missing| panic!("a counter is missing"))
+    }
 }
 
 #[test]
@@ -48,23 +59,23 @@ fn a_minute_admits_n_in_any_60_seconds() {
     let rules = [rule(Metric::Requests, Period::Minute, 3)];
     let local = engine(&rules);
     for second in [0, 30, 59] {
-        let held = local.take(&charges(&rules, tokens(1, 1)), at(second)).unwrap();
+        let held = local.taken(&rules, tokens(1, 1), at(second)).unwrap();
         local.settle(held, tokens(1, 1));
     }
-    let Err(Denied::Full { wait, .. }) = local.take(&charges(&rules, tokens(1, 1)), at(59)) else { panic!() };
+    let Err(Denied::Full { wait, .. }) = local.taken(&rules, tokens(1, 1), at(59)) else { panic!() };
     assert!(wait.unwrap() <= Duration::from_secs(3), "the first leaves the window at 60 s: {wait:?}");
-    local.take(&charges(&rules, tokens(1, 1)), at(62)).unwrap();
-    assert!(local.take(&charges(&rules, tokens(1, 1)), at(62)).is_err(), "the one at 30 still counts");
+    local.taken(&rules, tokens(1, 1), at(62)).unwrap();
+    assert!(local.taken(&rules, tokens(1, 1), at(62)).is_err(), "the one at 30 still counts");
 }
 
 #[test]
 fn what_was_not_used_is_given_back_and_concurrency_is_released() {
     let rules = [rule(Metric::Tokens, Period::Minute, 100), rule(Metric::Concurrent, Period::Total, 1)];
     let local = engine(&rules);
-    let first = local.take(&charges(&rules, tokens(10, 80)), at(0)).unwrap();
-    assert!(local.take(&charges(&rules, tokens(1, 1)), at(0)).is_err(), "one at a time");
+    let first = local.taken(&rules, tokens(10, 80), at(0)).unwrap();
+    assert!(local.taken(&rules, tokens(1, 1), at(0)).is_err(), "one at a time");
     local.settle(first, tokens(10, 5));
-    let second = local.take(&charges(&rules, tokens(10, 75)), at(1)).unwrap();
+    let second = local.taken(&rules, tokens(10, 75), at(1)).unwrap();
     local.settle(second, Amounts::default());
     let used: Vec<_> =
         rules.iter().map(|rule| local.counters().get_mut(&rule.counter).unwrap().used(at(1))).collect();
@@ -75,7 +86,7 @@ fn what_was_not_used_is_given_back_and_concurrency_is_released() {
 fn a_refused_call_takes_nothing_from_any_limit() {
     let rules = [rule(Metric::Requests, Period::Day, 10), rule(Metric::CostNanos, Period::Month, 5)];
     let local = engine(&rules);
-    assert!(local.take(&charges(&rules, tokens(3, 3)), at(0)).is_err());
+    assert!(local.taken(&rules, tokens(3, 3), at(0)).is_err());
     assert_eq!(local.counters().get_mut(&rules[0].counter).unwrap().used(at(0)), 0);
 }
 
@@ -85,7 +96,7 @@ fn a_soft_limit_counts_and_refuses_nothing() {
     let rules = [Rule::new(Subject::Global, limit)];
     let local = engine(&rules);
     for _ in 0..3 {
-        local.take(&charges(&rules, tokens(1, 1)), at(0)).unwrap();
+        local.taken(&rules, tokens(1, 1), at(0)).unwrap();
     }
     assert_eq!(local.counters().get_mut(&rules[0].counter).unwrap().used(at(0)), 3);
 }
@@ -93,7 +104,7 @@ fn a_soft_limit_counts_and_refuses_nothing() {
 #[tokio::test]
 async fn a_budget_starts_with_what_the_ledger_says() {
     let rules = [rule(Metric::CostNanos, Period::Total, 100)];
-    let local = Local::new(Arc::new(Used(90)));
+    let local = Local::new(Arc::new(Used(90)), Calendar::utc());
     assert!(local.reserve(claim(&rules, tokens(6, 5))).await.is_err());
     let held = local.reserve(claim(&rules, tokens(5, 5))).await.unwrap();
     let standing = local.standing(&rules).await.unwrap();
@@ -107,9 +118,9 @@ async fn a_budget_starts_with_what_the_ledger_says() {
 fn another_amount_of_the_same_limit_forgets_nothing() {
     let before = [rule(Metric::CostNanos, Period::Day, 100)];
     let local = engine(&before);
-    let running = local.take(&charges(&before, tokens(40, 40)), at(0)).unwrap();
+    let running = local.taken(&before, tokens(40, 40), at(0)).unwrap();
     let after = [rule(Metric::CostNanos, Period::Day, 90)];
-    assert!(local.take(&charges(&after, tokens(6, 5)), at(1)).is_err(), "80 are reserved");
+    assert!(local.taken(&after, tokens(6, 5), at(1)).is_err(), "80 are reserved");
     local.settle(running, tokens(40, 45));
     assert_eq!(local.counters().get_mut(&after[0].counter).unwrap().used(at(1)), 85);
 }
@@ -121,9 +132,7 @@ fn parallel_calls_never_pass_a_limit() {
     let admitted: usize = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..6)
             .map(|_| {
-                scope.spawn(|| {
-                    (0..50).filter(|_| local.take(&charges(&rules, tokens(1, 1)), at(0)).is_ok()).count()
-                })
+                scope.spawn(|| (0..50).filter(|_| local.taken(&rules, tokens(1, 1), at(0)).is_ok()).count())
             })
             .collect();
         workers.into_iter().map(|worker| worker.join().unwrap()).sum()

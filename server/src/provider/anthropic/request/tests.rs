@@ -20,6 +20,7 @@ fn sent_as(input: ChatInput, model: &str, form: Form, strict: bool) -> Result<Bu
         usage_wanted: true,
         strict,
         traceparent: None,
+        output_cap: None,
     };
     build(payload.view().unwrap(), &outgoing, form)
 }

@@ -20,6 +20,7 @@ fn built(request: EmbedRequest, model: &str, strict: bool) -> Result<(Vec<Call>,
         usage_wanted: true,
         strict,
         traceparent: None,
+        output_cap: None,
     };
     build(payload.view().unwrap(), &outgoing)
 }

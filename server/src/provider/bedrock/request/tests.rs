@@ -23,6 +23,7 @@ fn built(input: ChatInput, model: &str, strict: bool) -> Result<Chat, Error> {
         usage_wanted: true,
         strict,
         traceparent: None,
+        output_cap: None,
     };
     build(payload.view().unwrap(), &outgoing)
 }

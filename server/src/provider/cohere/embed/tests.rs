@@ -17,6 +17,7 @@ fn built(request: EmbedRequest, strict: bool) -> Result<(Built, Wanted), Error> 
         usage_wanted: true,
         strict,
         traceparent: None,
+        output_cap: None,
     };
     build(payload.view().unwrap(), &outgoing)
 }

@@ -27,6 +27,7 @@ fn built(input: ChatInput, strict: bool) -> Result<Built, Error> {
         usage_wanted: true,
         strict,
         traceparent: None,
+        output_cap: None,
     };
     build(payload.view().unwrap(), &outgoing)
 }

@@ -21,6 +21,7 @@ fn built(api: Api, request: EmbedRequest, strict: bool) -> Result<Built, Error> 
         usage_wanted: false,
         strict,
         traceparent: None,
+        output_cap: None,
     };
     build(payload.view().unwrap(), &outgoing, &place(api))
 }

@@ -20,6 +20,7 @@ fn built(model: &str, input: ChatInput, strict: bool) -> Result<Built, Error> {
         usage_wanted: true,
         strict,
         traceparent: None,
+        output_cap: None,
     };
     build(payload.view().unwrap(), &outgoing, Api::Studio)
 }
@@ -398,6 +399,7 @@ fn vertex_takes_the_class_of_service_in_a_header() {
             usage_wanted: true,
             strict,
             traceparent: None,
+            output_cap: None,
         };
         build(payload.view().unwrap(), &outgoing, Api::Vertex)
     };

@@ -11,6 +11,10 @@ use crate::{
 };
 
 fn sent(body: &'static str, streamed: bool) -> String {
+    capped(body, streamed, None)
+}
+
+fn capped(body: &'static str, streamed: bool, cap: Option<Cap>) -> String {
     let find = |text: &str| body.find(text).map(|at| at + text.len());
     let model = find("\"model\":").unwrap();
     let model = model..model + body[model..].find([',', '}']).unwrap();
@@ -23,7 +27,7 @@ fn sent(body: &'static str, streamed: bool) -> String {
         stream_options,
         headers: HeaderMap::new(),
     };
-    String::from_utf8(request(&raw, "real\"x", streamed).unwrap().join().to_vec()).unwrap()
+    String::from_utf8(request(&raw, "real\"x", streamed, cap).unwrap().join().to_vec()).unwrap()
 }
 
 #[test]
@@ -54,6 +58,25 @@ fn usage_is_asked_for_in_streams_whatever_the_caller_says() {
     ] {
         assert_eq!(sent(body, true), expected);
     }
+}
+
+#[test]
+fn a_cap_is_added_or_takes_the_place_of_a_null() {
+    let cap = Some(("max_tokens", 9));
+    for (body, expected) in [
+        (r#"{"model":"m"}"#, r#"{"max_tokens":9,"model":"real\"x"}"#),
+        (r#"{"model":"m","max_tokens": null}"#, r#"{"model":"real\"x","max_tokens": 9}"#),
+        (r#"{"max_tokens":null,"model":"m"}"#, r#"{"max_tokens":9,"model":"real\"x"}"#),
+        // The same word within a text is none.
+        (
+            r#"{"model":"m","x":"\"max_tokens\""}"#,
+            r#"{"max_tokens":9,"model":"real\"x","x":"\"max_tokens\""}"#,
+        ),
+    ] {
+        assert_eq!(capped(body, false, cap), expected);
+    }
+    let both = r#"{"stream_options":{"include_usage":true},"max_tokens":9,"model":"real\"x"}"#;
+    assert_eq!(capped(r#"{"model":"m"}"#, true, cap), both);
 }
 
 fn run(usage_wanted: bool, frames: &[&'static str]) -> (String, Vec<Seen>, Result<(), Error>) {

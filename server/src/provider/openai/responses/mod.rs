@@ -101,8 +101,12 @@ impl Responses {
         raw: &Raw,
         request: &Outgoing<'_, ChatInput>,
     ) -> Result<Answer, Error> {
-        let body = lane::patched(raw, vec![lane::model_patch(raw, request.model)?])?;
-        let ask = Ask::new(request, body, raw.headers.clone());
+        let mut patches = vec![lane::model_patch(raw, request.model)?];
+        if let Some(tokens) = request.output_cap {
+            let cap = lane::member_patch(raw, "max_output_tokens", &tokens.to_string());
+            patches.push(cap.ok_or_else(lane::broken_spans)?);
+        }
+        let ask = Ask::new(request, lane::patched(raw, patches)?, raw.headers.clone());
         let response = door.send(CREATE, request.model, ask).await?;
         let (answer, shape, body) = door.upstream.open(response, Vec::new());
         let items: Items<Error> = match (request.streamed, shape) {

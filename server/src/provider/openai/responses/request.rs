@@ -41,7 +41,7 @@ pub(super) fn build(
     {
         body.double(name, finite(value, &format!("input.sampling.{name}"))?);
     }
-    body.int("max_output_tokens", input.max_output_tokens);
+    body.int("max_output_tokens", outgoing.max_output_tokens(input));
     include(&mut body, input, api.encrypted_reasoning && reasons(outgoing.model));
     service(&mut body, input, vendor, &mut lost)?;
     if input.store.is_none() {

@@ -71,6 +71,7 @@ fn outgoing<'a>(payload: &'a Payload<ChatInput>, model: &'a str) -> Outgoing<'a,
         usage_wanted: false,
         strict: false,
         traceparent: None,
+        output_cap: None,
     }
 }
 

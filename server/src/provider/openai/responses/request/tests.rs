@@ -22,6 +22,7 @@ fn outgoing(payload: &Payload<ChatInput>, strict: bool) -> Outgoing<'_, ChatInpu
         usage_wanted: true,
         strict,
         traceparent: None,
+        output_cap: None,
     }
 }
 

@@ -1,0 +1,255 @@
+//! Counting over all replicas that share a Redis, with the answers of the local engine.
+//!
+//! Each replica holds leases: parts of limits that Redis has set aside for it. A call is admitted from them without a
+//! word; where they do not suffice, all calls that wait ask in one exchange, in which also goes what was used since the
+//! last one. One function decides in Redis, all or nothing for each call, by the clock of Redis. What all replicas used
+//! and hold never passes a limit. When Redis is away, rates are shared out, and budgets end with the leases.
+//!
+//! `state` and `counter` know what this replica knows, `talk` talks, `line` calls the function in `exchange.lua`, which
+//! `wire` reads and writes. Metrics: `tollgate_shared_*`. Tests: here, `tests/e2e/shared_limits.rs`. For people:
+//! `docs/replicas.md`.
+
+mod counter;
+mod line;
+#[cfg(test)]
+mod model;
+mod state;
+mod talk;
+mod tally;
+mod wire;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    time::timeout,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use self::{
+    state::{Outcome, State, TTL},
+    wire::Owner,
+};
+use super::{
+    Amounts, Calendar,
+    engine::{Charge, Claim, Denied, Engine, Held, History, Standing},
+};
+use crate::{
+    call::{Metric, Rule},
+    error::{Error, Reason},
+    shared::Shared,
+    telemetry::metrics::{self, Admitted},
+};
+
+/// How long who asks how limits stand waits for Redis.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long the last exchange may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The engine.
+pub struct Replicated {
+    core: Arc<Core>,
+    history: Arc<dyn History>,
+    calendar: Calendar,
+    /// Ends the talk with Redis.
+    _talk: DropGuard,
+}
+
+/// What calls and the talk with Redis have in common.
+struct Core {
+    state: Mutex<State<Waiter>>,
+    /// There may be something to tell.
+    wake: Notify,
+    /// Number of the last exchange that was answered.
+    answered: watch::Sender<u64>,
+    began: Instant,
+    shared: Arc<Shared>,
+    owner: Owner,
+}
+
+type Waiter = oneshot::Sender<Granted>;
+
+impl Replicated {
+    /// Starts to count with others in this Redis, which may be away. `ledger` names the ledger behind `history`, so that
+    /// what it says is counted once, however many replicas and restarts tell of it.
+    ///
+    /// # Errors
+    /// A message if there is no thread to be had.
+    pub fn start(
+        shared: Arc<Shared>,
+        history: Arc<dyn History>,
+        calendar: Calendar,
+        ledger: &str,
+    ) -> Result<Self, String> {
+        let owner = Owner {
+            id: Uuid::now_v7().to_string().into(),
+            ledger: ledger.into(),
+            ttl_ms: i64::try_from(TTL.as_millis()).unwrap_or(i64::MAX),
+        };
+        let core = Arc::new(Core {
+            state: Mutex::new(State::new(owner.ledger.clone(), calendar.clone(), SystemTime::now())),
+            wake: Notify::new(),
+            answered: watch::Sender::new(0),
+            began: Instant::now(),
+            shared,
+            owner,
+        });
+        let stop = CancellationToken::new();
+        talk::start(core.clone(), stop.clone())?;
+        Ok(Self { core, history, calendar, _talk: stop.drop_guard() })
+    }
+
+    /// Makes the counters that are not there yet.
+    async fn learn(&self, rules: impl Iterator<Item = &Arc<Rule>>) -> Result<(), Error> {
+        let missing: Vec<Arc<Rule>> = {
+            let state = self.core.state();
+            rules.filter(|rule| !state.knows(rule)).cloned().collect()
+        };
+        for rule in missing {
+            let used = if rule.limit.period.is_calendar() && rule.limit.metric != Metric::Concurrent {
+                let now = self.core.server_time();
+                self.history.used(&rule, self.calendar.span(rule.limit.period, now).start).await?
+            } else {
+                0
+            };
+            self.core.state().learn(&rule, used, self.core.now());
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    fn state(&self) -> MutexGuard<'_, State<Waiter>> {
+        // Every change leaves the state whole before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn server_time(&self) -> SystemTime {
+        counter::time(self.state().server_ms(self.now()))
+    }
+
+    /// Changes the state, and wakes the talk if there is something to tell earlier than it knows.
+    fn change<T>(&self, change: impl FnOnce(&mut State<Waiter>) -> T) -> T {
+        let mut state = self.state();
+        let changed = change(&mut state);
+        let wakes = state.wakes();
+        drop(state);
+        if wakes {
+            self.wake.notify_one();
+        }
+        changed
+    }
+
+    /// Admits a call at once, or has it wait.
+    fn admit(&self, charges: Vec<Charge>) -> Result<Outcome, oneshot::Receiver<Granted>> {
+        let (decided, alone) = self.change(|state| {
+            let now = self.now();
+            if let Some(outcome) = state.admit(&charges, now) {
+                return (Ok(outcome), state.is_away());
+            }
+            let (whom, answer) = oneshot::channel();
+            state.enqueue(charges, whom, now);
+            (Err(answer), false)
+        });
+        if let Ok(outcome) = &decided {
+            metrics::shared_claim(match (outcome, alone) {
+                (Err(_), _) => Admitted::Refused,
+                (Ok(_), true) => Admitted::Alone,
+                (Ok(_), false) => Admitted::Lease,
+            });
+        }
+        decided
+    }
+
+    fn settle(&self, held: Held, used: Amounts) {
+        self.change(|state| state.settle(held, used));
+    }
+
+    /// Tells callers what became of them.
+    fn tell(self: &Arc<Self>, outcomes: Vec<(Waiter, Outcome)>) {
+        for (whom, outcome) in outcomes {
+            metrics::shared_claim(if outcome.is_ok() { Admitted::Exchange } else { Admitted::Refused });
+            // Whoever does not wait any more gives it back by dropping it.
+            drop(whom.send(Granted { outcome: Some(outcome), core: self.clone() }));
+        }
+    }
+
+    /// Goes by what is known here: Redis is away.
+    fn alone(self: &Arc<Self>) {
+        let told = self.change(|state| state.go_away(self.now()));
+        self.tell(told);
+    }
+
+    /// Waits until this exchange was answered, or Redis is away, or it takes too long.
+    async fn until_answered(&self, number: u64, patience: Duration) {
+        let mut answered = self.answered.subscribe();
+        let arrives = answered.wait_for(|last| *last >= number || self.state().is_away());
+        // What is known will have to do.
+        drop(timeout(patience, arrives).await);
+    }
+}
+
+/// What became of a call that waited. If it is not there any more, what it was granted goes back.
+struct Granted {
+    outcome: Option<Outcome>,
+    core: Arc<Core>,
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        if let Some(Ok(held)) = self.outcome.take() {
+            self.core.settle(held, Amounts::default());
+        }
+    }
+}
+
+impl Engine for Replicated {
+    fn reserve(&self, claim: Claim) -> BoxFuture<'_, Result<Held, Denied>> {
+        Box::pin(async move {
+            self.learn(claim.charges.iter().map(|charge| &charge.rule)).await.map_err(Denied::Unknown)?;
+            let answer = match self.core.admit(claim.charges) {
+                Ok(outcome) => return outcome,
+                Err(answer) => answer,
+            };
+            let granted = answer.await.ok().and_then(|mut granted| granted.outcome.take());
+            granted.unwrap_or_else(|| Err(Denied::Unknown(stopped())))
+        })
+    }
+
+    fn settle(&self, held: Held, used: Amounts) {
+        self.core.settle(held, used);
+    }
+
+    fn standing<'a>(&'a self, rules: &'a [Arc<Rule>]) -> BoxFuture<'a, Result<Vec<Standing>, Error>> {
+        Box::pin(async move {
+            self.learn(rules.iter()).await?;
+            let number = self.core.change(|state| state.look(rules));
+            self.core.until_answered(number, LOOK).await;
+            let (mut state, now) = (self.core.state(), self.core.now());
+            Ok(rules.iter().filter_map(|rule| state.standing(rule, now)).collect())
+        })
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let number = self.core.change(State::leave);
+            self.core.until_answered(number, FAREWELL).await;
+        })
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(Reason::StoreUnavailable, "the shared counters are being left")
+}
+
+#[cfg(test)]
+mod tests;

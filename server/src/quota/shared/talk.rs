@@ -1,0 +1,167 @@
+//! The talk with Redis: one exchange at a time, on a thread of its own, so that busy workers do not make Redis look slow.
+//! An answer that takes longer than a call may wait opens the breaker; from then on calls go by what is known here, and
+//! this finds out when Redis is back.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use futures_util::StreamExt as _;
+use redis::RedisError;
+use tokio::{runtime, time::sleep, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Core,
+    line::Line,
+    state::State,
+    wire::{self, CHANNEL},
+};
+use crate::telemetry::metrics::{self, Exchanged};
+
+/// Longest that calls wait for an answer.
+const PATIENCE: Duration = Duration::from_millis(25);
+/// Longest that an answer is of use at all.
+const LATE: Duration = Duration::from_secs(1);
+/// Pause before a Redis that is away is tried again.
+const PROBE: Duration = Duration::from_secs(1);
+/// How long calls may wait for the first connection.
+const FIRST: Duration = Duration::from_millis(250);
+/// How often it is looked after those who wait for a late answer.
+const LOOK_AFTER: Duration = Duration::from_millis(20);
+
+/// Starts the talk, until it is stopped.
+pub(super) fn start(core: Arc<Core>, stop: CancellationToken) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("shared: cannot start to talk with Redis: {error}");
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let talk = async move {
+        let all = async { tokio::join!(exchanges(&core), listen(&core), look_after(&core)) };
+        stop.run_until_cancelled(all).await;
+    };
+    thread::Builder::new().name("quota".to_owned()).spawn(move || runtime.block_on(talk)).map_err(failed)?;
+    Ok(())
+}
+
+/// Talks over one connection after the other.
+async fn exchanges(core: &Arc<Core>) {
+    loop {
+        let before = *core.answered.borrow();
+        let outcome = connected(core).await;
+        go_away(core);
+        core.shared.note_counters(&outcome);
+        metrics::shared_exchange(Exchanged::Failed, None);
+        if *core.answered.borrow() == before {
+            sleep(PROBE).await;
+        }
+    }
+}
+
+fn go_away(core: &Arc<Core>) {
+    core.alone();
+    // Those who wait for this to change look again.
+    core.answered.send_modify(|_| {});
+}
+
+/// Talks over one connection until it fails.
+async fn connected(core: &Arc<Core>) -> Result<(), RedisError> {
+    let mut line = Line::new(Box::new(core.shared.connect(LATE).await?));
+    core.state().rebuild();
+    let mut late = 0;
+    loop {
+        until_due(core).await;
+        let sent = core.now();
+        let exchange = core.state().next(sent);
+        let mut answer = Box::pin(line.exchange(&exchange, &core.owner));
+        let (reply, in_time) = match timeout(PATIENCE, &mut answer).await {
+            Ok(reply) => (reply?, true),
+            Err(_) => {
+                go_away(core);
+                core.shared.note_counters(&Err(crate::shared::hangs()));
+                (timeout(LATE, &mut answer).await.map_err(|_| crate::shared::hangs())??, false)
+            }
+        };
+        let now = core.now();
+        let how = if in_time { Exchanged::InTime } else { Exchanged::Late };
+        metrics::shared_exchange(how, Some(now.saturating_sub(sent)));
+        let told = {
+            let mut state = core.state();
+            let told = state.apply(&reply, sent, now);
+            if in_time {
+                state.come_back();
+            }
+            metrics::shared_leases(state.leases());
+            told
+        };
+        core.tell(told);
+        core.answered.send_replace(exchange.sequence);
+        if in_time {
+            late = 0;
+            core.shared.note_counters(&Ok(()));
+            continue;
+        }
+        // It may have been a hiccup: the first time it is tried again at once.
+        late += 1;
+        if late > 1 {
+            sleep(PROBE).await;
+        }
+        core.state().hurry();
+    }
+}
+
+/// Waits until there is something to tell.
+async fn until_due(core: &Core) {
+    loop {
+        let due = core.state().sleep();
+        let rest = due.saturating_sub(core.now());
+        if rest.is_zero() {
+            return;
+        }
+        tokio::select! {
+            () = sleep(rest) => {}
+            () = core.wake.notified() => {}
+        }
+    }
+}
+
+/// Looks after the calls that wait while Redis is away: none waits for long.
+async fn look_after(core: &Arc<Core>) {
+    sleep(FIRST).await;
+    if *core.answered.borrow() == 0 {
+        go_away(core);
+    }
+    let mut changes = core.answered.subscribe();
+    loop {
+        // Whether Redis comes or goes, this is told.
+        if changes.changed().await.is_err() {
+            return;
+        }
+        while core.state().is_away() {
+            sleep(LOOK_AFTER).await;
+            core.alone();
+        }
+    }
+}
+
+/// Hears what other replicas need.
+async fn listen(core: &Arc<Core>) {
+    loop {
+        if let Ok(messages) = core.shared.messages(CHANNEL).await {
+            // What was said meanwhile was missed.
+            core.change(State::rebuild);
+            let mut messages = messages.into_on_message();
+            while let Some(message) = messages.next().await {
+                hear(core, &message.get_payload::<String>().unwrap_or_default());
+            }
+        }
+        sleep(PROBE).await;
+    }
+}
+
+fn hear(core: &Core, message: &str) {
+    let (word, key) = message.split_once(' ').unwrap_or((message, ""));
+    let counter = wire::counter(key).unwrap_or_default();
+    match word {
+        "recall" => core.change(|state| state.recall(counter)),
+        "room" => core.change(|state| state.room(counter)),
+        "rebuild" => core.change(State::rebuild),
+        _ => {}
+    }
+}
