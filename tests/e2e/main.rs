@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing step is the test's failure")]
 
 mod cancel;
+mod capped;
 mod client_faults;
 mod crash;
 mod degraded;
@@ -18,6 +19,7 @@ mod limits_rules;
 mod limits_streams;
 mod mixed;
 mod once;
+mod once_replicas;
 mod overload;
 mod parameters;
 mod passthrough;
@@ -27,6 +29,7 @@ mod resume;
 mod routing;
 mod routing_rules;
 mod shared_limits;
+mod signals;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]

@@ -14,28 +14,31 @@ use tollgate_api::v1::{
 use tonic_types::StatusExt as _;
 
 use crate::{
-    chat, gateway, input, record, records,
+    chat, gateway, gateway_with, input, record, records,
     support::{
         ADMIN_KEY, Gateway, KEY,
         http::{Answer, Caller},
-        redis::Redis,
         upstream::{Seen, Step, Upstream, chunk, completion, delta, end, finish, stream_head, whole},
     },
 };
 
-const CHAT: &str = "/v1/chat/completions";
+pub(crate) const CHAT: &str = "/v1/chat/completions";
 
 /// A gateway whose alias `m` has a price: 1 USD for a million input tokens, 2 for a million of output.
-fn priced(upstream: &Upstream, more: &str) -> Gateway {
-    Gateway::start(&format!(
-        "{more}providers:\n{}models:\n  m:\n    targets: [{{ provider: up, model: m-1 }}]\n    \
+fn priced(upstream: &Upstream) -> Gateway {
+    Gateway::start(&price(upstream))
+}
+
+fn price(upstream: &Upstream) -> String {
+    format!(
+        "providers:\n{}models:\n  m:\n    targets: [{{ provider: up, model: m-1 }}]\n    \
          price: {{ input_per_million: 1, output_per_million: 2 }}\n",
         upstream.provider("up")
-    ))
+    )
 }
 
 /// An upstream whose every answer is another.
-async fn counting() -> Upstream {
+pub(crate) async fn counting() -> Upstream {
     let asked = AtomicUsize::new(0);
     Upstream::start(move |seen| {
         let text = format!("answer {}", asked.fetch_add(1, Ordering::Relaxed));
@@ -44,14 +47,14 @@ async fn counting() -> Upstream {
     .await
 }
 
-fn answer(seen: &Seen, text: &str) -> Vec<Step> {
+pub(crate) fn answer(seen: &Seen, text: &str) -> Vec<Step> {
     if seen.json()["stream"] == true {
         return vec![stream_head(), chunk(delta(text)), chunk(finish(7, 2)), end()];
     }
     whole(200, "application/json", completion(text, 7, 2))
 }
 
-async fn post(caller: &Caller, id: &str, body: impl Into<String>) -> Answer {
+pub(crate) async fn post(caller: &Caller, id: &str, body: impl Into<String>) -> Answer {
     caller.try_post(CHAT, body.into(), &[("idempotency-key", id)]).await.expect("a whole answer")
 }
 
@@ -62,7 +65,7 @@ fn code(answer: &Answer) -> Value {
 #[tokio::test]
 async fn a_repeat_gets_the_same_answer_for_nothing() {
     let upstream = counting().await;
-    let gateway = priced(&upstream, "");
+    let gateway = priced(&upstream);
     let caller = Caller::new(gateway.addr, KEY);
     for streamed in [false, true] {
         let id = format!("id-{streamed}");
@@ -179,7 +182,7 @@ async fn what_failed_or_was_given_up_may_be_tried_again() {
 #[tokio::test]
 async fn an_answer_that_was_seen_outlives_kill_9() {
     let upstream = counting().await;
-    let mut gateway = priced(&upstream, "");
+    let mut gateway = priced(&upstream);
     let caller = Caller::new(gateway.addr, KEY);
     let mut seen = Vec::new();
     for number in 0..20 {
@@ -203,9 +206,26 @@ async fn an_answer_that_was_seen_outlives_kill_9() {
 }
 
 #[tokio::test]
+async fn a_crash_before_an_answer_is_kept_makes_the_repeat_a_new_call() {
+    for (step, calls, cache) in [("keep:before", 2, "bypass"), ("keep:after", 1, "coalesced")] {
+        let upstream = counting().await;
+        let mut gateway = Gateway::start_with_env(&price(&upstream), &[("TOLLGATE_FAILPOINT", step)]);
+        let headers = [("idempotency-key", "id")];
+        let first = Caller::new(gateway.addr, KEY).try_post(CHAT, chat(false), &headers).await;
+        assert!(first.is_none() && gateway.wait().is_none(), "it was to die at {step}");
+        gateway.restart();
+        let again = post(&Caller::new(gateway.addr, KEY), "id", chat(false)).await;
+        assert_eq!((again.status.as_u16(), again.header("x-tollgate-cache")), (200, cache), "{step}");
+        assert_eq!(upstream.seen().len(), calls, "{step}");
+        let records = records(&gateway).await;
+        assert!(records.len() == 2 && records.iter().all(|record| record["status"] == "OK"), "{records:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_goes_when_its_time_is_over_or_it_is_too_large() {
     let upstream = counting().await;
-    let gateway = gateway_of(&upstream, "idempotency: { keep: 300ms, max_answer_bytes: 4KiB }\n");
+    let gateway = gateway_with(&upstream, "idempotency: { keep: 300ms, max_answer_bytes: 4KiB }\n");
     let caller = Caller::new(gateway.addr, KEY);
     let first = post(&caller, "id", chat(false)).await;
     // Until it is another answer; the test's own time limit is the only patience.
@@ -213,12 +233,12 @@ async fn an_answer_goes_when_its_time_is_over_or_it_is_too_large() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let large = Upstream::start(|seen| answer(seen, &"x".repeat(5_000))).await;
-    let gateway = gateway_of(&large, "idempotency: { max_answer_bytes: 4KiB }\n");
+    let gateway = gateway_with(&large, "idempotency: { max_answer_bytes: 4KiB }\n");
     let caller = Caller::new(gateway.addr, KEY);
     for _ in 0..2 {
         assert_eq!(post(&caller, "id", chat(false)).await.header("x-tollgate-cache"), "bypass");
     }
-    let off = gateway_of(&upstream, "idempotency: { keep: 0s }\n");
+    let off = gateway_with(&upstream, "idempotency: { keep: 0s }\n");
     let caller = Caller::new(off.addr, KEY);
     for _ in 0..2 {
         assert_eq!(post(&caller, "id", chat(false)).await.header("x-tollgate-cache"), "bypass");
@@ -226,14 +246,10 @@ async fn an_answer_goes_when_its_time_is_over_or_it_is_too_large() {
     assert!(!off.data_dir().join("data/once.db").exists(), "nothing is written");
 }
 
-fn gateway_of(upstream: &Upstream, more: &str) -> Gateway {
-    crate::gateway_with(upstream, more)
-}
-
 #[tokio::test]
 async fn grpc_calls_are_made_once_too_whatever_the_order_of_their_maps() {
     let upstream = counting().await;
-    let gateway = priced(&upstream, "");
+    let gateway = priced(&upstream);
     let mut client = ChatServiceClient::new(gateway.channel(KEY).await);
     let request = |id: &str| {
         let mut input = input("m");
@@ -283,168 +299,4 @@ async fn grpc_calls_are_made_once_too_whatever_the_order_of_their_maps() {
         })
         .await;
     assert_eq!(embedding.unwrap_err().code(), tonic::Code::InvalidArgument, "it is checked first");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replicas_with_a_redis_make_a_call_once_and_without_it_each_goes_on_by_itself() {
-    let mut redis = Redis::start();
-    let upstream = Upstream::start(|seen| {
-        let slow = seen.json()["user"] == "slow";
-        let mut steps = answer(seen, "shared");
-        if slow {
-            steps.insert(0, Step::Await(1));
-        }
-        steps
-    })
-    .await;
-    let replica = || gateway_of(&upstream, &format!("shared: \"{}\"\n", redis.url()));
-    let gateways = [replica(), replica()];
-    let [one, two] = [&gateways[0], &gateways[1]].map(|gateway| Caller::new(gateway.addr, KEY));
-    together(&one, &two).await;
-    // On a machine that is busy with other things Redis may seem away, and each replica goes on by itself.
-    let mut tries = (0..10).map(|number| format!("both-{number}"));
-    let mut once = false;
-    while !once {
-        let id = tries.next().expect("one call in ten tries");
-        once = made_once([&one, &two], &upstream, &id).await;
-    }
-
-    redis.kill();
-    for caller in [&one, &two] {
-        for expected in ["bypass", "coalesced"] {
-            assert_eq!(post(caller, "alone", chat(false)).await.header("x-tollgate-cache"), expected);
-        }
-    }
-    redis.restart();
-}
-
-/// Makes the same call ten times at once, at both replicas, and tells whether the upstream saw it once.
-async fn made_once(replicas: [&Caller; 2], upstream: &Upstream, id: &str) -> bool {
-    let before = upstream.seen().len();
-    let slow = chat(false).replace("\"stream\"", "\"user\":\"slow\",\"stream\"");
-    let calls: Vec<_> = (0..10_usize)
-        .map(|number| {
-            let (caller, id, slow) = (replicas[number % 2].clone(), id.to_owned(), slow.clone());
-            tokio::spawn(async move { post(&caller, &id, slow).await })
-        })
-        .collect();
-    while upstream.seen().len() == before {
-        tokio::task::yield_now().await;
-    }
-    let other = post(replicas[1], id, chat(false)).await;
-    upstream.release();
-    let answers: Vec<Answer> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
-    assert!(answers.iter().all(|answer| answer.status == 200), "{}", answers[0].text());
-    let same = answers.iter().all(|answer| answer.body == answers[0].body);
-    upstream.seen().len() == before + 1 && same && other.status == 422
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_dies_leaves_its_ids_to_the_others() {
-    let redis = Redis::start();
-    let upstream = Upstream::start(|seen| {
-        let mut steps = answer(seen, "done");
-        if seen.json()["user"] == "slow" {
-            steps.insert(0, Step::Await(1));
-        }
-        steps
-    })
-    .await;
-    let shared = format!("shared: \"{}\"\n", redis.url());
-    let (mut one, two) = (gateway_of(&upstream, &shared), gateway_of(&upstream, &shared));
-    let (at_one, at_two) = (Caller::new(one.addr, KEY), Caller::new(two.addr, KEY));
-    together(&at_one, &at_two).await;
-    let before = upstream.seen().len();
-    let slow = chat(false).replace("\"stream\"", "\"user\":\"slow\",\"stream\"");
-    let first = tokio::spawn({
-        let (caller, slow) = (at_one.clone(), slow.clone());
-        async move { caller.try_post(CHAT, slow, &[("idempotency-key", "left")]).await }
-    });
-    while upstream.seen().len() == before {
-        tokio::task::yield_now().await;
-    }
-    one.kill();
-    assert!(first.await.unwrap().is_none());
-    upstream.release();
-    // The mark of the dead one goes by itself after some seconds; until then its call is waited for.
-    let again = post(&at_two, "left", slow).await;
-    assert_eq!(
-        (again.status.as_u16(), again.header("x-tollgate-cache")),
-        (200, "bypass"),
-        "{}",
-        again.text()
-    );
-    assert_eq!(upstream.seen().len(), before + 2);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_hangs_holds_up_one_call_and_not_for_long() {
-    let redis = Redis::start();
-    let upstream = counting().await;
-    let gateway = gateway_of(&upstream, &format!("shared: \"{}\"\n", redis.url()));
-    let caller = Caller::new(gateway.addr, KEY);
-    together(&caller, &caller).await;
-    let signal = |name: &str| {
-        let sent = std::process::Command::new("kill").args([name, &redis.pid().to_string()]).status();
-        assert!(sent.unwrap().success());
-    };
-    signal("-STOP");
-    let mut waits = Vec::new();
-    for number in 0..20 {
-        let began = std::time::Instant::now();
-        assert_eq!(post(&caller, &format!("hung-{number}"), chat(false)).await.status, 200);
-        waits.push(began.elapsed());
-    }
-    signal("-CONT");
-    waits.sort_unstable();
-    // The first finds out. A connection that was begun meanwhile may find out once more.
-    assert!(waits[15] < Duration::from_millis(25).max(waits[10] * 3), "{waits:?}");
-}
-
-/// Waits until what is answered at one is known at the other: both connect beside their first calls.
-async fn together(one: &Caller, other: &Caller) {
-    for number in 0.. {
-        let id = format!("warm-{number}");
-        let first = post(one, &id, chat(false)).await;
-        let again = post(other, &id, chat(false)).await;
-        if again.header("x-tollgate-cache") == "coalesced" {
-            assert_eq!(first.body, again.body);
-            return;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_capped_call_goes_only_where_it_fits() {
-    let (dear, cheap) = (counting().await, counting().await);
-    let gateway = Gateway::start(&format!(
-        "providers:\n{}{}models:\n  m:\n    targets: [{{ provider: dear, model: m-1 }}]\n    fallbacks: [n]\n    \
-         price: {{ input_per_million: 100, output_per_million: 100 }}\n  n:\n    targets: [{{ provider: cheap, model: m-2 }}]\n    \
-         price: {{ input_per_million: 1, output_per_million: 1 }}\n",
-        dear.provider("dear"),
-        cheap.provider("cheap")
-    ));
-    let mut client = ChatServiceClient::new(gateway.channel(KEY).await);
-    let request = |cap| {
-        let mut input = input("m");
-        input.max_output_tokens = Some(100);
-        let options = v1::CallOptions { max_cost_nanos: Some(cap), ..Default::default() };
-        v1::CompleteRequest { input: Some(input), options: Some(options) }
-    };
-    // 100 tokens of output and about 20 of input: 12,000,000 nano-USD at the dear one, 120,000 at the cheap one.
-    for (cap, target) in [(20_000_000, "dear/m-1"), (200_000, "cheap/m-2")] {
-        let answer = client.complete(request(cap)).await.unwrap().into_inner();
-        assert_eq!(answer.route.unwrap().target, target);
-        assert!(answer.usage.unwrap().cost.unwrap().amount_nanos <= cap);
-    }
-    let refused = client.complete(request(10_000)).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused:?}");
-    let details = refused.get_error_details();
-    let info = details.error_info().unwrap();
-    assert_eq!(info.reason, "ERROR_REASON_COST_CAP_EXCEEDED");
-    assert_eq!(info.metadata["limit"], "10000");
-    assert!(details.retry_info().is_none() && details.quota_failure().is_some());
-    assert_eq!((dear.seen().len(), cheap.seen().len()), (1, 1));
-    let refused = &records(&gateway).await[0];
-    assert_eq!((&refused["error_reason"], &refused["attempts"]), (&json!("COST_CAP_EXCEEDED"), &json!([])));
 }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, params};
 use tokio::task::spawn_blocking;
 
 use super::{Answer, board::Scope};
-use crate::call::Fingerprint;
+use crate::{call::Fingerprint, failpoint};
 
 /// Another form of the table or of what is in it has another number, and begins anew.
 const VERSION: i64 = 1;
@@ -100,7 +100,10 @@ impl Store {
                     &*answer
                 ],
             )?;
-            transaction.commit()
+            failpoint::pass("keep:before");
+            transaction.commit()?;
+            failpoint::pass("keep:after");
+            Ok(())
         });
         written
             .await
