@@ -1,4 +1,4 @@
-//! Rust client of Tollgate: chat, token streams, embeddings, models, usage and keys over one connection.
+//! Rust client of Tollgate: chat, token streams, embeddings, models, usage, keys, teams and budgets over one connection.
 //!
 //! ```no_run
 //! use tollgate_client::{ChatCall, Client};
@@ -28,6 +28,7 @@
 //!
 //! Requests and answers are the generated types of the contract, [`api`].
 
+mod budgets;
 mod builder;
 mod chat;
 mod client;
@@ -39,6 +40,7 @@ mod retry;
 mod secret;
 mod status;
 mod stream;
+mod teams;
 mod usage;
 
 /// The contract's types: `api::v1` for callers, `api::admin` for operators.
@@ -50,6 +52,7 @@ pub use tonic_health::pb::health_check_response::ServingStatus;
 pub use tollgate_api::v1::stream_complete_response::Event;
 
 pub use crate::{
+    budgets::Budgets,
     builder::Builder,
     chat::ChatCall,
     client::Client,
@@ -57,5 +60,6 @@ pub use crate::{
     keys::Keys,
     secret::Key,
     stream::{ChatStream, QuotaStream, RecordStream, TextStream},
+    teams::Teams,
     usage::Usage,
 };

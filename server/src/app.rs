@@ -1,7 +1,9 @@
 //! The composition root: config -> stores, rooms, pipeline, edges; then serving and draining.
 
 mod counting;
+mod declared;
 mod greeting;
+mod recalled;
 mod routing;
 mod spent;
 
@@ -15,12 +17,15 @@ use std::{
 };
 
 use secrecy::SecretString;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{Auth, DeclaredKey},
-    call::{Priority, Rule, Subject},
+    auth::Auth,
+    call::{Rule, Subject},
     config::{self, Config, Problems, Surroundings},
     edge::{
         self, About, Edge,
@@ -30,6 +35,7 @@ use crate::{
     meter::{Catalog, Meter},
     once::Once,
     pipeline::Pipeline,
+    postgres::Postgres,
     provider::{self, Settings},
     quota::{self, Engine, Quota},
     route::{self, Health, Routes, Timeouts},
@@ -146,17 +152,20 @@ impl Gateway {
         let draining = CancellationToken::new();
         // Ports first: a second process by mistake must not touch the first one's data.
         let (callers, operators) = bind(&config).await.map_err(Failure::Start)?;
-        let (auth, meter) = open(&config, &data_dir)?;
-        let minted = auth.mint_first().map_err(Failure::Start)?;
+        let postgres = postgres(&config)?;
+        let (auth, meter) = open(&config, &data_dir, postgres.clone()).await?;
+        let minted = mint_first(&auth).await.map_err(Failure::Start)?;
         let files = load::files::open_files();
         let callers = callers.at_most(files.map_or(usize::MAX, load::files::connections));
         let load = stage(&config.load, files);
         let shared = config.shared.as_ref().and_then(config::Secret::filled).map(Shared::new).transpose();
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
-        let engine = counting::engine(&config, shared.as_ref(), &meter, &data_dir).map_err(Failure::Start)?;
+        let engine =
+            counting::engine(&config, shared.as_ref(), (&meter, &auth), &data_dir).map_err(Failure::Start)?;
         let once = Once::start(&config.idempotency, &data_dir, shared.clone()).map_err(Failure::Start)?;
-        let about = About { start_time: SystemTime::now(), config_hash, shared };
-        let edge = edge(&config, routes, (&auth, &meter, load, once, engine.clone()), &draining, about);
+        let about = About { start_time: SystemTime::now(), config_hash, shared, postgres };
+        let rooms = (&auth, &meter, load, engine.clone(), once);
+        let edge = edge(&config, routes, rooms, &draining, about);
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
         }
@@ -224,44 +233,48 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
     Ok((callers.patient(patience), operators.patient(patience).at_most(MOST_OPERATORS)))
 }
 
-/// Opens what is kept on disk.
-fn open(config: &Config, data_dir: &Path) -> Result<(Arc<Auth>, Arc<Meter>), Failure> {
+/// Makes the first key if there is none, where it may block.
+async fn mint_first(auth: &Arc<Auth>) -> Result<Option<SecretString>, String> {
+    let auth = auth.clone();
+    let minting = tokio::task::spawn_blocking(move || auth.mint_first());
+    minting.await.map_err(|_| "making the first key was cut off".to_owned())?
+}
+
+/// Makes what is needed to reach the PostgreSQL that the configuration names, if it does.
+fn postgres(config: &Config) -> Result<Option<Postgres>, Failure> {
+    let Some(address) = config.store_postgres().map_err(Failure::Config)? else { return Ok(None) };
+    Postgres::new(address, Handle::current()).map(Some).map_err(Failure::Config)
+}
+
+/// Opens what is kept on disk, and what replicas keep together.
+async fn open(
+    config: &Config,
+    data_dir: &Path,
+    postgres: Option<Postgres>,
+) -> Result<(Arc<Auth>, Arc<Meter>), Failure> {
     make_data_dir(data_dir).map_err(Failure::Start)?;
-    let store = config.store_path(data_dir).map_err(|message| Failure::Config(message.to_owned()))?;
+    let store = config.store_path(data_dir).map_err(Failure::Config)?;
     telemetry::metrics::install().map_err(Failure::Start)?;
     let catalog = Arc::new(Catalog::embedded());
-    let meter = Meter::start(data_dir, &store, catalog).map_err(Failure::Start)?;
-    let admin_key = config.admin_key.as_ref().and_then(config::Secret::filled).cloned();
-    let auth = Auth::start(data_dir, &store, declared_keys(config), admin_key).map_err(Failure::Start)?;
+    let meter = Meter::start_sharing(data_dir, &store, catalog, postgres.clone(), config.ledger.retain);
+    let meter = meter.map_err(Failure::Start)?;
+    let pepper = config.pepper.as_ref().and_then(config::Secret::filled);
+    let declared = declared::declared(config);
+    let auth = match postgres {
+        Some(postgres) => Auth::start_shared(postgres, declared, pepper.cloned()).await,
+        None => Auth::start(data_dir, &store, declared, pepper),
+    };
+    let auth = auth.map_err(Failure::Start)?;
     Ok((auth, meter))
 }
 
-fn declared_keys(config: &Config) -> Vec<DeclaredKey> {
-    let declared = |key: &config::Key| DeclaredKey {
-        name: key.name.clone(),
-        key: key.key.filled().cloned().unwrap_or_else(|| SecretString::from("")),
-        team: key.team.clone(),
-        scopes: key.scopes.clone(),
-        models: key.models.clone(),
-        tags: key.tags.clone(),
-        limits: key.allowance().to_contract(),
-        priority: match key.priority {
-            config::Priority::Low => Priority::Low,
-            config::Priority::Normal => Priority::Normal,
-            config::Priority::High => Priority::High,
-        },
-        expires: key.expires.map(|moment| moment.0),
-    };
-    config.keys.iter().map(declared).collect()
-}
-
 /// Rooms that were opened before the pipeline joins them.
-type Rooms<'r> = (&'r Arc<Auth>, &'r Arc<Meter>, Arc<Load>, Option<Arc<Once>>, Arc<dyn Engine>);
+type Rooms<'r> = (&'r Arc<Auth>, &'r Arc<Meter>, Arc<Load>, Arc<dyn Engine>, Option<Arc<Once>>);
 
 fn edge(
     config: &Config,
     routes: Routes,
-    (auth, meter, load, once, engine): Rooms<'_>,
+    (auth, meter, load, engine, once): Rooms<'_>,
     draining: &CancellationToken,
     about: About,
 ) -> Edge {
@@ -270,11 +283,16 @@ fn edge(
     health.show();
     let gates = Arc::new(Gates::new((&config.load).into()));
     gates.show(&load);
+    let quota = Arc::new(quota(config, engine));
+    let counters = quota.clone();
+    auth.on_reset(Box::new(move |id, used| {
+        used.iter().for_each(|(counter, used)| counters.set_back(counter, *used, id));
+    }));
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),
+        quota,
         once,
-        quota: Arc::new(quota(config, engine)),
         routes,
         health,
         load,

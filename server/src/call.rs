@@ -37,7 +37,7 @@ pub use self::{
         estimate_delta_tokens, estimate_text_tokens, tried,
     },
     request::{Asked, Dialect, Payload, Raw, Request},
-    tags::{MAX_TAGS, check_request_id, check_tags},
+    tags::{MAX_TAGS, check_request_id, check_tags, is_tag_name},
     unread::Unread,
 };
 

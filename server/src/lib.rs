@@ -14,6 +14,7 @@ pub mod load;
 pub mod meter;
 pub mod once;
 pub mod pipeline;
+pub mod postgres;
 pub mod provider;
 pub mod quota;
 pub mod route;

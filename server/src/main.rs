@@ -94,6 +94,9 @@ async fn serve(arguments: Arguments, started: Instant) -> ExitCode {
         return fail(BAD_CONFIG, &message);
     }
     telemetry::log::hook_panics();
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let data_dir = arguments.data_dir;
     match app::run(app::Options { config, found, data_dir, started }).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -110,8 +113,10 @@ fn check(file: Option<&Path>) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return say(&problems.to_string(), ExitCode::FAILURE),
     };
+    let warnings = config.warnings().into_iter();
+    let warnings: String = warnings.map(|line| format!("{shown}: warning: {line}\n")).collect();
     match app::resolve(&config, found) {
-        Ok(aliases) => say(&format!("{shown}: ok, {} models\n", aliases.len()), ExitCode::SUCCESS),
+        Ok(aliases) => say(&format!("{warnings}{shown}: ok, {} models\n", aliases.len()), ExitCode::SUCCESS),
         Err(message) => {
             let lines: String = message.lines().map(|line| format!("{shown}: {line}\n")).collect();
             say(&lines, ExitCode::FAILURE)

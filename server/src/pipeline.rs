@@ -13,6 +13,7 @@
 //! 10. `meter` again — counts what passes and settles before the caller sees the end.
 //! 11. `once` again — keeps the answer before the caller sees the end, if it may be asked for again.
 
+mod budgets;
 mod repeat;
 mod reserve;
 

@@ -24,17 +24,21 @@ mod overload;
 mod parameters;
 mod passthrough;
 mod places;
+mod postgres;
 mod replicas;
 mod resume;
 mod routing;
 mod routing_rules;
+mod shared_keys;
 mod shared_limits;
 mod signals;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod teams;
 mod upstream_faults;
+mod usage_scale;
 
 use support::{
     ADMIN_KEY, Gateway, KEY,

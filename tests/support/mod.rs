@@ -14,8 +14,10 @@ pub mod http2;
 pub mod lateness;
 pub mod ledgers;
 pub mod meter;
+pub mod postgres;
 pub mod proxy;
 pub mod redis;
+pub mod rows;
 pub mod upstream;
 
 pub use gateway::{ADMIN_KEY, Gateway, KEY};

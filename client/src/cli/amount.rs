@@ -80,23 +80,43 @@ fn scaled(text: &str, unit: u64) -> Result<i64, String> {
     i64::try_from(product / divisor).map_err(|_| format!("{text} is too large"))
 }
 
-/// Reads a limit: `requests/minute=60`, `concurrent=5`, `tokens/day=2M`, `usd/month=20.50`.
+/// Reads a limit: `requests/minute=60`, `concurrent=5`, `tokens/day=2M,model=gpt-*`, `usd_per_month=20.50,soft`.
 pub(crate) fn parse_limit(text: &str) -> Result<Limit, String> {
     let example = "write METRIC/WINDOW=AMOUNT, e.g. requests/minute=60, tokens/day=2M, usd/month=20.50";
-    let (name, amount) = text.split_once('=').ok_or_else(|| format!("{text:?} has no `=`: {example}"))?;
-    let (metric, window) = parse_limit_name(name)?;
+    let (limit, which) = text.split_once(',').unwrap_or((text, ""));
+    let (name, amount) = limit.split_once('=').ok_or_else(|| format!("{text:?} has no `=`: {example}"))?;
+    let (metric, window) = parse_metric(name)?;
     let (metric, unit) = if metric == "usd" { ("cost_nanos", NANOS) } else { (metric, 1) };
-    Ok(Limit {
-        metric: metric.to_owned(),
-        window: window.to_owned(),
-        amount: scaled(amount, unit)?,
-        ..Limit::default()
-    })
+    narrowed(metric, window, scaled(amount, unit)?, which)
 }
 
-/// Reads which limit is meant: `requests/minute`, `concurrent`.
-pub(crate) fn parse_limit_name(name: &str) -> Result<(&str, &str), String> {
-    let (metric, window) = name.split_once('/').unwrap_or((name, ""));
+/// Reads which limit is meant, as a limit without its amount: `requests/minute`, `concurrent`, `tokens/day,soft`.
+pub(crate) fn parse_limit_name(text: &str) -> Result<Limit, String> {
+    let (name, which) = text.split_once(',').unwrap_or((text, ""));
+    let (metric, window) = parse_metric(name)?;
+    narrowed(if metric == "usd" { "cost_nanos" } else { metric }, window, 0, which)
+}
+
+/// Reads which calls a limit counts, and whether it only warns.
+fn narrowed(metric: &str, window: &str, amount: i64, which: &str) -> Result<Limit, String> {
+    let mut limit =
+        Limit { metric: metric.to_owned(), window: window.to_owned(), amount, ..Limit::default() };
+    for word in which.split(',').filter(|word| !word.is_empty()) {
+        match word.split_once('=') {
+            None if word == "soft" => limit.soft = true,
+            Some(("model", glob)) if !glob.is_empty() => limit.model = glob.to_owned(),
+            Some(("tag", tag)) if tag.contains('=') => limit.tag = tag.to_owned(),
+            _ => return Err(format!("{word:?} is none of soft, model=GLOB, tag=NAME=VALUE")),
+        }
+    }
+    Ok(limit)
+}
+
+/// Reads what is limited, in which window: `requests/minute`, `requests_per_minute`, `concurrent`.
+fn parse_metric(name: &str) -> Result<(&str, &str), String> {
+    let parts = name.split_once('/').or_else(|| name.split_once("_per_"));
+    let total = || name.strip_suffix("_total").map(|metric| (metric, "total"));
+    let (metric, window) = parts.or_else(total).unwrap_or((name, ""));
     if metric != "usd" && !METRICS.contains(&metric) {
         return Err(format!("{metric:?} cannot be limited: use usd, {}", METRICS.join(", ")));
     }
@@ -111,11 +131,30 @@ pub(crate) fn parse_limit_name(name: &str) -> Result<(&str, &str), String> {
 
 /// Returns a limit as [`parse_limit`] reads it.
 pub(crate) fn limit(limit: &Limit) -> String {
-    let window = if limit.window.is_empty() { String::new() } else { format!("/{}", limit.window) };
-    if limit.metric == "cost_nanos" {
-        return format!("usd{window}={}", decimal(limit.amount.unsigned_abs()));
+    let mut text = of_metric(&limit.metric, &limit.window, limit.amount);
+    for (name, value) in [("model", &limit.model), ("tag", &limit.tag)] {
+        if !value.is_empty() {
+            text.push_str(&format!(",{name}={value}"));
+        }
     }
-    format!("{}{window}={}", limit.metric, limit.amount)
+    if limit.soft {
+        text.push_str(",soft");
+    }
+    text
+}
+
+/// Returns limits as [`parse_limit`] reads each of them.
+pub(crate) fn limits(limits: &[Limit]) -> String {
+    limits.iter().map(limit).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns an amount of a metric in a window: `usd/month=20.50`.
+pub(crate) fn of_metric(metric: &str, window: &str, amount: i64) -> String {
+    let window = if window.is_empty() { String::new() } else { format!("/{window}") };
+    if metric == "cost_nanos" {
+        return format!("usd{window}={}", decimal(amount.unsigned_abs()));
+    }
+    format!("{metric}{window}={amount}")
 }
 
 #[cfg(test)]
@@ -149,9 +188,18 @@ mod tests {
 
     #[test]
     fn limits_are_read_and_written_alike() {
-        for text in ["requests/minute=60", "concurrent=5", "usd/month=20.50", "tokens/total=0"] {
+        for text in [
+            "requests/minute=60",
+            "concurrent=5",
+            "usd/month=20.50",
+            "tokens/total=0",
+            "tokens/day=1000000,model=gpt-*,tag=feature=batch,soft",
+        ] {
             assert_eq!(limit(&parse_limit(text).unwrap()), text);
         }
+        assert_eq!(limit(&parse_limit("requests_per_minute=60,soft").unwrap()), "requests/minute=60,soft");
+        assert_eq!(limit(&parse_limit("output_tokens_total=9").unwrap()), "output_tokens/total=9");
+        assert_eq!(parse_limit_name("usd/month,soft").unwrap().metric, "cost_nanos");
         assert_eq!(parse_limit("usd/day=0.000000001").unwrap().amount, 1);
         assert_eq!(parse_limit("tokens/day=1.5M").unwrap().amount, 1_500_000);
         assert_eq!(parse_limit("usd/day=2k").unwrap().amount, 2_000_000_000_000);
@@ -169,6 +217,8 @@ mod tests {
             ("requests/day=1.5", "more decimals"),
             ("requests/day=99999999999999999999", "too large"),
             ("requests/day=", "no amount"),
+            ("requests/day=1,hard", "none of soft"),
+            ("requests/day=1,tag=x", "none of soft"),
         ] {
             let error = parse_limit(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

@@ -81,7 +81,7 @@ pub(crate) struct CreateArgs {
     /// Tag of every call of the key
     #[arg(long, value_name = "NAME=VALUE", value_parser = pairs::parse_pair)]
     tag: Vec<Pair>,
-    /// Limit or budget: requests/minute=60, tokens/day=2M, concurrent=5, usd/month=20
+    /// Limit or budget: requests/minute=60, concurrent=5, usd/month=20, 'tokens/day=2M,model=gpt-*,soft'
     #[arg(long, value_name = "LIMIT", value_parser = amount::parse_limit)]
     limit: Vec<Limit>,
     /// How important its calls are when there is not room for all: low, normal, high [default: normal]
@@ -173,7 +173,7 @@ async fn list(context: &mut Context, team: String) -> Result<(), Failure> {
             key.team_id.clone(),
             key.scopes.join(","),
             key.allowed_models.join(","),
-            limits(key),
+            amount::limits(&key.limits),
             time::show(key.expire_time.as_ref()),
             state(key).to_owned(),
         ]);
@@ -182,10 +182,6 @@ async fn list(context: &mut Context, team: String) -> Result<(), Failure> {
         context.out.line(&line)?;
     }
     Ok(())
-}
-
-fn limits(key: &Key) -> String {
-    key.limits.iter().map(amount::limit).collect::<Vec<_>>().join(" ")
 }
 
 fn state(key: &Key) -> &'static str {
@@ -209,7 +205,7 @@ pub(crate) fn show(out: &mut Out, as_json: bool, key: &Key) -> Result<(), Failur
         ("state", state(key).to_owned()),
         ("scopes", key.scopes.join(" ")),
         ("models", if key.allowed_models.is_empty() { "*".to_owned() } else { key.allowed_models.join(" ") }),
-        ("limits", limits(key)),
+        ("limits", amount::limits(&key.limits)),
         ("tags", pairs::show(&key.default_tags)),
         ("priority", priority(key).to_owned()),
         ("made (UTC)", time::show(key.create_time.as_ref())),

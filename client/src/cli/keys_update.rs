@@ -4,12 +4,13 @@ use clap::Args;
 use jiff::Timestamp;
 use prost_types::FieldMask;
 use tollgate_client::api::{
-    admin::{Key, Limit, UpdateKeyRequest},
+    admin::{Key, UpdateKeyRequest},
     v1::Priority,
 };
 
 use super::{
-    Context, amount,
+    Context,
+    changes::{LimitChanges, change},
     failure::Failure,
     keys,
     pairs::{self, Pair},
@@ -42,15 +43,8 @@ pub(crate) struct UpdateArgs {
     /// Model to remove
     #[arg(long, value_name = "GLOB", value_delimiter = ',')]
     remove_model: Vec<String>,
-    /// Limits, in place of all that it has
-    #[arg(long, value_name = "LIMIT", value_parser = amount::parse_limit)]
-    limit: Vec<Limit>,
-    /// Limit to add, or to set anew: requests/minute=60
-    #[arg(long, value_name = "LIMIT", value_parser = amount::parse_limit)]
-    add_limit: Vec<Limit>,
-    /// Limit to remove: requests/minute
-    #[arg(long, value_name = "NAME", value_parser = parse_name)]
-    remove_limit: Vec<(String, String)>,
+    #[command(flatten)]
+    limits: LimitChanges,
     /// Tags, in place of all that it has
     #[arg(long, value_name = "NAME=VALUE", value_parser = pairs::parse_pair)]
     tag: Vec<Pair>,
@@ -72,12 +66,6 @@ pub(crate) struct UpdateArgs {
     /// Let a blocked key work again
     #[arg(long)]
     enable: bool,
-}
-
-fn parse_name(text: &str) -> Result<(String, String), String> {
-    let (metric, window) = amount::parse_limit_name(text)?;
-    let metric = if metric == "usd" { "cost_nanos" } else { metric };
-    Ok((metric.to_owned(), window.to_owned()))
 }
 
 /// Runs the command.
@@ -107,7 +95,7 @@ impl UpdateArgs {
         if change(&mut key.allowed_models, &self.model, &self.add_model, &self.remove_model) {
             paths.push("allowed_models");
         }
-        if self.apply_limits(key) {
+        if self.limits.apply(&mut key.limits) {
             paths.push("limits");
         }
         if self.apply_tags(key) {
@@ -128,24 +116,6 @@ impl UpdateArgs {
         paths
     }
 
-    fn apply_limits(&self, key: &mut Key) -> bool {
-        if self.limit.is_empty() && self.add_limit.is_empty() && self.remove_limit.is_empty() {
-            return false;
-        }
-        if !self.limit.is_empty() {
-            key.limits.clone_from(&self.limit);
-        }
-        let is = |limit: &Limit, metric: &str, window: &str| limit.metric == metric && limit.window == window;
-        for (metric, window) in &self.remove_limit {
-            key.limits.retain(|limit| !is(limit, metric, window));
-        }
-        for added in &self.add_limit {
-            key.limits.retain(|limit| !is(limit, &added.metric, &added.window));
-            key.limits.push(added.clone());
-        }
-        true
-    }
-
     fn apply_tags(&self, key: &mut Key) -> bool {
         if self.tag.is_empty() && self.add_tag.is_empty() && self.remove_tag.is_empty() {
             return false;
@@ -159,23 +129,9 @@ impl UpdateArgs {
     }
 }
 
-/// Replaces, removes and adds; returns whether anything was given.
-fn change(values: &mut Vec<String>, all: &[String], add: &[String], remove: &[String]) -> bool {
-    if !all.is_empty() {
-        *values = all.to_vec();
-    }
-    values.retain(|value| !remove.contains(value));
-    for added in add {
-        if !values.contains(added) {
-            values.push(added.clone());
-        }
-    }
-    !(all.is_empty() && add.is_empty() && remove.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::amount, *};
 
     fn key() -> Key {
         Key {
@@ -199,7 +155,10 @@ mod tests {
         let args = UpdateArgs {
             add_scope: vec!["embed".into(), "chat".into()],
             remove_scope: vec!["usage".into()],
-            add_limit: vec![amount::parse_limit("requests/minute=90").unwrap()],
+            limits: LimitChanges {
+                add_limit: vec![amount::parse_limit("requests/minute=90").unwrap()],
+                ..LimitChanges::default()
+            },
             remove_tag: vec!["a".into()],
             add_tag: vec![("b".into(), "2".into())],
             ..UpdateArgs::default()

@@ -1,6 +1,8 @@
 //! `tollctl`: reads the command line, connects, runs one command, and says in words what failed.
 
 mod amount;
+mod budgets;
+mod changes;
 mod chat;
 mod embed;
 mod explain;
@@ -17,6 +19,7 @@ mod quota;
 mod records;
 mod status;
 mod table;
+mod teams;
 mod time;
 mod usage;
 
@@ -33,7 +36,7 @@ use self::{
 /// How long a call may take unless `--timeout` says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Talks to a Tollgate gateway: chat, embeddings, models, routes, usage, keys.
+/// Talks to a Tollgate gateway: chat, embeddings, models, routes, usage, keys, teams.
 #[derive(Parser)]
 #[command(name = "tollctl", version, max_term_width = 100)]
 struct Cli {
@@ -84,6 +87,12 @@ enum Command {
     /// Make, list, change, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Make, list, change and delete teams, which share limits, budgets and models
+    #[command(subcommand)]
+    Teams(teams::TeamsCommand),
+    /// Raise a limit or a budget that runs, or start it anew
+    #[command(subcommand)]
+    Budgets(budgets::BudgetsCommand),
     /// Tell whether the gateway is up and takes the key; with an admin's key, how its targets are
     Status,
 }
@@ -157,6 +166,8 @@ async fn dispatch(context: &mut Context, command: Command) -> Result<(), Failure
         Command::Usage(args) => usage::run(context, args).await,
         Command::Quota(args) => quota::run(context, args).await,
         Command::Keys(command) => keys::run(context, command).await,
+        Command::Teams(command) => teams::run(context, command).await,
+        Command::Budgets(command) => budgets::run(context, command).await,
         Command::Status => Ok(()),
     }
 }

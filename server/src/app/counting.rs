@@ -4,8 +4,9 @@ use std::{io::ErrorKind, path::Path, sync::Arc};
 
 use uuid::Uuid;
 
-use super::Spent;
+use super::{Spent, recalled::Recalled};
 use crate::{
+    auth::Auth,
     config::Config,
     meter::Meter,
     quota::{Calendar, Engine, Local, Replicated},
@@ -16,13 +17,17 @@ use crate::{
 pub(super) fn engine(
     config: &Config,
     shared: Option<&Arc<Shared>>,
-    meter: &Arc<Meter>,
+    (meter, auth): (&Arc<Meter>, &Arc<Auth>),
     data_dir: &Path,
 ) -> Result<Arc<dyn Engine>, String> {
     let calendar = Calendar::new(config.time_zone.0.clone());
-    let history = Arc::new(Spent(meter.clone()));
+    let history = Arc::new(Recalled { ledger: Spent(meter.clone()), auth: auth.clone() });
     let Some(shared) = shared else { return Ok(Arc::new(Local::new(history, calendar))) };
-    let ledger = ledger_name(data_dir)?;
+    // All replicas read one ledger in PostgreSQL; without it each has one of its own.
+    let ledger = match config.store_postgres()? {
+        Some(_) => "postgres".to_owned(),
+        None => ledger_name(data_dir)?,
+    };
     Ok(Arc::new(Replicated::start(shared.clone(), history, calendar, &ledger)?))
 }
 

@@ -21,21 +21,21 @@ pub fn permit(caller: &Caller, scope: Scope) -> Result<(), Error> {
     .with("scope", name))
 }
 
-/// Checks that the key may call this model alias.
+/// Checks that the key and its teams may call this model alias.
 ///
 /// # Errors
-/// `MODEL_NOT_ALLOWED` with the alias.
+/// `MODEL_NOT_ALLOWED` with the alias, saying whose rule it is.
 pub fn permit_model(caller: &Caller, model: &str) -> Result<(), Error> {
-    if caller.allowed_models.allow(model) {
+    let shown = || -> String { model.chars().take(100).collect() };
+    let hint = "GET /v1/models lists those it may";
+    let message = if !caller.allowed_models.allow(model) {
+        format!("the key `{}` may not call the model `{}`; {hint}", caller.key_name, shown())
+    } else if let Some(team) = caller.teams.iter().find(|team| team.disabled) {
+        format!("the team `{}` is disabled, and so are its keys; ask an admin to enable it", team.id)
+    } else if let Some(team) = caller.teams.iter().find(|team| !team.allowed_models.allow(model)) {
+        format!("the team `{}` may not call the model `{}`, nor may its keys; {hint}", team.id, shown())
+    } else {
         return Ok(());
-    }
-    let shown: String = model.chars().take(100).collect();
-    Err(Error::new(
-        Reason::ModelNotAllowed,
-        format!(
-            "the key `{}` may not call the model `{shown}`; GET /v1/models lists those it may",
-            caller.key_name
-        ),
-    )
-    .with("model", shown))
+    };
+    Err(Error::new(Reason::ModelNotAllowed, message).with("model", shown()))
 }

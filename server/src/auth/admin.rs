@@ -3,19 +3,21 @@
 
 use std::time::{Duration, SystemTime};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use prost::Message as _;
-use rusqlite::Connection;
 use secrecy::{ExposeSecret as _, SecretString, zeroize::Zeroizing};
 use tollgate_api::admin;
 
 use super::{
     Room,
     authority::Authority,
-    check, key, mask,
+    check, key, mask, page,
     pepper::Hash,
     record::{OldSecret, Record, from_micros, to_micros},
-    store::{self, Done, Trouble},
+    store::{
+        Sql, Trouble, keys,
+        requests::{self, Done},
+        teams,
+    },
 };
 use crate::{
     call::{Scopes, check_request_id},
@@ -26,8 +28,6 @@ use crate::{
 const REPEATS: Duration = Duration::from_mins(10);
 /// How long the old secret may work beside the new one.
 const LONGEST_OVERLAP: Duration = Duration::from_hours(90 * 24);
-const PAGE: usize = 100;
-const LARGEST_PAGE: usize = 1000;
 
 /// A key that was just made or rotated, or the repeated answer of one that was.
 struct Made {
@@ -48,10 +48,17 @@ impl Room {
         now: SystemTime,
     ) -> Result<admin::CreateKeyResponse, Error> {
         let wanted = request.key.as_ref().ok_or_else(|| Error::invalid("key", "key is required"))?;
-        let fingerprint = self.pepper.fingerprint(&create_bytes(wanted));
+        let fingerprint = self.pepper()?.fingerprint(&create_bytes(wanted));
         let made = self.make(who, &request.request_id, fingerprint, now, |store| {
-            let record = new_record(wanted, &who.key_id, now)?;
-            who.may_give(&record)?;
+            let mut record = new_record(wanted, &who.key_id, now)?;
+            let lineage = teams::lineage(store, &record.team_id)?;
+            if record.limits.is_empty() {
+                // Those of its own team, or else of the nearest that has any.
+                let defaults = lineage.iter().map(|team| &team.default_key_limits);
+                record.limits =
+                    defaults.into_iter().find(|limits| !limits.is_empty()).cloned().unwrap_or_default();
+            }
+            who.may_give(&record, &lineage)?;
             check_name_is_free(store, &record)?;
             Ok(record)
         })?;
@@ -65,7 +72,7 @@ impl Room {
     pub(super) fn create_first(&self, now: SystemTime) -> Result<Option<SecretString>, String> {
         let done = self.store.change(
             |store| {
-                if store::has_keys(store)? {
+                if keys::any(store)? {
                     return Ok(None);
                 }
                 let wanted = admin::Key { name: "first-start".to_owned(), ..Default::default() };
@@ -73,7 +80,7 @@ impl Room {
                 // It can hand on every scope, since nobody can give what they do not have.
                 record.scopes = crate::call::Scope::ALL.into_iter().collect();
                 let (_, secret) = self.give_secret(&mut record)?;
-                record.put(store)?;
+                keys::put(store, &record)?;
                 Ok(Some((record, secret)))
             },
             |made| made.iter().for_each(|(record, _)| self.index.put(record)),
@@ -85,32 +92,42 @@ impl Room {
     ///
     /// # Errors
     /// `NOT_FOUND`, `STORE_UNAVAILABLE`.
-    pub(super) fn get(&self, id: &str) -> Result<admin::GetKeyResponse, Error> {
-        let record = self.store.read(|store| find(store, id)).map_err(Trouble::into_error)?;
+    pub(super) fn get(&self, who: &Authority, id: &str) -> Result<admin::GetKeyResponse, Error> {
+        let read = self.store.read(|store| {
+            let record = find(store, id)?;
+            let lineage = teams::lineage(store, &record.team_id)?;
+            if who.is_over(&record.team_id, &lineage) { Ok(record) } else { Err(not_found(id).into()) }
+        });
+        let record = read.map_err(Trouble::into_error)?;
         Ok(admin::GetKeyResponse { key: Some(self.shown(&record)) })
     }
 
-    /// Returns a page of the keys that are not revoked, oldest first.
+    /// Returns a page of the keys that the caller sees and that are not revoked, oldest first.
     ///
     /// # Errors
     /// `INVALID_REQUEST` for a bad page size or token, `STORE_UNAVAILABLE`.
-    pub(super) fn list(&self, request: &admin::ListKeysRequest) -> Result<admin::ListKeysResponse, Error> {
-        let size = match usize::try_from(request.page_size) {
-            Ok(0) => PAGE,
-            Ok(size) => size.min(LARGEST_PAGE),
-            Err(_) => return Err(Error::invalid("page_size", "page_size must not be negative")),
-        };
+    pub(super) fn list(
+        &self,
+        who: &Authority,
+        request: &admin::ListKeysRequest,
+    ) -> Result<admin::ListKeysResponse, Error> {
+        let size = page::size(request.page_size)?;
         let team = &request.team_id;
-        let after = read_token(&request.page_token, team)?;
-        let read = self.store.read(|store| Ok(store::page(store, after, team, size + 1)?));
+        let after = page::number(&request.page_token, team)?.unwrap_or(0);
+        let seen = (!who.is_of_all()).then(|| self.index.below(&who.team_id));
+        let teams = match seen {
+            None if team.is_empty() => None,
+            None => Some(vec![team.clone()]),
+            Some(seen) => Some(seen.into_iter().filter(|one| team.is_empty() || one == team).collect()),
+        };
+        if teams.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(admin::ListKeysResponse::default());
+        }
+        let read = self.store.read(|store| keys::page(store, after, teams.as_deref(), size + 1));
         let mut rows = read.map_err(Trouble::into_error)?;
-        let more = rows.len() > size;
-        rows.truncate(size);
-        let last = rows.last().filter(|_| more).map(|(seq, _)| *seq);
-        Ok(admin::ListKeysResponse {
-            keys: rows.iter().map(|(_, record)| self.shown(record)).collect(),
-            next_page_token: last.map_or_else(String::new, |seq| token(seq, team)),
-        })
+        let next_page_token = page::cut(&mut rows, size, team, |(seq, _)| seq.to_be_bytes().to_vec());
+        let keys = rows.iter().map(|(_, record)| self.shown(record)).collect();
+        Ok(admin::ListKeysResponse { keys, next_page_token })
     }
 
     /// Changes the fields of a key that the mask names.
@@ -124,7 +141,7 @@ impl Room {
         now: SystemTime,
     ) -> Result<admin::UpdateKeyResponse, Error> {
         let wanted = request.key.as_ref().ok_or_else(|| Error::invalid("key", "key is required"))?;
-        let fields = mask::fields(request.update_mask.as_ref(), wanted)?;
+        let fields = mask::fields(request.update_mask.as_ref(), wanted, mask::KEY)?;
         let changed = self.store.change(
             |store| {
                 let mut record = find_own(store, &wanted.id)?;
@@ -134,10 +151,10 @@ impl Room {
                     return Err(Error::new(Reason::EtagMismatch, message).with("id", &record.id).into());
                 }
                 mask::apply(&mut record, wanted, &fields, now)?;
-                who.may_give(&record)?;
+                who.may_give(&record, &teams::lineage(store, &record.team_id)?)?;
                 check_name_is_free(store, &record)?;
                 record.version = record.version.saturating_add(1);
-                record.put(store)?;
+                keys::put(store, &record)?;
                 Ok(record)
             },
             |record| self.index.put(record),
@@ -163,10 +180,10 @@ impl Room {
             return Err(Error::invalid("old_expire_time", message));
         }
         let plain = admin::RotateKeyRequest { request_id: String::new(), ..request.clone() };
-        let fingerprint = self.pepper.fingerprint(&[b"rotate", plain.encode_to_vec().as_slice()].concat());
+        let fingerprint = self.pepper()?.fingerprint(&[b"rotate", plain.encode_to_vec().as_slice()].concat());
         let made = self.make(who, &request.request_id, fingerprint, now, |store| {
             let mut record = find_own(store, &request.id)?;
-            who.may_give(&record)?;
+            who.may_give(&record, &teams::lineage(store, &record.team_id)?)?;
             record.old =
                 until.filter(|until| *until > now).map(|until| OldSecret { hash: record.hash, until });
             record.version = record.version.saturating_add(1);
@@ -178,16 +195,22 @@ impl Room {
     /// Revokes a key for good; again is fine.
     ///
     /// # Errors
-    /// `NOT_FOUND`, `DECLARED_IN_CONFIG`, `STORE_UNAVAILABLE`.
-    pub(super) fn revoke(&self, id: &str, now: SystemTime) -> Result<admin::RevokeKeyResponse, Error> {
+    /// `NOT_FOUND`, `SCOPE_DENIED`, `DECLARED_IN_CONFIG`, `STORE_UNAVAILABLE`.
+    pub(super) fn revoke(
+        &self,
+        who: &Authority,
+        id: &str,
+        now: SystemTime,
+    ) -> Result<admin::RevokeKeyResponse, Error> {
         let changed = self.store.change(
             |store| {
                 let mut record = find(store, id)?;
+                who.within("id", &record.team_id, &teams::lineage(store, &record.team_id)?)?;
                 check_not_declared(&record)?;
                 if record.revoke_time.is_none() {
                     record.revoke_time = Some(now);
                     record.version = record.version.saturating_add(1);
-                    record.put(store)?;
+                    keys::put(store, &record)?;
                 }
                 Ok(record)
             },
@@ -203,23 +226,23 @@ impl Room {
         request_id: &str,
         fingerprint: Hash,
         now: SystemTime,
-        prepare: impl FnOnce(&Connection) -> Result<Record, Trouble>,
+        prepare: impl FnOnce(&mut dyn Sql) -> Result<Record, Trouble>,
     ) -> Result<Made, Error> {
         check_request_id("request_id", request_id)?;
         let made = self.store.change(
             |store| {
                 if !request_id.is_empty()
-                    && let Some(done) = store::done(store, &who.key_id, request_id, now)?
+                    && let Some(done) = requests::done(store, &who.key_id, request_id, now)?
                 {
                     return self.repeat(&done, &fingerprint);
                 }
                 let mut record = prepare(store)?;
                 let (nonce, secret) = self.give_secret(&mut record)?;
-                record.put(store)?;
+                keys::put(store, &record)?;
                 let key = self.shown(&record);
                 if !request_id.is_empty() {
                     let done = Done { fingerprint, nonce, key: key.encode_to_vec() };
-                    store::remember(store, (&who.key_id, request_id), &done, now, now + REPEATS)?;
+                    requests::remember(store, (&who.key_id, request_id), &done, now, now + REPEATS)?;
                 }
                 Ok(Made { record: Some(record), key, secret })
             },
@@ -236,7 +259,7 @@ impl Room {
         }
         let key = admin::Key::decode(done.key.as_slice())
             .map_err(|_| Error::internal("the answer of the first request cannot be read"))?;
-        let secret = key::mint(&key.id, self.pepper.stretch(&done.nonce));
+        let secret = key::mint(&key.id, self.pepper()?.stretch(&done.nonce));
         Ok(Made { record: None, key, secret })
     }
 
@@ -244,8 +267,8 @@ impl Room {
     fn give_secret(&self, record: &mut Record) -> Result<(Zeroizing<[u8; 32]>, SecretString), Error> {
         let mut nonce = Zeroizing::new([0; 32]);
         getrandom::fill(nonce.as_mut_slice()).map_err(|error| no_random(&error))?;
-        let secret = key::mint(&record.id, self.pepper.stretch(&nonce));
-        record.hash = self.pepper.hash(secret.expose_secret());
+        let secret = key::mint(&record.id, self.pepper()?.stretch(&nonce));
+        record.hash = self.pepper()?.hash(secret.expose_secret());
         record.hint = key::hint(secret.expose_secret());
         Ok((nonce, secret))
     }
@@ -291,21 +314,23 @@ fn new_record(wanted: &admin::Key, created_by: &str, now: SystemTime) -> Result<
     })
 }
 
-fn find(store: &Connection, id: &str) -> Result<Record, Trouble> {
+fn find(store: &mut dyn Sql, id: &str) -> Result<Record, Trouble> {
     if id.is_empty() {
         return Err(Error::invalid("id", "the id of the key is required").into());
     }
-    store::by_id(store, id)?.ok_or_else(|| {
-        // Whoever pastes a whole key where its id belongs must not find it in a log.
-        let is_id = id.len() == key::ID_LEN && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        let shown = if is_id { id } else { "…" };
-        let message = format!("there is no key with the id `{shown}`; ids are 12 letters and digits");
-        Error::new(Reason::NotFound, message).with("id", shown).into()
-    })
+    keys::by_id(store, id)?.ok_or_else(|| not_found(id).into())
+}
+
+fn not_found(id: &str) -> Error {
+    // Whoever pastes a whole key where its id belongs must not find it in a log.
+    let is_id = id.len() == key::ID_LEN && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let shown = if is_id { id } else { "…" };
+    let message = format!("there is no key with the id `{shown}`; ids are 12 letters and digits");
+    Error::new(Reason::NotFound, message).with("id", shown)
 }
 
 /// Finds a key that may be changed: neither declared nor revoked.
-fn find_own(store: &Connection, id: &str) -> Result<Record, Trouble> {
+fn find_own(store: &mut dyn Sql, id: &str) -> Result<Record, Trouble> {
     let record = find(store, id)?;
     check_not_declared(&record)?;
     if record.revoke_time.is_some() {
@@ -323,8 +348,8 @@ fn check_not_declared(record: &Record) -> Result<(), Error> {
     Err(Error::new(Reason::DeclaredInConfig, message).with("id", &record.id))
 }
 
-fn check_name_is_free(store: &Connection, record: &Record) -> Result<(), Trouble> {
-    let Some(other) = store::named(store, &record.name, &record.id)? else { return Ok(()) };
+fn check_name_is_free(store: &mut dyn Sql, record: &Record) -> Result<(), Trouble> {
+    let Some(other) = keys::named(store, &record.name, &record.id)? else { return Ok(()) };
     let message = format!("the name `{}` is taken by the key {other}; names are unique", record.name);
     Err(Error::invalid("key.name", message).into())
 }
@@ -352,23 +377,6 @@ fn create_bytes(wanted: &admin::Key) -> Vec<u8> {
         bytes.extend(part.as_bytes());
     }
     bytes
-}
-
-/// Makes the token of the page after this place. It holds for the same filter only.
-fn token(seq: i64, team_id: &str) -> String {
-    let filter = blake3::hash(team_id.as_bytes());
-    URL_SAFE_NO_PAD.encode([&seq.to_be_bytes()[..], &filter.as_bytes()[..8]].concat())
-}
-
-fn read_token(page_token: &str, team_id: &str) -> Result<i64, Error> {
-    if page_token.is_empty() {
-        return Ok(0);
-    }
-    let bytes = URL_SAFE_NO_PAD.decode(page_token).ok();
-    let place = bytes.as_deref().and_then(|bytes| bytes.first_chunk()).map(|seq| i64::from_be_bytes(*seq));
-    place.filter(|seq| *seq >= 0 && token(*seq, team_id) == page_token).ok_or_else(|| {
-        Error::invalid("page_token", "page_token must come from a page before, with the same team_id")
-    })
 }
 
 fn no_random(error: &getrandom::Error) -> Error {

@@ -14,6 +14,7 @@ use crate::{
 };
 
 const MAX_NAME: usize = 128;
+const MAX_TEAM: usize = 64;
 const MAX_MODELS: usize = 256;
 const MAX_MODEL: usize = 256;
 const MAX_LIMITS: usize = 32;
@@ -40,6 +41,27 @@ pub(super) fn name(field: &str, name: &str) -> Result<(), Error> {
 /// `INVALID_REQUEST`: too long or unprintable.
 pub(super) fn team(field: &str, team_id: &str) -> Result<(), Error> {
     short_text(field, team_id)
+}
+
+/// Checks the id of a team that is about to be made.
+///
+/// # Errors
+/// `INVALID_REQUEST`: empty, too long, or other characters.
+pub(super) fn team_id(field: &str, id: &str) -> Result<(), Error> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    if (1..=MAX_TEAM).contains(&id.len()) && id.bytes().all(fits) {
+        return Ok(());
+    }
+    let message = format!("{field} must be 1 to {MAX_TEAM} lower-case letters, digits, `.`, `_` and `-`");
+    Err(Error::invalid(field, message))
+}
+
+/// Checks the name of a team, which may be empty.
+///
+/// # Errors
+/// `INVALID_REQUEST`: too long, unprintable, or a key pasted into the wrong field.
+pub(super) fn team_name(field: &str, text: &str) -> Result<(), Error> {
+    if text.is_empty() { Ok(()) } else { name(field, text) }
 }
 
 fn short_text(field: &str, text: &str) -> Result<(), Error> {

@@ -6,23 +6,19 @@ use std::{
     time::SystemTime,
 };
 
-use rusqlite::Connection;
 use secrecy::{ExposeSecret as _, SecretString};
 use tollgate_api::admin;
 
 use super::{
-    check, key,
+    CONFIG, check, key,
     pepper::{Hash, Pepper},
     record::{Record, from_micros, to_micros},
-    store::{self, Trouble},
+    store::{Sql, Trouble, keys},
 };
 use crate::{
     call::{Priority, Scopes},
     error::Error,
 };
-
-/// Who made a declared key.
-const CREATED_BY: &str = "config";
 
 /// A key of the configuration's `keys`.
 #[derive(Clone, Debug)]
@@ -126,7 +122,7 @@ fn record(declared: &DeclaredKey, pepper: &Pepper, now: SystemTime) -> Result<Re
         last_use: 0,
         disabled: false,
         revoke_time: None,
-        created_by: CREATED_BY.to_owned(),
+        created_by: CONFIG.to_owned(),
         declared: true,
         version: 1,
         priority: declared.priority,
@@ -146,21 +142,21 @@ fn shown(name: &str) -> String {
 ///
 /// # Errors
 /// A message that names the key whose secret or id belongs to a key that was made at run time.
-pub(super) fn apply(store: &Connection, declared: Vec<Record>, now: SystemTime) -> Result<(), Trouble> {
+pub(super) fn apply(store: &mut dyn Sql, declared: Vec<Record>, now: SystemTime) -> Result<(), Trouble> {
     let ids: HashSet<String> = declared.iter().map(|record| record.id.clone()).collect();
-    for mut gone in store::declared(store)? {
+    for mut gone in keys::declared(store)? {
         if !ids.contains(&gone.id) {
             gone.revoke_time = Some(now);
             gone.version = gone.version.saturating_add(1);
-            gone.put(store)?;
+            keys::put(store, &gone)?;
         }
     }
     for mut record in declared {
-        if let Some(other) = store::named(store, &record.name, &record.id)? {
+        if let Some(other) = keys::named(store, &record.name, &record.id)? {
             tracing::warn!(key = record.name, other, "a declared key has the name of another key");
         }
-        let Some(before) = store::by_id(store, &record.id)? else {
-            record.put(store)?;
+        let Some(before) = keys::by_id(store, &record.id)? else {
+            keys::put(store, &record)?;
             continue;
         };
         check_conflict(&before, &record)?;
@@ -168,7 +164,7 @@ pub(super) fn apply(store: &Connection, declared: Vec<Record>, now: SystemTime) 
         record.version = before.version;
         if before.to_proto(0) != record.to_proto(0) || before.hash != record.hash {
             record.version = before.version.saturating_add(1);
-            record.put(store)?;
+            keys::put(store, &record)?;
         }
     }
     Ok(())

@@ -4,55 +4,63 @@ use std::time::SystemTime;
 
 use tollgate_api::admin;
 
-use super::{check, record::Record};
+use super::{check, record::Record, team};
 use crate::error::Error;
 
-const PATHS: [&str; 8] =
-    ["name", "scopes", "allowed_models", "limits", "default_tags", "expire_time", "disabled", "priority"];
+/// The fields of a resource that can be changed, each with whether a request sets it.
+type Known<T> = [(&'static str, fn(&T) -> bool)];
+
+/// What can be changed of a key.
+pub(super) const KEY: &Known<admin::Key> = &[
+    ("name", |key| !key.name.is_empty()),
+    ("scopes", |key| !key.scopes.is_empty()),
+    ("allowed_models", |key| !key.allowed_models.is_empty()),
+    ("limits", |key| !key.limits.is_empty()),
+    ("default_tags", |key| !key.default_tags.is_empty()),
+    ("expire_time", |key| key.expire_time.is_some()),
+    ("disabled", |key| key.disabled),
+    ("priority", |key| key.priority != 0),
+];
+
+/// What can be changed of a team.
+pub(super) const TEAM: &Known<admin::Team> = &[
+    ("name", |team| !team.name.is_empty()),
+    ("allowed_models", |team| !team.allowed_models.is_empty()),
+    ("limits", |team| !team.limits.is_empty()),
+    ("default_key_limits", |team| !team.default_key_limits.is_empty()),
+    ("disabled", |team| team.disabled),
+];
 
 /// Returns the fields that are to change: those the mask names; all for `*`; those that are set if it is empty.
 ///
 /// # Errors
 /// `INVALID_REQUEST` for a path that is none, or if nothing is to change.
-pub(super) fn fields(
+pub(super) fn fields<T>(
     mask: Option<&prost_types::FieldMask>,
-    wanted: &admin::Key,
+    wanted: &T,
+    known: &Known<T>,
 ) -> Result<Vec<&'static str>, Error> {
     let paths = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
+    let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
     if paths == ["*"] {
-        return Ok(PATHS.to_vec());
+        return Ok(names);
     }
     if paths.is_empty() {
-        let set: Vec<_> = PATHS.into_iter().filter(|path| is_set(path, wanted)).collect();
+        let set: Vec<_> = known.iter().filter(|(_, is_set)| is_set(wanted)).map(|(name, _)| *name).collect();
         return if set.is_empty() {
             Err(Error::invalid("update_mask", "update_mask must name the fields to change"))
         } else {
             Ok(set)
         };
     }
-    let known = |path: &String| {
-        PATHS
-            .into_iter()
-            .find(|known| known == path)
-            .ok_or_else(|| check::unknown("update_mask", "changeable field", path, &PATHS))
+    let find = |path: &String| {
+        let found = names.iter().find(|name| *name == path).copied();
+        found.ok_or_else(|| check::unknown("update_mask", "changeable field", path, &names))
     };
-    paths.iter().map(known).collect()
+    paths.iter().map(find).collect()
 }
 
-fn is_set(path: &str, wanted: &admin::Key) -> bool {
-    match path {
-        "name" => !wanted.name.is_empty(),
-        "scopes" => !wanted.scopes.is_empty(),
-        "allowed_models" => !wanted.allowed_models.is_empty(),
-        "limits" => !wanted.limits.is_empty(),
-        "default_tags" => !wanted.default_tags.is_empty(),
-        "expire_time" => wanted.expire_time.is_some(),
-        "priority" => wanted.priority != 0,
-        _ => wanted.disabled,
-    }
-}
-
-/// Changes the fields; those that are not set in `wanted` are cleared.
+/// Changes the fields of a key; those that are not set in `wanted` are cleared.
 ///
 /// # Errors
 /// `INVALID_REQUEST` with the path of the field that breaks a rule.
@@ -88,6 +96,40 @@ pub(super) fn apply(
                 record.expire_time = time;
             }
             "priority" => record.priority = check::priority(&path, wanted.priority)?,
+            _ => record.disabled = wanted.disabled,
+        }
+    }
+    Ok(())
+}
+
+/// Changes the fields of a team; those that are not set in `wanted` are cleared.
+///
+/// # Errors
+/// `INVALID_REQUEST` with the path of the field that breaks a rule.
+pub(super) fn apply_to_team(
+    record: &mut team::Record,
+    wanted: &admin::Team,
+    fields: &[&str],
+) -> Result<(), Error> {
+    for field in fields {
+        let path = format!("team.{field}");
+        match *field {
+            "name" => {
+                check::team_name(&path, &wanted.name)?;
+                record.name.clone_from(&wanted.name);
+            }
+            "allowed_models" => {
+                check::models(&path, &wanted.allowed_models)?;
+                record.allowed_models.clone_from(&wanted.allowed_models);
+            }
+            "limits" => {
+                check::limits(&path, &wanted.limits)?;
+                record.limits.clone_from(&wanted.limits);
+            }
+            "default_key_limits" => {
+                check::limits(&path, &wanted.default_key_limits)?;
+                record.default_key_limits.clone_from(&wanted.default_key_limits);
+            }
             _ => record.disabled = wanted.disabled,
         }
     }

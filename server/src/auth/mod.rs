@@ -1,57 +1,79 @@
-//! Who calls and what they may do: virtual keys, scopes, allowed models.
+//! Who calls and what they may do: virtual keys, scopes, allowed models, teams.
 //!
-//! Place in the path: first, at header time. Config: `keys`, `admin_key`. Metrics: `tollgate_auth_failures_total`.
-//! A call costs one keyed hash and one look into memory; the store is only asked by `KeyService`. What is stored are
-//! hashes keyed with a pepper that lies beside the database, never in it. Tests: in each file and `tests.rs`,
-//! `tests/e2e/keys.rs`.
+//! Place in the path: first, at header time. Config: `keys`, `teams`, `admin_key`, `pepper`. Metrics:
+//! `tollgate_auth_failures_total`. A call costs one keyed hash and one look into memory; the store is only asked by
+//! `KeyService`, `TeamService` and `BudgetService`. What is stored are hashes keyed with a pepper that lies beside the
+//! database, or is the configuration's. Tests: in each file and `tests.rs`, `tests/e2e/{keys,teams,shared_keys}.rs`.
 
 mod access;
+mod adjustment;
 mod admin;
 mod authority;
+mod budgets;
 mod check;
 mod credential;
 mod declared;
+mod declared_teams;
+mod follow;
 mod index;
 mod key;
 mod mask;
+mod page;
 mod pepper;
 mod record;
 mod service;
+mod start;
 mod store;
+mod team;
+mod teams;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fs::DirBuilder,
-    os::unix::fs::DirBuilderExt as _,
-    path::Path,
+    collections::BTreeMap,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::SystemTime,
 };
 
 use http::HeaderMap;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 pub use access::{permit, permit_model};
+pub use budgets::Measured;
 pub use declared::DeclaredKey;
+pub use declared_teams::DeclaredTeam;
 
 use crate::{
-    call::{Caller, ModelGlobs, Priority, Scope},
-    error::Error,
+    call::Caller,
+    error::{Error, Reason},
 };
 use index::Index;
-use pepper::{Hash, Pepper};
-use store::{Store, Trouble};
+use pepper::Pepper;
+use store::{Store, keys};
 
 /// The key id of calls that are made with the configuration's `admin_key`.
 pub const ADMIN_KEY: &str = "admin_key";
-/// Shortest `admin_key` that is accepted; below the length of a real key there is a warning.
-const MIN_ADMIN_KEY: usize = 8;
+/// Who made declared keys and teams.
+const CONFIG: &str = "config";
 /// How often last uses are written, in seconds.
 const FLUSH_EVERY: u64 = 60;
+
+/// What the configuration says of keys and teams.
+#[derive(Clone, Debug, Default)]
+pub struct Declared {
+    /// `keys`.
+    pub keys: Vec<DeclaredKey>,
+    /// `teams`.
+    pub teams: Vec<DeclaredTeam>,
+    /// `admin_key`; empty is none.
+    pub admin_key: Option<SecretString>,
+}
+
+/// Hears of a reset: its id, and what each counter is to be set back by.
+pub type OnReset = Box<dyn Fn(&str, &BTreeMap<String, i64>) + Send + Sync>;
 
 /// The room: every key that opens the door.
 pub struct Auth {
@@ -62,63 +84,22 @@ pub struct Auth {
 
 /// What the RPCs and the calls share.
 struct Room {
-    store: Store,
+    store: Box<dyn Store>,
     index: Index,
-    pepper: Pepper,
+    /// Known from the first time on that the store was read.
+    pepper: OnceLock<Pepper>,
+    declared: RwLock<Declared>,
+    /// Whether what is in memory is what the store holds. If not, a key that is not known may be one that is new.
+    in_touch: AtomicBool,
+    on_reset: OnceLock<OnReset>,
 }
 
 impl Auth {
-    /// Opens the store, reads or makes the pepper in `data_dir`, and takes over the keys of the configuration. An
-    /// empty `admin_key` is none.
-    ///
-    /// # Errors
-    /// A message for the operator, one problem a line, that names the key or the path and never holds a secret.
-    pub fn start(
-        data_dir: &Path,
-        store: &Path,
-        declared: Vec<DeclaredKey>,
-        admin_key: Option<SecretString>,
-    ) -> Result<Arc<Self>, String> {
-        for dir in [Some(data_dir), store.parent()].into_iter().flatten() {
-            if !dir.as_os_str().is_empty() {
-                let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-                made.map_err(|error| format!("cannot create {}: {error}", dir.display()))?;
-            }
-        }
-        let store = Store::open(store)?;
-        let has_keys = store.read(|store| Ok(store::has_keys(store)?)).map_err(Trouble::into_message)?;
-        let pepper = Pepper::open(data_dir, has_keys)?;
-        check_pepper(&store, &pepper, has_keys, data_dir)?;
-        let room = Arc::new(Room { store, index: Index::default(), pepper });
-        let auth = Self { room, next_flush: AtomicU64::new(0) };
-        auth.reload(&declared, admin_key.as_ref())?;
-        Ok(Arc::new(auth))
-    }
-
-    /// Takes over the keys of a new configuration; nothing changes if they cannot be. Blocks on the disk.
-    ///
-    /// # Errors
-    /// As `start`.
-    pub fn reload(&self, declared: &[DeclaredKey], admin_key: Option<&SecretString>) -> Result<(), String> {
-        self.room.declare(declared, admin_key, SystemTime::now())
-    }
-
-    /// Makes a key with every scope if there is no key and never was, and returns its secret, this one time. Revoked
-    /// and declared keys count; so does an `admin_key`.
-    ///
-    /// # Errors
-    /// A message for the operator.
-    pub fn mint_first(&self) -> Result<Option<SecretString>, String> {
-        if self.room.index.has_admin() {
-            return Ok(None);
-        }
-        self.room.create_first(SystemTime::now())
-    }
-
     /// Finds out who calls, from the request's headers and query alone.
     ///
     /// # Errors
-    /// `API_KEY_MISSING`, `API_KEY_INVALID` or `API_KEY_EXPIRED`. Their messages never hold the key.
+    /// `API_KEY_MISSING`, `API_KEY_INVALID` or `API_KEY_EXPIRED`; their messages never hold the key.
+    /// `STORE_UNAVAILABLE` for a key that is not known while the store is away.
     pub fn authenticate(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Arc<Caller>, Error> {
         let now = SystemTime::now();
         let caller = self.room.authenticate(headers, query, now)?;
@@ -126,9 +107,30 @@ impl Auth {
         Ok(caller)
     }
 
+    /// Tells whether the keys are known: from the first time on that the store was read.
+    pub fn is_ready(&self) -> bool {
+        self.room.pepper.get().is_some()
+    }
+
+    /// Tells whether what is known is what the store holds.
+    pub fn is_in_touch(&self) -> bool {
+        self.room.in_touch.load(Relaxed)
+    }
+
     /// Returns the name of a key, revoked or not, for messages to people.
     pub fn key_name(&self, id: &str) -> Option<String> {
         self.room.index.by_id(id).map(|entry| entry.caller.key_name.clone())
+    }
+
+    /// Returns what resets took off a counter in the window that runs.
+    pub fn taken_off(&self, counter: &str) -> i64 {
+        self.room.index.taken_off(counter, SystemTime::now())
+    }
+
+    /// Has resets told, those of this replica and of others. Only the first who asks hears them.
+    pub fn on_reset(&self, hear: OnReset) {
+        // A second one would be a mistake of ours that nobody could do anything about.
+        let _ = self.room.on_reset.set(hear);
     }
 
     /// Writes when keys were last used. For a clean exit; while calls come it happens by itself, once a minute.
@@ -161,51 +163,20 @@ impl Room {
         now: SystemTime,
     ) -> Result<Arc<Caller>, Error> {
         let key = credential::find(headers, query)?;
-        self.index.enter(&self.pepper.hash(key), now)
+        let hash = self.pepper()?.hash(key);
+        match self.index.enter(&hash, now)? {
+            Some(caller) => Ok(caller),
+            None if self.in_touch.load(Relaxed) => Err(credential::refused()),
+            None => Err(away()),
+        }
     }
 
-    fn declare(
-        &self,
-        declared: &[DeclaredKey],
-        admin_key: Option<&SecretString>,
-        now: SystemTime,
-    ) -> Result<(), String> {
-        let records = declared::read(declared, &self.pepper, now)?;
-        let admin = admin_key.filter(|key| !key.expose_secret().is_empty());
-        let admin = admin.map(|key| self.admin(key)).transpose()?;
-        if let Some((hash, _)) = &admin
-            && let Some(same) = records.iter().find(|record| record.hash == *hash)
-        {
-            return Err(format!("admin_key: it is the same as the key `{}`; give each its own", same.name));
-        }
-        let changed = self.store.change(
-            |store| {
-                declared::apply(store, records, now)?;
-                Ok(store::all(store)?)
-            },
-            |all| self.index.replace(all, admin),
-        );
-        changed.map(|_| ()).map_err(Trouble::into_message)
+    fn pepper(&self) -> Result<&Pepper, Error> {
+        self.pepper.get().ok_or_else(away)
     }
 
-    fn admin(&self, key: &SecretString) -> Result<(Hash, Arc<Caller>), String> {
-        let key = key.expose_secret();
-        declared::check_secret(key, MIN_ADMIN_KEY).map_err(|problem| format!("admin_key: {problem}"))?;
-        if key.len() < key::MIN_LEN {
-            tracing::warn!("admin_key is shorter than {} characters and can be guessed", key::MIN_LEN);
-        }
-        let caller = Caller {
-            key_id: ADMIN_KEY.to_owned(),
-            key_name: ADMIN_KEY.to_owned(),
-            team_id: String::new(),
-            scopes: [Scope::Admin].into_iter().collect(),
-            allowed_models: ModelGlobs::default(),
-            default_tags: Default::default(),
-            limits: Arc::default(),
-            teams: Arc::default(),
-            priority: Priority::High,
-        };
-        Ok((self.pepper.hash(key), Arc::new(caller)))
+    fn declared(&self) -> Declared {
+        self.declared.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn flush(&self) {
@@ -213,36 +184,32 @@ impl Room {
         if uses.is_empty() {
             return;
         }
-        let stored = self
-            .store
-            .change(|store| Ok(store::set_last_use(store, &uses)?), |()| self.index.uses_stored(&uses));
+        let stored =
+            self.store.change(|store| keys::set_last_use(store, &uses), |()| self.index.uses_stored(&uses));
         if let Err(trouble) = stored {
             // Nobody waits for it, and the next flush tries again.
             trouble.into_error();
         }
     }
+
+    /// Takes over a top-up or a reset of this or another replica.
+    fn take_adjustment(&self, made: adjustment::Record, now: SystemTime) {
+        if self.index.put_adjustment(made.clone(), now) {
+            self.tell_reset(&made);
+        }
+    }
+
+    /// Has a reset told that is new here.
+    fn tell_reset(&self, reset: &adjustment::Record) {
+        if let (adjustment::Kind::Reset, Some(hear)) = (reset.kind, self.on_reset.get()) {
+            hear(&reset.id, &reset.used);
+        }
+    }
 }
 
-/// Checks that the pepper is the one that the stored keys were hashed with.
-fn check_pepper(store: &Store, pepper: &Pepper, has_keys: bool, data_dir: &Path) -> Result<(), String> {
-    let check = pepper.check();
-    let done = store.change(
-        |store| {
-            let known = store::meta(store, "pepper_check")?;
-            if has_keys && known.is_some_and(|known| known != check) {
-                return Ok(false);
-            }
-            store::set_meta(store, "pepper_check", &check)?;
-            Ok(true)
-        },
-        |_| (),
-    );
-    if done.map_err(Trouble::into_message)? {
-        return Ok(());
-    }
-    Err(format!(
-        "{} is not the pepper that the keys in the store were made with, so none of them would work; put the right \
-         one back from your backup",
-        data_dir.join("pepper").display()
-    ))
+/// Makes the error for a key of which it cannot be told now whether it is one.
+fn away() -> Error {
+    let message =
+        "the store of the keys is away, and this key is not among those that were known before; try again";
+    Error::new(Reason::StoreUnavailable, message)
 }

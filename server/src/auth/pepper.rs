@@ -8,7 +8,7 @@ use std::{
 };
 
 use blake3::{Hasher, OutputReader};
-use secrecy::{ExposeSecret as _, SecretBox, zeroize::Zeroizing};
+use secrecy::{ExposeSecret as _, SecretBox, SecretString, zeroize::Zeroizing};
 
 use super::key;
 
@@ -37,6 +37,34 @@ impl Pepper {
             Err(error) if error.kind() == ErrorKind::NotFound => create(data_dir, &path),
             Err(error) => Err(format!("cannot read {}: {error}; the gateway must own it", path.display())),
         }
+    }
+
+    /// Makes the pepper of a secret of the configuration, which may have any length.
+    pub(super) fn of(secret: &SecretString) -> Self {
+        let secret = secret.expose_secret().as_bytes();
+        Self::new(&Zeroizing::new(blake3::derive_key("tollgate 2026 pepper of the configuration", secret)))
+    }
+
+    /// Takes over bytes that were drawn before; nothing if they are not as many.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|bytes| Self::new(&Zeroizing::new(bytes)))
+    }
+
+    /// Draws the bytes of a new pepper.
+    ///
+    /// # Errors
+    /// A message for the operator: the system has no random numbers.
+    pub(super) fn draw() -> Result<Zeroizing<[u8; LEN]>, String> {
+        let mut bytes = Zeroizing::new([0; LEN]);
+        let drawn = getrandom::fill(bytes.as_mut_slice());
+        drawn.map_err(|error| format!("the system has no random numbers: {error}"))?;
+        Ok(bytes)
+    }
+
+    fn new(bytes: &Zeroizing<[u8; LEN]>) -> Self {
+        let mut pepper = SecretBox::new(Box::new([0; LEN]));
+        secrecy::ExposeSecretMut::expose_secret_mut(&mut pepper).copy_from_slice(bytes.as_slice());
+        Self(pepper)
     }
 
     /// Hashes a key for the store and the index.
@@ -84,23 +112,18 @@ fn read(file: File, path: &Path) -> Result<Pepper, String> {
     file.take(LEN as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let mut pepper = SecretBox::new(Box::new([0; LEN]));
-    if bytes.len() != LEN {
-        return Err(format!(
+    Pepper::from_bytes(&bytes).ok_or_else(|| {
+        format!(
             "{} must hold exactly {LEN} bytes; put it back from your backup, or delete it if there are no keys yet",
             path.display()
-        ));
-    }
-    secrecy::ExposeSecretMut::expose_secret_mut(&mut pepper).copy_from_slice(&bytes);
-    Ok(Pepper(pepper))
+        )
+    })
 }
 
 fn create(data_dir: &Path, path: &Path) -> Result<Pepper, String> {
     let explain = |error: std::io::Error| format!("cannot create {}: {error}", path.display());
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(explain)?;
-    let mut pepper = SecretBox::new(Box::new([0; LEN]));
-    getrandom::fill(secrecy::ExposeSecretMut::expose_secret_mut(&mut pepper))
-        .map_err(|error| format!("the system has no random numbers: {error}"))?;
+    let pepper = Pepper::draw()?;
     let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -108,10 +131,10 @@ fn create(data_dir: &Path, path: &Path) -> Result<Pepper, String> {
         }
         Err(error) => return Err(explain(error)),
     };
-    file.write_all(pepper.expose_secret()).and_then(|()| file.sync_all()).map_err(explain)?;
+    file.write_all(pepper.as_slice()).and_then(|()| file.sync_all()).map_err(explain)?;
     // The directory entry must be durable before the first key is, or a crash could leave keys without a pepper.
     File::open(data_dir).and_then(|dir| dir.sync_all()).map_err(explain)?;
-    Ok(Pepper(pepper))
+    Ok(Pepper::new(&pepper))
 }
 
 #[cfg(test)]

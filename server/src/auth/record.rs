@@ -5,11 +5,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rusqlite::{Row, named_params};
-use serde::{Deserialize, Serialize};
 use tollgate_api::admin;
 
-use super::pepper::Hash;
+use super::{
+    pepper::Hash,
+    store::{Row, Trouble, Value, limits},
+};
 use crate::call::{Priority, Scope, Scopes};
 
 /// The secret that a rotation replaced.
@@ -46,88 +47,67 @@ pub(super) struct Record {
     pub(super) priority: Priority,
 }
 
-/// The columns that `Record::from_row` reads.
-pub(super) const COLUMNS: &str = "id, name, hash, old_hash, old_expire_time, hint, team_id, scopes, \
-    allowed_models, limits, default_tags, create_time, expire_time, last_use_time, disabled, revoke_time, \
-    created_by, declared, version, priority";
-
-const PUT: &str = "INSERT INTO keys (id, name, hash, old_hash, old_expire_time, hint, team_id, scopes, \
-    allowed_models, limits, default_tags, create_time, expire_time, last_use_time, disabled, revoke_time, \
-    created_by, declared, version, priority) VALUES (:id, :name, :hash, :old_hash, :old_expire_time, :hint, :team_id, \
-    :scopes, :allowed_models, :limits, :default_tags, :create_time, :expire_time, :last_use_time, :disabled, \
-    :revoke_time, :created_by, :declared, :version, :priority) \
-    ON CONFLICT (id) DO UPDATE SET name = :name, hash = :hash, old_hash = :old_hash, \
-    old_expire_time = :old_expire_time, hint = :hint, team_id = :team_id, scopes = :scopes, \
-    allowed_models = :allowed_models, limits = :limits, default_tags = :default_tags, \
-    expire_time = :expire_time, disabled = :disabled, revoke_time = :revoke_time, created_by = :created_by, \
-    declared = :declared, version = :version, priority = :priority";
-
 impl Record {
-    /// Reads a row that has `COLUMNS`.
+    /// Reads a row of `keys`.
     ///
     /// # Errors
     /// A value is not what we wrote: a damaged row must not open doors.
-    pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let old = match (row.get("old_hash")?, row.get("old_expire_time")?) {
-            (Some(hash), Some(until)) => Some(OldSecret { hash, until: from_micros(until) }),
-            _ => None,
-        };
-        let limits: Vec<StoredLimit> = json(row, "limits")?;
-        let scopes: Vec<String> = json(row, "scopes")?;
+    pub(super) fn read(row: &mut Row) -> Result<Self, Trouble> {
         Ok(Self {
-            id: row.get("id")?,
-            name: row.get("name")?,
-            hash: row.get("hash")?,
-            old,
-            hint: row.get("hint")?,
-            team_id: row.get("team_id")?,
+            id: row.text()?,
+            name: row.text()?,
+            hash: row.hash()?,
+            old: match (row.optional_hash()?, row.optional_int()?) {
+                (Some(hash), Some(until)) => Some(OldSecret { hash, until: from_micros(until) }),
+                _ => None,
+            },
+            hint: row.text()?,
+            team_id: row.text()?,
             // A scope that a newer Tollgate wrote is one that this one does not grant.
-            scopes: scopes.iter().filter_map(|name| Scope::from_name(name)).collect(),
-            allowed_models: json(row, "allowed_models")?,
-            limits: limits.into_iter().map(Into::into).collect(),
-            default_tags: json(row, "default_tags")?,
-            create_time: from_micros(row.get("create_time")?),
-            expire_time: row.get::<_, Option<i64>>("expire_time")?.map(from_micros),
-            last_use: row.get::<_, i64>("last_use_time")?.unsigned_abs(),
-            disabled: row.get("disabled")?,
-            revoke_time: row.get::<_, Option<i64>>("revoke_time")?.map(from_micros),
-            created_by: row.get("created_by")?,
-            declared: row.get("declared")?,
-            version: row.get("version")?,
+            scopes: row.json::<Vec<String>>()?.iter().filter_map(|name| Scope::from_name(name)).collect(),
+            allowed_models: row.json()?,
+            limits: limits::read(row)?,
+            default_tags: row.json()?,
+            create_time: from_micros(row.int()?),
+            expire_time: row.optional_int()?.map(from_micros),
+            last_use: row.int()?.unsigned_abs(),
+            disabled: row.bool()?,
+            revoke_time: row.optional_int()?.map(from_micros),
+            created_by: row.text()?,
+            declared: row.bool()?,
+            version: row.int()?,
             // What a newer Tollgate wrote may be a word that this one does not know.
-            priority: Priority::from_name(&row.get::<_, String>("priority")?).unwrap_or_default(),
+            priority: Priority::from_name(&row.text()?).unwrap_or_default(),
         })
     }
 
-    /// Writes the key, new or changed. Its place in the list, its creation and its last use stay as they were.
+    /// Returns the values of its row, in the order in which they are read.
     ///
     /// # Errors
-    /// The store's.
-    pub(super) fn put(&self, store: &rusqlite::Connection) -> rusqlite::Result<()> {
-        let limits: Vec<_> = self.limits.iter().map(StoredLimit::from).collect();
-        store.prepare_cached(PUT)?.execute(named_params! {
-            ":id": self.id,
-            ":name": self.name,
-            ":hash": self.hash,
-            ":old_hash": self.old.as_ref().map(|old| old.hash),
-            ":old_expire_time": self.old.as_ref().map(|old| to_micros(old.until)),
-            ":hint": self.hint,
-            ":team_id": self.team_id,
-            ":scopes": to_json(&self.scopes.names())?,
-            ":allowed_models": to_json(&self.allowed_models)?,
-            ":limits": to_json(&limits)?,
-            ":default_tags": to_json(&self.default_tags)?,
-            ":create_time": to_micros(self.create_time),
-            ":expire_time": self.expire_time.map(to_micros),
-            ":last_use_time": i64::try_from(self.last_use).unwrap_or(i64::MAX),
-            ":disabled": self.disabled,
-            ":revoke_time": self.revoke_time.map(to_micros),
-            ":created_by": self.created_by,
-            ":declared": self.declared,
-            ":version": self.version,
-            ":priority": self.priority.as_str(),
-        })?;
-        Ok(())
+    /// One has no JSON.
+    pub(super) fn values(&self) -> Result<[Value; 20], Trouble> {
+        Ok([
+            (&self.id).into(),
+            (&self.name).into(),
+            self.hash.as_slice().into(),
+            self.old.as_ref().map(|old| old.hash.as_slice()).into(),
+            self.old.as_ref().map(|old| to_micros(old.until)).into(),
+            (&self.hint).into(),
+            (&self.team_id).into(),
+            Value::json(&self.scopes.names())?,
+            Value::json(&self.allowed_models)?,
+            limits::write(&self.limits)?,
+            Value::json(&self.default_tags)?,
+            to_micros(self.create_time).into(),
+            self.expire_time.map(to_micros).into(),
+            i64::try_from(self.last_use).unwrap_or(i64::MAX).into(),
+            self.disabled.into(),
+            self.revoke_time.map(to_micros).into(),
+            (&self.created_by).into(),
+            self.declared.into(),
+            self.version.into(),
+            self.priority.as_str().into(),
+        ])
     }
 
     /// Returns the version as callers see it.
@@ -159,39 +139,6 @@ impl Record {
     }
 }
 
-/// A limit as the store holds it. The short form is that of earlier versions, which go on reading it.
-#[derive(Deserialize, Serialize)]
-#[serde(untagged)]
-enum StoredLimit {
-    Plain(String, String, i64),
-    Full(String, String, i64, bool, String, String),
-}
-
-impl From<StoredLimit> for admin::Limit {
-    fn from(limit: StoredLimit) -> Self {
-        let (metric, window, amount, soft, model, tag) = match limit {
-            StoredLimit::Plain(metric, window, amount) => {
-                (metric, window, amount, false, String::new(), String::new())
-            }
-            StoredLimit::Full(metric, window, amount, soft, model, tag) => {
-                (metric, window, amount, soft, model, tag)
-            }
-        };
-        Self { metric, window, amount, soft, model, tag }
-    }
-}
-
-impl From<&admin::Limit> for StoredLimit {
-    fn from(limit: &admin::Limit) -> Self {
-        let admin::Limit { metric, window, amount, soft, model, tag } = limit.clone();
-        if soft || !model.is_empty() || !tag.is_empty() {
-            Self::Full(metric, window, amount, soft, model, tag)
-        } else {
-            Self::Plain(metric, window, amount)
-        }
-    }
-}
-
 /// Returns microseconds since 1970, which is what the store counts times in.
 pub(super) fn to_micros(at: SystemTime) -> i64 {
     let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
@@ -203,15 +150,4 @@ pub(super) fn from_micros(micros: i64) -> SystemTime {
     let span = Duration::from_micros(micros.unsigned_abs());
     let at = if micros < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) };
     at.unwrap_or(UNIX_EPOCH)
-}
-
-fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    serde_json::from_str(&text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
-    })
-}
-
-fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }

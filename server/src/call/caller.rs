@@ -40,6 +40,14 @@ pub struct Team {
     pub disabled: bool,
 }
 
+impl Caller {
+    /// Tells whether the key and all its teams may call this model alias.
+    pub fn may_call(&self, model: &str) -> bool {
+        let team = |team: &Arc<Team>| !team.disabled && team.allowed_models.allow(model);
+        self.allowed_models.allow(model) && self.teams.iter().all(team)
+    }
+}
+
 #[cfg(test)]
 impl Caller {
     /// A caller with the default scopes and no limits.

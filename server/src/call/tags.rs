@@ -20,11 +20,7 @@ pub fn check_tags(field: &str, tags: &BTreeMap<String, String>) -> Result<(), Er
         return Err(Error::invalid(field, format!("at most {MAX_TAGS} tags, not {}", tags.len())));
     }
     for (key, value) in tags {
-        let mut bytes = key.bytes();
-        let starts_well = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
-        let goes_on_well =
-            bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte));
-        if !(starts_well && goes_on_well && key.len() <= 64) {
+        if !is_tag_name(key) {
             let shown: String = key.escape_default().take(80).collect();
             return Err(Error::invalid(
                 field,
@@ -38,6 +34,15 @@ pub fn check_tags(field: &str, tags: &BTreeMap<String, String>) -> Result<(), Er
         }
     }
     Ok(())
+}
+
+/// Tells whether calls may have a tag of this name.
+pub fn is_tag_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let starts_well = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
+    let goes_on_well =
+        bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte));
+    starts_well && goes_on_well && name.len() <= 64
 }
 
 /// Checks an idempotency key by the contract's rules; an empty one is fine.

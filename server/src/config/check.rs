@@ -6,6 +6,7 @@ mod limits;
 mod models;
 mod providers;
 mod ranges;
+mod teams;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,9 @@ use super::{
     tree::{Node, Value, shown},
 };
 use crate::telemetry;
+
+/// Shortest pepper, in bytes.
+const MIN_PEPPER: usize = 32;
 
 /// Names that the file declares, those whose settings could not be read included.
 pub(super) struct Declared {
@@ -81,6 +85,7 @@ pub(super) fn check(
     checker.cycles(config.models.iter().flatten());
     checker.ranges(config);
     checker.keys(&config.keys);
+    checker.teams(&config.teams);
     checker.allowance(config.allowance(), &[]);
 }
 
@@ -119,7 +124,7 @@ impl Checker<'_> {
             &[Name("ops_listen")],
             "`listen` and `ops_listen` need different addresses",
         );
-        if let Err(message) = config.store_path(Path::new("")) {
+        if let Err(message) = config.store_path(Path::new("")).and_then(|_| config.store_postgres()) {
             self.report(&[Name("store")], message);
         }
         for (number, origin) in config.cors.iter().enumerate() {
@@ -132,6 +137,10 @@ impl Checker<'_> {
         if let Some(key) = config.admin_key.as_ref().and_then(super::Secret::filled) {
             let visible = key.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
             self.require(visible, &[Name("admin_key")], "must be visible ASCII characters without spaces");
+        }
+        if let Some(pepper) = config.pepper.as_ref().and_then(super::Secret::filled) {
+            let long = pepper.expose_secret().len() >= MIN_PEPPER;
+            self.require(long, &[Name("pepper")], "must have at least 32 characters, drawn at random");
         }
         if let Err(message) = telemetry::log::check(&config.telemetry.log) {
             self.report(&[Name("telemetry"), Name("log")], message);

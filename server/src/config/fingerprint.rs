@@ -40,7 +40,9 @@ impl Config {
     fn secrets(&self) -> impl Iterator<Item = (&str, Option<&Secret>)> {
         let providers = self.providers.iter().flatten().flat_map(|(_, provider)| provider.secrets());
         let keys = self.keys.iter().map(|key| ("", Some(&key.key)));
-        [("", self.admin_key.as_ref()), ("", self.shared.as_ref())].into_iter().chain(providers).chain(keys)
+        let own =
+            [self.admin_key.as_ref(), self.pepper.as_ref(), self.shared.as_ref(), Some(self.store.exposed())];
+        own.map(|secret| ("", secret)).into_iter().chain(providers).chain(keys)
     }
 }
 
@@ -86,7 +88,10 @@ mod tests {
         let echo = Config { echo: false, ..plain.clone() };
         let shared =
             Config { shared: Some(serde_json::from_value("redis://x".into()).unwrap()), ..plain.clone() };
+        let store = |url: &str| Config { store: url.into(), ..plain.clone() };
         let mut hashes = vec![
+            hash(&store("postgres://u:one@h/d")),
+            hash(&store("postgres://u:two@h/d")),
             hash(&plain),
             hash(&echo),
             hash(&shared),

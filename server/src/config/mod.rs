@@ -13,12 +13,13 @@ mod problem;
 mod quota;
 mod routing;
 mod sections;
+mod store;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod values;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use idempotency::Idempotency;
 pub use limits::{Allowance, Budget, Limits, LimitsBy, Window};
@@ -29,9 +30,11 @@ pub use routing::{
     Strategy, Target, When,
 };
 pub use sections::{
-    Config, Key, LimitsIn, LogFormat, Priority, Protocol, Provider, Telemetry, Timeouts, Tls, Unsupported,
+    Config, Key, Ledger, LimitsIn, LogFormat, Priority, Protocol, Provider, Team, Telemetry, Timeouts, Tls,
+    Unsupported,
 };
-pub use values::{Address, Amount, Moment, Secret, Share, Size, Span, Usd};
+pub use store::Store;
+pub use values::{Address, Amount, Days, Moment, Secret, Share, Size, Span, Usd};
 
 /// Name of the built-in provider and of its alias.
 pub const ECHO: &str = "echo";
@@ -93,18 +96,18 @@ pub fn schema() -> String {
 }
 
 impl Config {
-    /// Returns the database file. A relative path lies in the data directory.
-    ///
-    /// # Errors
-    /// What to write instead; the value itself may hold a password and is not in it.
-    pub fn store_path(&self, data_dir: &Path) -> Result<PathBuf, &'static str> {
-        if self.store.starts_with("postgres://") || self.store.starts_with("postgresql://") {
-            return Err("PostgreSQL is not in this version; write `sqlite://tollgate.db`");
-        }
-        match self.store.strip_prefix("sqlite://") {
-            Some(path) if !path.is_empty() => Ok(data_dir.join(path)),
-            _ => Err("not a store; write `sqlite://` and a path, like `sqlite://tollgate.db`"),
-        }
+    /// Returns what is allowed and probably not meant, a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let odd = |key: &Key| {
+            let known = key.team.is_empty() || self.teams.contains_key(&key.team);
+            let near =
+                problem::nearest(&key.team, self.teams.keys().map(String::as_str)).filter(|_| !known)?;
+            Some(format!(
+                "the key `{}` belongs to the team `{}`, which is not declared and has no limits; did you mean `{near}`?",
+                key.name, key.team
+            ))
+        };
+        self.keys.iter().filter_map(odd).collect()
     }
 
     /// Returns the configuration as JSON, as `/config` shows it: defaults filled in, secrets left out.

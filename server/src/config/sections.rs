@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     idempotency::Idempotency,
-    limits::{Budget, Limits, LimitsBy, allows},
+    limits::{Allowance, Budget, Limits, LimitsBy, allows},
     quota::{BudgetStatus, Queue, TimeZone, Unpriced},
     routing::{Breaker, Load, Model, Probe},
-    values::{Address, Moment, Secret, Size, Span},
+    store::Store,
+    values::{Address, Days, Moment, Secret, Size, Span},
 };
 
 /// Configuration of Tollgate. Strict: an unknown key is an error. In every text, `${NAME}` is replaced from the
@@ -28,9 +29,14 @@ pub struct Config {
     /// absent: none. Example `${TOLLGATE_ADMIN_KEY:-}`.
     #[serde(skip_serializing)]
     pub admin_key: Option<Secret>,
-    /// Where keys and usage records are kept: `sqlite://` and a path; a relative path lies in the data directory.
-    /// Default `sqlite://tollgate.db`.
-    pub store: String,
+    /// Where keys and usage records are kept: `sqlite://` and a path, of which a relative one lies in the data
+    /// directory; or `postgres://` and the address of a PostgreSQL that replicas share, as libpq takes it, with
+    /// `sslmode`, `sslrootcert`, `sslcert`, `sslkey` and `connect_timeout`. Records are then written to `tollgate.db` in
+    /// the data directory first, and from there to PostgreSQL. Default `sqlite://tollgate.db`. Example
+    /// `postgres://tollgate:${DB_PASSWORD}@db.example.com/tollgate?sslmode=verify-full` or `file:/run/secrets/store`.
+    pub store: Store,
+    /// How long usage records are kept.
+    pub ledger: Ledger,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// Sizes that callers may send; larger is refused with 413 or OUT_OF_RANGE.
@@ -61,8 +67,6 @@ pub struct Config {
     /// Example `redis://127.0.0.1:6379`.
     #[serde(skip_serializing)]
     pub shared: Option<Secret>,
-    /// What is kept for callers who repeat a call under the same `request_id` (`idempotency-key`).
-    pub idempotency: Idempotency,
     /// Rates, quotas and concurrency of all calls together. Example `{ requests_per_minute: 600, tokens_per_day: 10M, concurrent: 50 }`.
     #[serde(skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
@@ -82,6 +86,15 @@ pub struct Config {
     pub unpriced: Unpriced,
     /// HTTP status of a call that is refused because a budget is spent: `429`, `402` or `403`. Default `429`.
     pub budget_status: BudgetStatus,
+    /// What is kept for callers who repeat a call under the same `request_id` (`idempotency-key`).
+    pub idempotency: Idempotency,
+    /// Secret that the hashes of keys are keyed with, the same on every replica, at least 32 characters. It cannot be
+    /// changed later: no key made with another one would work. Absent: made at the first start and kept in the data
+    /// directory, or in PostgreSQL if the keys are. Example `${TOLLGATE_PEPPER}` or `file:/run/secrets/pepper`.
+    #[serde(skip_serializing)]
+    pub pepper: Option<Secret>,
+    /// Teams, by their ids: keys and teams that share models, limits and budgets. Beside those made at run time.
+    pub teams: BTreeMap<String, Team>,
     /// Keys that callers use, beside those made at run time. If there is none at all, one is made and printed at the
     /// first start.
     pub keys: Vec<Key>,
@@ -98,7 +111,8 @@ impl Default for Config {
             listen: Address("127.0.0.1:8080".to_owned()),
             ops_listen: Address("127.0.0.1:9464".to_owned()),
             admin_key: None,
-            store: "sqlite://tollgate.db".to_owned(),
+            store: Store::default(),
+            ledger: Ledger::default(),
             timeouts: Timeouts::default(),
             limits_in: LimitsIn::default(),
             tls: None,
@@ -109,7 +123,6 @@ impl Default for Config {
             probe: None,
             load: Load::default(),
             shared: None,
-            idempotency: Idempotency::default(),
             limits: Limits::default(),
             budget: None,
             limits_by: Vec::new(),
@@ -117,6 +130,9 @@ impl Default for Config {
             queue: Queue::default(),
             unpriced: Unpriced::default(),
             budget_status: BudgetStatus::default(),
+            idempotency: Idempotency::default(),
+            pepper: None,
+            teams: BTreeMap::new(),
             keys: Vec::new(),
             telemetry: Telemetry::default(),
             echo: true,
@@ -177,6 +193,16 @@ impl Default for LimitsIn {
     fn default() -> Self {
         Self { header: Size(32 << 10), body: Size(32 << 20), message: Size(32 << 20) }
     }
+}
+
+/// How long usage records are kept.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ledger {
+    /// Records older than this are deleted; their sums by hour, which reports and budgets are made of, are kept. With
+    /// PostgreSQL whole months go at once. Absent: records are kept. Example `400d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retain: Option<Days>,
 }
 
 /// TLS for callers.
@@ -321,7 +347,7 @@ pub struct Key {
     /// `${SEARCH_KEY}` or `file:/run/secrets/search`.
     #[serde(skip_serializing)]
     pub key: Secret,
-    /// Team whose usage the key counts to. Default: none.
+    /// Id of the team whose models, limits and budgets hold for the key too. Default: none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub team: String,
     /// What the key may do: `chat`, `embed`, `models`, `usage`, `usage:team`, `route:pin`, `admin`. Default
@@ -353,7 +379,48 @@ pub struct Key {
     pub expires: Option<Moment>,
 }
 
-allows!(Config, Key);
+allows!(Config, Key, Team);
+
+/// A team: keys and teams that share models, limits and budgets.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Team {
+    /// Name for people. Default: the id.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Id of the team that this one belongs to, whose models and limits hold too. Default: none. Example `acme`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub parent: String,
+    /// Models its keys may ask for: names, or patterns with `*`. Default: all that the parent may. Example `["chat-*"]`.
+    pub models: Vec<String>,
+    /// Rates, quotas and concurrency of all its keys and teams together. Example
+    /// `{ requests_per_minute: 600, tokens_per_minute: 200k, concurrent: 50 }`.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
+    /// Money that all its keys and teams together may spend. Example `{ usd: 500, per: month }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// Limits and budgets of only some of the team's calls, by model and tag, or such that only warn. Example
+    /// `[{ model: "gpt-*", tag: "feature=batch", soft: true, budget: { usd: 20, per: day } }]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits_by: Vec<LimitsBy>,
+    /// Rates, quotas and concurrency that a new key of the team gets if it is made without limits. Example
+    /// `{ requests_per_minute: 60 }`.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub key_limits: Limits,
+    /// Money that such a key may spend. Example `{ usd: 5, per: day }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_budget: Option<Budget>,
+    /// Whether the calls of its keys, and of the teams below it, are refused. Default `false`.
+    pub disabled: bool,
+}
+
+impl Team {
+    /// Returns what a new key of the team gets.
+    pub fn key_allowance(&self) -> Allowance<'_> {
+        Allowance { limits: &self.key_limits, budget: self.key_budget.as_ref(), limits_by: &[] }
+    }
+}
 
 /// How important a key's calls are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

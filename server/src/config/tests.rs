@@ -137,7 +137,7 @@ keys:
   - { name: same, key: short, scopes: [chatt], expires: soon }
   - { name: same, key: ${SEARCH_KEY}, models: ["[a]"], budget: { usd: 1, per: fortnight } }
 echo: yes
-store: postgres://u:p@h/d
+store: mysql://u:p@h/d
 shared: http://x
 "#;
     let told = problems(yaml);
@@ -203,6 +203,9 @@ fn no_secret_is_in_what_is_shown() {
     let yaml = "admin_key: canary-admin\nproviders: { p: { dialect: openai, api_key: \"${OPENAI_API_KEY}\" } }\nkeys: [{ name: k, key: \"${SEARCH_KEY}\" }]\n";
     let config = read(yaml).unwrap();
     assert!(!format!("{config:?}{}", config.to_json()).contains("canary"));
+    let config = read("store: postgres://canary:canary@db:1/books?sslmode=require\n").unwrap();
+    let shown = format!("{config:?}{}", config.to_json());
+    assert!(!shown.contains("canary") && shown.contains("\"postgres://db:1/books\""), "{shown}");
     // Nor where the value of a variable is at fault.
     let wrong = "listen: @\necho: @\nstore: @\nproviders: @\nkeys: @\ncors: [@]\ntimeouts: { idle: @ }\ntelemetry: { log_format: @ }\ntelemetry: { log: @ }\nproviders: { p: { dialect: @, base_url: @ } }\nmodels: { m: { targets: [{ provider: @, model: m }] } }\nkeys: [{ name: a, key: @, scopes: [@], expires: @ }]\n";
     for line in wrong.lines() {

@@ -76,6 +76,18 @@ leaf!(
 );
 
 leaf!(
+    /// A number of days.
+    #[derive(Copy)]
+    Days(u32),
+    "a number of days from `1d` to `36500d`, like `400d`",
+    "string",
+    |text| {
+        let days = exact(text.strip_suffix('d')?, 1)?;
+        u32::try_from(days).ok().filter(|days| (1..=36_500).contains(days))
+    }
+);
+
+leaf!(
     /// A number of bytes.
     #[derive(Copy)]
     Size(usize),
@@ -196,6 +208,12 @@ impl fmt::Display for Span {
     }
 }
 
+impl fmt::Display for Days {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}d", self.0)
+    }
+}
+
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -288,6 +306,12 @@ impl Secret {
     }
 }
 
+impl From<SecretString> for Secret {
+    fn from(secret: SecretString) -> Self {
+        Self(secret)
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
@@ -348,6 +372,14 @@ mod tests {
             ["", "5", "s", "-1s", "1 s", "5 parsecs", "1s5", "400d", "0.1ms", "9223372036854775807d", "1µs"]
         {
             assert_eq!(ms(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn days_are_whole_and_at_least_one() {
+        assert_eq!(Days::parse("400d"), Some(Days(400)));
+        for bad in ["", "d", "0d", "400", "1.5d", "-1d", "1h", "40000d"] {
+            assert_eq!(Days::parse(bad), None, "{bad}");
         }
     }
 

@@ -46,6 +46,7 @@ use crate::call::{Payload, Surface};
 use crate::{
     error::{Error, Reason},
     pipeline::Pipeline,
+    postgres::Postgres,
     shared::Shared,
 };
 #[cfg(test)]
@@ -90,6 +91,8 @@ pub struct About {
     pub config_hash: String,
     /// What it shares with other replicas.
     pub shared: Option<Arc<Shared>>,
+    /// Where it keeps what all replicas know, if that is PostgreSQL.
+    pub postgres: Option<Postgres>,
 }
 
 /// Largest sizes accepted from callers, in bytes (`limits_in`).

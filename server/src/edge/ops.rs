@@ -9,7 +9,6 @@ use axum::{
     routing::get,
 };
 use http::{StatusCode, header::CONTENT_TYPE};
-use tokio_util::sync::CancellationToken;
 
 use super::{Edge, overview::overview, proto_json::shown};
 use crate::telemetry;
@@ -19,7 +18,7 @@ pub fn app(edge: &Edge, config_json: Arc<str>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready).with_state(edge.draining.clone()))
+        .route("/readyz", get(ready).with_state(edge.clone()))
         .route("/status", get(status).with_state(edge.clone()))
         .route("/config", get(config).with_state(config_json))
 }
@@ -28,11 +27,22 @@ async fn metrics() -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::metrics::render())
 }
 
-async fn ready(State(draining): State<CancellationToken>) -> impl IntoResponse {
-    if draining.is_cancelled() {
+async fn ready(State(edge): State<Edge>) -> impl IntoResponse {
+    if edge.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
-    (StatusCode::OK, "ready\n")
+    if !edge.pipeline.auth.is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting: the keys are not known yet\n");
+    }
+    match &edge.about.postgres {
+        Some(postgres) if !postgres.was_reached() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "starting: PostgreSQL has not answered yet\n")
+        }
+        Some(postgres) if !postgres.is_reachable() => {
+            (StatusCode::OK, "ready, degraded: PostgreSQL is away\n")
+        }
+        _ => (StatusCode::OK, "ready\n"),
+    }
 }
 
 /// The same as `ConfigService.GetStatus`, for scripts.

@@ -14,6 +14,7 @@ use crate::{
     call::{Target, glob_matches, now},
     load::Status,
     pipeline::Pipeline,
+    postgres::Postgres,
     route::{
         Candidate, Routes,
         health::{State, View},
@@ -61,6 +62,7 @@ pub(super) async fn overview(edge: &Edge) -> admin::GetStatusResponse {
             reachable: sqlite.is_ok(),
             detail: sqlite.err().map_or_else(String::new, |error| error.to_string()),
         })
+        .chain(edge.about.postgres.as_ref().map(postgres))
         .chain(edge.about.shared.as_deref().map(redis))
         .collect(),
     }
@@ -70,6 +72,12 @@ fn redis(shared: &Shared) -> admin::StoreStatus {
     let reachable = shared.is_reachable();
     let detail = if reachable { "" } else { "each replica goes by what it finds out itself" };
     admin::StoreStatus { name: "redis".to_owned(), reachable, detail: detail.to_owned() }
+}
+
+fn postgres(postgres: &Postgres) -> admin::StoreStatus {
+    let reachable = postgres.is_reachable();
+    let detail = if reachable { "" } else { "records wait in the local ledger; keys that are known go on" };
+    admin::StoreStatus { name: "postgres".to_owned(), reachable, detail: detail.to_owned() }
 }
 
 /// A target that the configuration leads to.

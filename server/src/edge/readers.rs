@@ -77,6 +77,8 @@ struct Read<T> {
     pace: Pace,
     bell: Arc<Bell>,
     deadline: Instant,
+    /// The call is being ended at its deadline: how it ends is not known yet.
+    is_ending: bool,
     /// How the call ended at its deadline, which the caller has not come for yet.
     last: Option<T>,
 }
@@ -120,6 +122,7 @@ impl<T: Send + 'static> Readers<T> {
             pace,
             bell: Arc::default(),
             deadline,
+            is_ending: false,
             last: None,
         }));
         let mut list = self.room.list.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,6 +171,7 @@ fn sweep<T: Send + 'static>(list: &Mutex<List<T>>, patience: Duration) {
         if ends.is_some_and(|ends| ends <= now) {
             given_up.extend(read.stream.take());
         } else if ends.is_some() && read.deadline <= now {
+            read.is_ending = read.stream.is_some();
             late.extend(read.stream.take().map(|stream| (stream, weak.clone())));
         } else {
             let times = [ends, Some(read.deadline)].into_iter().flatten();
@@ -207,7 +211,10 @@ async fn end<T>(mut stream: BoxStream<'static, T>, read: Weak<Mutex<Read<T>>>) {
         last = None;
     }
     if let Some(read) = read.upgrade() {
-        read.lock().unwrap_or_else(PoisonError::into_inner).last = last;
+        let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+        (read.last, read.is_ending) = (last, false);
+        // The caller may have come meanwhile.
+        read.bell.task.wake();
     }
 }
 
@@ -225,6 +232,10 @@ impl<T> Stream for Followed<T> {
         let mut guard = this.read.lock().unwrap_or_else(PoisonError::into_inner);
         let read = &mut *guard;
         let Some(stream) = read.stream.as_mut() else {
+            if read.is_ending {
+                read.bell.task.register(cx.waker());
+                return Poll::Pending;
+            }
             if std::mem::replace(&mut this.said_farewell, true) {
                 return Poll::Ready(None);
             }

@@ -80,6 +80,9 @@ pub fn of(reason: Reason) -> Row {
         Reason::Unimplemented => row(Code::Unimplemented, 404, INVALID, "unimplemented", false),
         Reason::NotFound => row(Code::NotFound, 404, INVALID, "not_found", false),
         Reason::EtagMismatch => row(Code::Aborted, 412, INVALID, "etag_mismatch", false),
+        // Not 409, which SDKs retry by themselves.
+        Reason::AlreadyExists => row(Code::AlreadyExists, 422, INVALID, "already_exists", false),
+        Reason::TeamNotEmpty => row(Code::FailedPrecondition, 422, INVALID, "team_not_empty", false),
         Reason::DeclaredInConfig => row(Code::FailedPrecondition, 422, INVALID, "declared_in_config", false),
         Reason::Internal | Reason::Unspecified => row(Code::Internal, 500, SERVER, "internal_error", true),
     }

@@ -20,7 +20,7 @@ use super::{
     listen::{Listener, Tls},
 };
 use crate::{
-    auth::Auth,
+    auth::{Auth, Declared},
     call::{Caller, Event, Item, ModelGlobs, Scope, Scopes},
     error::{Error, Reason},
     meter::{Catalog, Meter},
@@ -87,7 +87,7 @@ pub(super) fn edge(dir: &Path, provider: impl Provider) -> Edge {
     let store = dir.join("tollgate.db");
     let named = Named::new("fake", "fake", Arc::new(provider));
     let alias = Alias::plain(named, "words-1");
-    let auth = Auth::start(dir, &store, Vec::new(), None).unwrap();
+    let auth = Auth::start(dir, &store, Declared::default(), None).unwrap();
     let meter = Meter::start(dir, &store, Arc::new(Catalog::default())).unwrap();
     let routes = Routes::new([("words".to_owned(), alias.clone()), ("other".to_owned(), alias)]);
     let pipeline = Pipeline::for_test(auth, meter, routes);
@@ -104,7 +104,12 @@ pub(super) fn edge(dir: &Path, provider: impl Provider) -> Edge {
 
 /// What a process would be started with.
 pub(super) fn about() -> About {
-    About { start_time: SystemTime::now(), config_hash: "0123456789abcdef".to_owned(), shared: None }
+    About {
+        start_time: SystemTime::now(),
+        config_hash: "0123456789abcdef".to_owned(),
+        shared: None,
+        postgres: None,
+    }
 }
 
 pub(super) const LIMITS: Limits = Limits { header: 16 * 1024, body: 64 * 1024, message: 64 * 1024 };

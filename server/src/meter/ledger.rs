@@ -1,8 +1,9 @@
 //! The store of records: SQLite with one writer that commits whatever is queued, and a few readers.
 
 mod connect;
+pub(super) mod postgres;
 pub(super) mod reader;
-mod rollup;
+pub(super) mod rollup;
 mod writer;
 
 use std::{
@@ -21,9 +22,13 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 use tollgate_api::v1;
 
+use self::postgres::Central;
+pub(super) use self::rollup::Level;
 use crate::{
+    config::Days,
     error::{Error, Reason},
     failpoint,
+    postgres::Postgres,
 };
 
 /// Rows that may wait for a commit. When the queue is full the sender blocks. That is right: rows wait only while
@@ -37,6 +42,7 @@ pub struct Ledger {
     writer: Option<thread::JoinHandle<()>>,
     reads: Reads,
     closing: Arc<AtomicBool>,
+    central: Option<Arc<Central>>,
 }
 
 /// Reads what is committed. Cheap to clone.
@@ -106,7 +112,17 @@ impl Ledger {
         let (sender, receiver) = sync_channel(QUEUE);
         let closing = Arc::<AtomicBool>::default();
         let writer = start_writer(connection, receiver, committed_sender, closing.clone())?;
-        Ok(Self { sender: Some(sender), writer: Some(writer), reads, closing })
+        Ok(Self { sender: Some(sender), writer: Some(writer), reads, closing, central: None })
+    }
+
+    /// Brings what is in the store, and what comes, to PostgreSQL as well, where reports are made from then on.
+    ///
+    /// # Errors
+    /// A message for the operator.
+    pub fn share(mut self, store: &Path, postgres: Postgres, retain: Option<Days>) -> Result<Self, String> {
+        let central = Central::start(postgres, store, self.reads.committed.clone(), retain)?;
+        self.central = Some(Arc::new(central));
+        Ok(self)
     }
 
     /// Queues a record. Blocks while the queue is full.
@@ -133,6 +149,25 @@ impl Ledger {
         self.send(Message::Then(Box::new(move || _ = sender.send(()))));
         // The writer only lets go of it unsent when it ends, and then there is nothing left to wait for.
         let _ = committed.await;
+    }
+
+    /// Waits as `flush` does, and then a moment for PostgreSQL to have it too.
+    pub(super) async fn flush_all(&self) {
+        self.flush().await;
+        if let Some(central) = &self.central {
+            central.flush(*self.reads.committed.borrow()).await;
+        }
+    }
+
+    /// Returns the ledger of all replicas, if there is one, once it has everything settled here before this call.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE` if that takes too long.
+    pub(super) async fn central_up_to_date(&self) -> Result<Option<Arc<Central>>, Error> {
+        let Some(central) = &self.central else { return Ok(None) };
+        let committed = *self.up_to_date().await?.committed.borrow();
+        central.up_to_date(committed).await?;
+        Ok(Some(central.clone()))
     }
 
     /// Waits until everything queued before this call is committed; false if that takes longer than `patience`.

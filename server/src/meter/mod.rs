@@ -33,7 +33,9 @@ pub use price::{Catalog, ModelFacts, is_responses_only};
 
 use crate::{
     call::{Attempt, Call},
+    config::Days,
     error::{Error, Reason},
+    postgres::Postgres,
 };
 
 /// The room: journal, ledger and prices.
@@ -49,8 +51,25 @@ impl Meter {
     /// # Errors
     /// A message for the operator that names the path and what to do.
     pub fn start(data_dir: &Path, store: &Path, catalog: Arc<Catalog>) -> Result<Arc<Self>, String> {
-        let ledger = Ledger::open(store)?;
+        Self::start_sharing(data_dir, store, catalog, None, None)
+    }
+
+    /// Starts as `start` does, with a PostgreSQL that has the records of all replicas, and how long they are kept.
+    ///
+    /// # Errors
+    /// As `start`. That PostgreSQL is away is none.
+    pub fn start_sharing(
+        data_dir: &Path,
+        store: &Path,
+        catalog: Arc<Catalog>,
+        postgres: Option<Postgres>,
+        retain: Option<Days>,
+    ) -> Result<Arc<Self>, String> {
+        let mut ledger = Ledger::open(store)?;
         let journal = Journal::open(&data_dir.join("journal"), &ledger, &catalog)?;
+        if let Some(postgres) = postgres {
+            ledger = ledger.share(store, postgres, retain)?;
+        }
         Ok(Arc::new(Self { journal, ledger, catalog }))
     }
 
@@ -98,9 +117,9 @@ impl Meter {
         self.ledger.up_to_date().await?.check().await
     }
 
-    /// Waits until everything settled so far is in SQLite, for a clean exit.
+    /// Waits until everything settled so far is in SQLite, and a moment for PostgreSQL, for a clean exit.
     pub async fn flush(&self) {
-        self.ledger.flush().await;
+        self.ledger.flush_all().await;
     }
 
     fn settle(&self, record: v1::UsageRecord) -> Result<(), Error> {

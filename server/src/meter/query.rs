@@ -2,8 +2,10 @@
 
 mod filter;
 mod page;
+mod sql;
 mod sums;
 mod watch;
+mod words;
 
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use uuid::Uuid;
 use self::{
     filter::{Conditions, Span},
     page::Token,
+    sql::{SQLITE, Sql, Value},
+    words::Rows,
 };
 use super::{Meter, ledger::reader::unreadable};
 use crate::{
@@ -52,20 +56,13 @@ impl Meter {
         let mut conditions = Conditions::visible_to(caller);
         conditions.filter(&request.filters)?;
         conditions.within(span);
-        if let Some(token) = &token {
-            conditions.add("(create_ms, seq) < (?, ?)", [token.bucket.into(), token.seq.into()]);
-        }
         let size = page::size(request.page_size)?;
-        let sql = format!(
-            "SELECT record, create_ms, seq FROM records WHERE {} ORDER BY create_ms DESC, seq DESC LIMIT {}",
-            conditions.sql(),
-            size + 1
-        );
+        let sql = list_sql(&conditions, token.as_ref(), size);
         let reads = self.ledger.up_to_date().await?;
         let mut found = reads
             .run(move |connection| {
-                let mut statement = connection.prepare(&sql).map_err(|error| unreadable(&error))?;
-                let rows = statement.query_map(params_from_iter(conditions.values()), |row| {
+                let mut statement = connection.prepare(&sql.text).map_err(|error| unreadable(&error))?;
+                let rows = statement.query_map(params_from_iter(&sql.values), |row| {
                     Ok((read_record(row)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
                 });
                 rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| unreadable(&error))
@@ -98,13 +95,15 @@ impl Meter {
         let unknown = || Error::new(Reason::NotFound, "there is no record with this id");
         let id = Uuid::parse_str(&request.id).map_err(|_| unknown())?;
         let mut conditions = Conditions::visible_to(caller);
-        conditions.add("id = ?", [id.as_bytes().to_vec().into()]);
-        let sql = format!("SELECT record FROM records WHERE {}", conditions.sql());
+        conditions.add("id = ", Value::Bytes(id.as_bytes().to_vec()));
+        let mut sql = Sql::new(&SQLITE);
+        sql.push("SELECT record FROM records WHERE ");
+        conditions.write(Rows::Plain, &mut sql);
         let reads = self.ledger.up_to_date().await?;
         let record = reads
             .run(move |connection| {
                 connection
-                    .query_row(&sql, params_from_iter(conditions.values()), read_record)
+                    .query_row(&sql.text, params_from_iter(&sql.values), read_record)
                     .optional()
                     .map_err(|error| unreadable(&error))
             })
@@ -130,6 +129,18 @@ impl Meter {
     }
 }
 
+/// Writes the question for a page of records, newest first, and one more that tells whether there is another page.
+fn list_sql(conditions: &Conditions, after: Option<&Token>, size: usize) -> Sql {
+    let mut sql = Sql::new(&SQLITE);
+    sql.push("SELECT record, create_ms, seq FROM records WHERE ");
+    conditions.write(Rows::Plain, &mut sql);
+    if let Some(token) = after {
+        sql.push(" AND (create_ms, seq) < (").bind(token.bucket).push(", ").bind(token.seq).push(")");
+    }
+    sql.push(&format!(" ORDER BY create_ms DESC, seq DESC LIMIT {}", size + 1));
+    sql
+}
+
 /// Reads the record from the first column.
 fn read_record(row: &Row<'_>) -> rusqlite::Result<v1::UsageRecord> {
     let bytes = row.get_ref(0)?.as_blob()?;
@@ -138,5 +149,7 @@ fn read_record(row: &Row<'_>) -> rusqlite::Result<v1::UsageRecord> {
     })
 }
 
+#[cfg(test)]
+mod exact_tests;
 #[cfg(test)]
 mod tests;

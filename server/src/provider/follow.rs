@@ -4,10 +4,10 @@ use std::{
     collections::VecDeque,
     error::Error as StdError,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use http_body::Body;
 
@@ -63,9 +63,17 @@ pub trait Lane: Send + Unpin {
     }
 }
 
+/// How a body ends: with a failure, or without one.
+type Ended = Option<Box<dyn StdError + Send + Sync>>;
+
+/// So much of what has arrived is looked at in one piece.
+const PIECE_BYTES: usize = 32 * 1024;
+
 /// The items of a streamed answer. Dropping it before its end closes the connection.
 pub struct Follow<B, L: Lane> {
     body: Option<B>,
+    /// How the body ended behind the last data, which are dealt with first.
+    ended: Option<Ended>,
     frames: L::Frames,
     lane: L,
     ready: VecDeque<Item>,
@@ -75,8 +83,65 @@ pub struct Follow<B, L: Lane> {
 impl<B, L: Lane> Follow<B, L> {
     /// Starts to read the body.
     pub fn new(body: B, lane: L) -> Self {
-        Self { body: Some(body), frames: L::Frames::default(), lane, ready: VecDeque::new(), failed: None }
+        let frames = L::Frames::default();
+        Self { body: Some(body), ended: None, frames, lane, ready: VecDeque::new(), failed: None }
     }
+}
+
+/// Waits for data or for the end.
+fn poll_data<B>(body: &mut B, cx: &mut Context<'_>) -> Poll<Result<Bytes, Ended>>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    loop {
+        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                // Trailers tell nothing.
+                if let Ok(data) = frame.into_data() {
+                    return Poll::Ready(Ok(data));
+                }
+            }
+            Some(Err(error)) => return Poll::Ready(Err(Some(error.into()))),
+            None => return Poll::Ready(Err(None)),
+        }
+    }
+}
+
+/// Waits for something to arrive, and takes all there is of it: what came together goes its way together.
+fn poll_arrived<B>(
+    body: &mut B,
+    ended: &mut Option<Ended>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Bytes, Ended>>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    if let Some(ended) = ended.take() {
+        return Poll::Ready(Err(ended));
+    }
+    let first = match ready!(poll_data(body, cx)) {
+        Ok(first) => first,
+        Err(ended) => return Poll::Ready(Err(ended)),
+    };
+    let mut joined = BytesMut::new();
+    while first.len().max(joined.len()) < PIECE_BYTES {
+        match poll_data(body, cx) {
+            Poll::Ready(Ok(data)) => {
+                if joined.is_empty() {
+                    joined.extend_from_slice(&first);
+                }
+                joined.extend_from_slice(&data);
+            }
+            Poll::Ready(Err(how)) => {
+                *ended = Some(how);
+                break;
+            }
+            Poll::Pending => break,
+        }
+    }
+    Poll::Ready(Ok(if joined.is_empty() { first } else { joined.freeze() }))
 }
 
 impl<B, L> Follow<B, L>
@@ -123,18 +188,14 @@ where
                 return Poll::Ready(Some(Err(error)));
             }
             let Some(body) = this.body.as_mut() else { return Poll::Ready(None) };
-            let outcome = match Pin::new(body).poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => this.frame(data),
-                    Err(_trailers) => Ok(()),
-                },
-                Poll::Ready(Some(Err(_))) if this.lane.is_whole() => {
+            let outcome = match ready!(poll_arrived(body, &mut this.ended, cx)) {
+                Ok(data) => this.frame(data),
+                Err(Some(_)) if this.lane.is_whole() => {
                     this.body = None;
                     this.lane.end(&mut this.ready)
                 }
-                Poll::Ready(Some(Err(error))) => Err(http::cut(error.into().as_ref())),
-                Poll::Ready(None) => {
+                Err(Some(error)) => Err(http::cut(error.as_ref())),
+                Err(None) => {
                     this.body = None;
                     this.ended()
                 }
@@ -146,7 +207,7 @@ where
                     this.body = None;
                 }
                 Ok(()) if this.lane.is_complete() => {
-                    if let Some(body) = this.body.take() {
+                    if let Some(body) = this.body.take().filter(|_| this.ended.is_none()) {
                         http::drain(body);
                     }
                 }

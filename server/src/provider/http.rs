@@ -9,6 +9,7 @@ mod connect;
 mod failure;
 mod incoming;
 mod line;
+mod one;
 mod pieces;
 mod reach;
 mod read;
@@ -19,14 +20,10 @@ mod two;
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::{Request, Response};
-use hyper_util::{
-    client::legacy::Client,
-    rt::{TokioExecutor, TokioTimer},
-};
 
 pub use failure::{cut, redirected};
 pub use incoming::Incoming;
@@ -35,9 +32,8 @@ pub use reach::Reach;
 pub use read::{MAX_ANSWER_BYTES, MAX_ERROR_BYTES, drain, read_all, read_error};
 
 use self::{
-    connect::Connector,
     failure::{Cure, Failed},
-    reach::Connecting,
+    one::One,
     tls::{Loaded, Roots},
     two::Two,
 };
@@ -81,7 +77,7 @@ struct Pool {
 }
 
 enum Wire {
-    One(Box<Client<Connector, Pieces>>),
+    One(One),
     Two(Two),
 }
 
@@ -167,38 +163,18 @@ impl Pool {
         };
         let connector = connect::connector(connect_timeout, config, protocol);
         let wire = match protocol {
-            Protocol::Http1 => Wire::One(Box::new(one(connector))),
+            Protocol::Http1 => Wire::One(One::new(connector)),
             Protocol::Http2 => Wire::Two(Two::new(connector, connect_timeout)),
         };
         Ok(Self { wire, reading })
     }
 
-    async fn send(&self, mut request: Request<Pieces>) -> Result<Response<Incoming>, Failed> {
-        let client = match &self.wire {
-            Wire::One(client) => client,
-            Wire::Two(two) => return two.send(request).await,
-        };
-        let sent = Instant::now();
-        let _connecting = Connecting::of(&mut request);
-        let response = client.request(request).await.map_err(|error| match error.is_connect() {
-            true => Failed::connecting(&error),
-            false => Failed::sending(&error, sent.elapsed()),
-        })?;
-        Ok(response.map(Incoming::alone))
+    async fn send(&self, request: Request<Pieces>) -> Result<Response<Incoming>, Failed> {
+        match &self.wire {
+            Wire::One(one) => one.send(request).await,
+            Wire::Two(two) => two.send(request).await,
+        }
     }
-}
-
-fn one(connector: Connector) -> Client<Connector, Pieces> {
-    Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(MOST_IDLE)
-        .http1_max_buf_size(READ_BUFFER_BYTES)
-        .http1_max_headers(MAX_RESPONSE_HEADERS)
-        // A pooled connection that died before anything was sent on it is replaced unseen.
-        .retry_canceled_requests(true)
-        .build(connector)
 }
 
 /// Copies a request that can be sent twice.

@@ -124,7 +124,7 @@ pub fn family(dialect: &str) -> &str {
 pub(in crate::provider) fn follow<L: Lane + 'static>(lane: L, pieces: Pieces, taker: Taker<'_>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
     runtime.block_on(async move {
-        let mut items = Follow::new(Fed(pieces), lane);
+        let mut items = Follow::new(Fed { pieces, comes: false }, lane);
         while let Some(item) = items.next().await {
             taker(item);
         }
@@ -145,7 +145,11 @@ pub(in crate::provider) fn whole(
     }
 }
 
-struct Fed(Pieces);
+/// A body whose pieces come one at a time, so that none is joined to the next.
+struct Fed {
+    pieces: Pieces,
+    comes: bool,
+}
 
 impl Body for Fed {
     type Data = Bytes;
@@ -153,8 +157,13 @@ impl Body for Fed {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(piece))))
+        self.comes = !self.comes;
+        if !self.comes {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.pieces.next().map(|piece| Ok(Frame::data(piece))))
     }
 }

@@ -117,6 +117,10 @@ pub trait Engine: Send + Sync {
     /// told later. A request stays one, whatever became of it.
     fn settle(&self, held: Held, used: Amounts);
 
+    /// Takes off a counter what an admin's reset found to be used. Told to each replica, once for each reset: an engine
+    /// whose counters are shared does it once, by the reset's id. What calls hold in reserve stays.
+    fn set_back(&self, _counter: &str, _used: i64, _reset: &str) {}
+
     /// Tells how these limits stand.
     fn standing<'a>(&'a self, rules: &'a [Arc<Rule>]) -> BoxFuture<'a, Result<Vec<Standing>, Error>>;
 

@@ -111,6 +111,12 @@ impl Engine for Local {
         }
     }
 
+    fn set_back(&self, counter: &str, used: i64, _: &str) {
+        if let Some(window) = self.counters().get_mut(counter) {
+            window.set_back(used);
+        }
+    }
+
     fn standing<'a>(&'a self, rules: &'a [Arc<Rule>]) -> BoxFuture<'a, Result<Vec<Standing>, Error>> {
         Box::pin(async move {
             let now = SystemTime::now();

@@ -150,6 +150,19 @@ impl Quota {
         Ok(v1::GetQuotaResponse { quotas: standing.iter().map(Standing::to_proto).collect() })
     }
 
+    /// Tells how these limits stand.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE` if what was used cannot be known.
+    pub async fn standing_of(&self, rules: &[Arc<Rule>]) -> Result<Vec<Standing>, Error> {
+        self.engine.standing(rules).await
+    }
+
+    /// Takes off a counter what an admin's reset found to be used.
+    pub fn set_back(&self, counter: &str, used: i64, reset: &str) {
+        self.engine.set_back(counter, used, reset);
+    }
+
     /// Tells each time when what is used of one of these limits passes a threshold, as `standing` has them.
     ///
     /// # Errors

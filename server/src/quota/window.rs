@@ -147,6 +147,11 @@ impl Window {
         self.reserved = self.reserved.saturating_sub(released);
     }
 
+    /// Takes off what was found to be used; what is reserved stays.
+    pub(super) fn set_back(&mut self, used: i64) {
+        self.used = self.used.saturating_sub(used).max(self.reserved());
+    }
+
     /// Tells whether calls hold an amount of this that only their end makes true.
     fn reserves(&self) -> bool {
         !matches!(self.limit.metric, Metric::Requests | Metric::Concurrent)

@@ -186,7 +186,7 @@ impl<'r> Planner<'r, '_> {
     }
 
     fn allows(&self, model: &str) -> bool {
-        self.asking.call.caller.allowed_models.allow(model)
+        self.asking.call.caller.may_call(model)
     }
 
     /// Returns the targets of other aliases, one alias after the other.

@@ -73,6 +73,8 @@ pub const SOFT_LIMITS_PASSED: &str = "tollgate_soft_limits_passed_total";
 pub const CIRCUIT_STATE: &str = "tollgate_circuit_state";
 /// Share of attempts that succeed of late, 0 to 1, by `target`.
 pub const TARGET_HEALTH: &str = "tollgate_target_health";
+/// Records that the shared ledger does not have yet.
+pub const LEDGER_UNSHIPPED: &str = "tollgate_ledger_unshipped";
 /// Always 1, by `version` and `commit`.
 pub const BUILD_INFO: &str = "tollgate_build_info";
 
@@ -249,6 +251,7 @@ fn describe() {
     );
     load::describe();
     shared::describe();
+    metrics::describe_gauge!(LEDGER_UNSHIPPED, "Records of this replica that PostgreSQL does not have yet.");
     metrics::describe_gauge!(BUILD_INFO, "Always 1; tells the version.");
 }
 

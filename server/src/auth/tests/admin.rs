@@ -27,10 +27,7 @@ fn an_update_changes_what_the_mask_names_and_nothing_else() {
     assert_eq!(key.scopes, ["chat"]);
     let caller = house.enter(&made.secret, now()).unwrap();
     assert_eq!((caller.key_name.as_str(), caller.team_id.as_str()), ("after", ""));
-    assert_eq!(
-        house.room().get(&key.id).unwrap().key.unwrap(),
-        Key { last_use_time: Some(now().into()), ..key }
-    );
+    assert_eq!(house.get(&key.id).unwrap(), Key { last_use_time: Some(now().into()), ..key });
 }
 
 #[test]
@@ -111,7 +108,7 @@ fn pages_are_complete_and_stable_while_keys_come_and_go() {
     let house = House::with(vec![declared("first", CANARY)]);
     let ids: Vec<String> = (0..9).map(|n| house.create(named(&format!("k{n}"))).key.unwrap().id).collect();
     let (mut keys, mut token) = house.list(4, "", "").unwrap();
-    house.room().revoke(&ids[0], now()).unwrap();
+    house.revoke(&ids[0]).unwrap();
     house.create(named("late"));
     while !token.is_empty() {
         let (more, next) = house.list(4, &token, "").unwrap();
@@ -215,9 +212,9 @@ async fn only_admins_may_administrate() {
 fn unknown_keys_are_not_found() {
     let house = House::new();
     let id = "AAAAAAAAAAAA";
-    assert_eq!(house.room().get(id).unwrap_err().reason(), Reason::NotFound);
+    assert_eq!(house.get(id).unwrap_err().reason(), Reason::NotFound);
     assert_eq!(house.rotate(id, None).unwrap_err().reason(), Reason::NotFound);
-    assert_eq!(house.room().revoke(id, now()).unwrap_err().reason(), Reason::NotFound);
+    assert_eq!(house.revoke(id).unwrap_err().reason(), Reason::NotFound);
     let update = house.update(Key { id: id.to_owned(), ..named("x") }, &["name"]).unwrap_err();
     assert_eq!(update.reason(), Reason::NotFound);
 }

@@ -67,14 +67,14 @@ fn a_revoked_key_is_refused_from_the_next_call_on_and_after_a_restart() {
     let house = House::new();
     let made = house.create(named("gone"));
     let id = made.key.unwrap().id;
-    house.room().revoke(&id, now()).unwrap();
-    house.room().revoke(&id, now()).unwrap();
+    house.revoke(&id).unwrap();
+    house.revoke(&id).unwrap();
     let error = house.enter(&made.secret, now()).unwrap_err();
     assert_eq!(error.reason(), Reason::ApiKeyInvalid);
     assert!(error.to_string().contains("revoked"));
     let house = house.restart();
     assert_eq!(house.refusal(&made.secret, now()), Reason::ApiKeyInvalid);
-    assert!(house.room().get(&id).unwrap().key.unwrap().disabled);
+    assert!(house.get(&id).unwrap().disabled);
     assert!(house.list(0, "", "").unwrap().0.is_empty());
     let back = house.update(Key { id: id.clone(), ..Key::default() }, &["disabled"]).unwrap_err();
     assert_eq!(back.reason(), Reason::InvalidRequest);
@@ -130,10 +130,10 @@ async fn the_last_use_is_shown_at_once_and_survives_a_restart() {
     let house = House::new();
     let made = house.create(named("used"));
     let id = made.key.unwrap().id;
-    assert_eq!(house.room().get(&id).unwrap().key.unwrap().last_use_time, None);
+    assert_eq!(house.get(&id).unwrap().last_use_time, None);
     house.enter(&made.secret, now()).unwrap();
     house.update(Key { id: id.clone(), ..named("renamed") }, &["name"]).unwrap();
-    let shown = |house: &House| house.room().get(&id).unwrap().key.unwrap().last_use_time;
+    let shown = |house: &House| house.get(&id).unwrap().last_use_time;
     assert_eq!(shown(&house), Some(now().into()));
     house.auth.flush().await;
     assert_eq!(shown(&house.restart()), Some(now().into()));
@@ -159,7 +159,7 @@ fn no_secret_is_on_the_disk_or_in_anything_that_can_be_printed() {
         for error in errors.into_iter().map(Result::unwrap_err) {
             printed.push_str(&format!("{error} {error:?}"));
         }
-        let error = house.room().get(key).unwrap_err();
+        let error = house.get(key).unwrap_err();
         printed.push_str(&format!("{error} {error:?}"));
     }
     let pasted = house.try_create(&house.root(), named(&made.secret), "").unwrap_err();

@@ -1,8 +1,11 @@
 //! The room as a whole, with a clock of the tests' own.
 
 mod admin;
+mod authority;
+mod budgets;
 mod doors;
 mod start;
+mod teams;
 
 use std::{
     collections::BTreeMap,
@@ -10,15 +13,19 @@ use std::{
 };
 
 use prost_types::FieldMask;
+use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 use tollgate_api::admin::{
-    CreateKeyRequest, CreateKeyResponse, Key, Limit, ListKeysRequest, RotateKeyRequest, RotateKeyResponse,
-    UpdateKeyRequest,
+    self as proto, CreateKeyRequest, CreateKeyResponse, Key, Limit, ListKeysRequest, RotateKeyRequest,
+    RotateKeyResponse, UpdateKeyRequest,
 };
 use tollgate_api::v1;
 
 use super::{authority::Authority, *};
-use crate::error::Reason;
+use crate::{
+    call::{Priority, Scope},
+    error::Reason,
+};
 
 const ADMIN_SECRET: &str = "operator-secret-operator-secret-0001";
 const CANARY: &str = "canary-canary-canary-canary-canary-42";
@@ -29,7 +36,9 @@ struct House {
 }
 
 fn try_start(dir: &TempDir, declared: Vec<DeclaredKey>, admin: Option<&str>) -> Result<Arc<Auth>, String> {
-    Auth::start(dir.path(), &dir.path().join("tollgate.db"), declared, admin.map(SecretString::from))
+    let declared =
+        Declared { keys: declared, admin_key: admin.map(SecretString::from), ..Declared::default() };
+    Auth::start(dir.path(), &dir.path().join("tollgate.db"), declared, None)
 }
 
 fn declared(name: &str, key: &str) -> DeclaredKey {
@@ -44,6 +53,10 @@ fn declared(name: &str, key: &str) -> DeclaredKey {
         priority: Priority::default(),
         expires: None,
     }
+}
+
+fn only(key: DeclaredKey) -> Declared {
+    Declared { keys: vec![key], ..Declared::default() }
 }
 
 fn at(seconds: u64) -> SystemTime {
@@ -121,6 +134,14 @@ impl House {
         self.room().update(who, &request, now()).map(|response| response.key.unwrap())
     }
 
+    fn get(&self, id: &str) -> Result<Key, Error> {
+        self.room().get(&self.root(), id).map(|response| response.key.unwrap())
+    }
+
+    fn revoke(&self, id: &str) -> Result<(), Error> {
+        self.room().revoke(&self.root(), id, now()).map(drop)
+    }
+
     fn rotate(&self, id: &str, until: Option<SystemTime>) -> Result<RotateKeyResponse, Error> {
         self.rotate_as(&self.root(), id, until, "")
     }
@@ -143,7 +164,34 @@ impl House {
     fn list(&self, page_size: i32, page_token: &str, team_id: &str) -> Result<(Vec<Key>, String), Error> {
         let request =
             ListKeysRequest { page_size, page_token: page_token.to_owned(), team_id: team_id.to_owned() };
-        self.room().list(&request).map(|page| (page.keys, page.next_page_token))
+        self.room().list(&self.root(), &request).map(|page| (page.keys, page.next_page_token))
+    }
+
+    fn team(&self, team: proto::Team) -> proto::Team {
+        self.team_as(&self.root(), team).unwrap()
+    }
+
+    fn team_as(&self, who: &Authority, team: proto::Team) -> Result<proto::Team, Error> {
+        let request = proto::CreateTeamRequest { team: Some(team) };
+        self.room().create_team(who, &request, now()).map(|made| made.team.unwrap())
+    }
+
+    fn update_team_as(
+        &self,
+        who: &Authority,
+        team: proto::Team,
+        paths: &[&str],
+    ) -> Result<proto::Team, Error> {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        let request = proto::UpdateTeamRequest { team: Some(team), update_mask: Some(FieldMask { paths }) };
+        self.room().update_team(who, &request).map(|changed| changed.team.unwrap())
+    }
+
+    /// Makes an admin's key that belongs to a team.
+    fn admin_of(&self, team: &str) -> Authority {
+        let key =
+            Key { team_id: team.to_owned(), ..with_scopes(&format!("admin of {team}"), &["chat", "admin"]) };
+        self.authority(&self.create(key).secret)
     }
 
     /// Everything that is on the disk, in one piece.
@@ -159,6 +207,14 @@ fn named(name: &str) -> Key {
 
 fn with_scopes(name: &str, scopes: &[&str]) -> Key {
     Key { scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(), ..named(name) }
+}
+
+fn team(id: &str, parent: &str) -> proto::Team {
+    proto::Team { id: id.to_owned(), parent_id: parent.to_owned(), ..Default::default() }
+}
+
+fn of_team(name: &str, team: &str) -> Key {
+    Key { team_id: team.to_owned(), ..named(name) }
 }
 
 fn limit(metric: &str, window: &str, amount: i64) -> Limit {

@@ -14,16 +14,16 @@ fn declared_keys_work_and_change_only_in_the_configuration() {
     assert_eq!(house.refusal(CANARY, at(1_900_000_010)), Reason::ApiKeyExpired);
     let id = caller.key_id.clone();
     assert_eq!(house.rotate(&id, None).unwrap_err().reason(), Reason::DeclaredInConfig);
-    assert_eq!(house.room().revoke(&id, now()).unwrap_err().reason(), Reason::DeclaredInConfig);
+    assert_eq!(house.revoke(&id).unwrap_err().reason(), Reason::DeclaredInConfig);
     let renamed = house.update(Key { id: id.clone(), ..named("x") }, &["name"]).unwrap_err();
     assert_eq!(renamed.reason(), Reason::DeclaredInConfig);
     let house = house.restart_with(vec![declared("renamed", CANARY)]);
     let caller = house.enter(CANARY, now()).unwrap();
     assert_eq!((&caller.key_id, caller.key_name.as_str()), (&id, "renamed"));
-    house.auth.reload(&[], None).unwrap();
+    house.auth.reload(&Declared::default()).unwrap();
     assert_eq!(house.refusal(CANARY, now()), Reason::ApiKeyInvalid);
     assert_eq!(house.refusal(ADMIN_SECRET, now()), Reason::ApiKeyInvalid);
-    house.auth.reload(&[declared("back", CANARY)], None).unwrap();
+    house.auth.reload(&only(declared("back", CANARY))).unwrap();
     assert_eq!(house.enter(CANARY, now()).unwrap().key_name, "back");
 }
 
@@ -54,10 +54,10 @@ fn a_declaration_that_cannot_be_says_what_is_wrong_without_the_key() {
 fn a_key_of_run_time_can_move_into_the_configuration_unless_it_was_revoked() {
     let house = House::new();
     let (kept, gone) = (house.create(named("kept")), house.create(named("gone")));
-    house.room().revoke(&gone.key.as_ref().unwrap().id, now()).unwrap();
+    house.revoke(&gone.key.as_ref().unwrap().id).unwrap();
     let house = house.restart_with(vec![declared("kept", &kept.secret)]);
-    assert!(house.room().get(&kept.key.unwrap().id).unwrap().key.unwrap().declared);
-    let message = house.auth.reload(&[declared("again", &gone.secret)], None).unwrap_err();
+    assert!(house.get(&kept.key.unwrap().id).unwrap().declared);
+    let message = house.auth.reload(&only(declared("again", &gone.secret))).unwrap_err();
     assert!(message.contains("revoked") && !message.contains(&gone.secret), "{message}");
     assert!(house.enter(&kept.secret, now()).is_ok(), "a reload that fails must change nothing");
 }
@@ -70,7 +70,7 @@ fn the_first_start_mints_one_key_and_no_later_start_does() {
     let caller = auth.authenticate(&bearer(secret.expose_secret()), None).unwrap();
     assert_eq!((caller.key_name.as_str(), caller.scopes.has(Scope::Admin)), ("first-start", true));
     assert!(auth.mint_first().unwrap().is_none());
-    auth.room.revoke(&caller.key_id, now()).unwrap();
+    auth.room.revoke(&Authority::of(&caller, &auth.room.index).unwrap(), &caller.key_id, now()).unwrap();
     drop(auth);
     assert!(try_start(&dir, Vec::new(), None).unwrap().mint_first().unwrap().is_none());
     assert!(House::new().auth.mint_first().unwrap().is_none(), "an admin_key is enough to begin with");
@@ -96,11 +96,7 @@ fn a_missing_or_foreign_pepper_stops_the_start_once_there_are_keys() {
 #[test]
 fn a_store_of_a_newer_version_is_left_alone() {
     let House { dir, auth } = House::new();
-    auth.room
-        .store
-        .read(|store| Ok(store::set_meta(store, "schema_keys", &9_i64.to_be_bytes())?))
-        .ok()
-        .unwrap();
+    auth.room.store.read(|store| store::set_meta(store, "schema_keys", &9_i64.to_be_bytes())).ok().unwrap();
     drop(auth);
     let message = try_start(&dir, Vec::new(), None).err().unwrap();
     assert!(message.contains("version 9"), "{message}");
@@ -112,9 +108,8 @@ fn a_store_from_before_priorities_goes_on() {
     let high = Key { priority: v1::Priority::High.into(), ..named("k") };
     let made = house.create(high);
     assert_eq!(made.key.as_ref().unwrap().priority(), v1::Priority::High);
-    let drop_column =
-        |store: &rusqlite::Connection| Ok(store.execute_batch("ALTER TABLE keys DROP COLUMN priority")?);
-    house.room().store.read(drop_column).ok().unwrap();
+    let drop_column = "ALTER TABLE keys DROP COLUMN priority";
+    house.room().store.read(|store| store.execute(drop_column, &[])).ok().unwrap();
     let house = house.restart();
     assert_eq!(house.enter(&made.secret, now()).unwrap().priority, Priority::Normal);
     let id = made.key.unwrap().id;

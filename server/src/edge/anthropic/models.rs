@@ -76,7 +76,7 @@ pub(in crate::edge) fn list(edge: &Edge, request: Request) -> Response {
     let head = Head::of(&parts);
     let listed = reader(edge, &parts).and_then(|caller| {
         let page = Page::of(&parts.uri)?;
-        let names = edge.pipeline.routes.names().filter(|name| caller.allowed_models.allow(name));
+        let names = edge.pipeline.routes.names().filter(|name| caller.may_call(name));
         let (names, has_more) = page.cut(names.collect());
         let (first_id, last_id) = (names.first().copied(), names.last().copied());
         let data = names.into_iter().map(Model::of).collect();

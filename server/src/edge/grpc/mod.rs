@@ -1,6 +1,7 @@
 //! `tollgate.v1` and `tollgate.admin.v1` over gRPC and gRPC-Web, with health checks and reflection.
 
 mod access;
+mod budgets;
 mod chat;
 mod config;
 mod embed;
@@ -11,6 +12,7 @@ mod needs;
 mod path;
 pub mod status;
 mod stream;
+mod teams;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -23,8 +25,10 @@ use http::{HeaderName, HeaderValue};
 use tollgate_api::{
     DESCRIPTORS,
     admin::{
+        budget_service_server::{self, BudgetServiceServer},
         config_service_server::{self, ConfigServiceServer},
         key_service_server::{self, KeyServiceServer},
+        team_service_server::{self, TeamServiceServer},
     },
     v1::{
         chat_service_server::{self, ChatServiceServer},
@@ -58,6 +62,8 @@ const SERVICES: &[&str] = &[
     model_service_server::SERVICE_NAME,
     usage_service_server::SERVICE_NAME,
     key_service_server::SERVICE_NAME,
+    team_service_server::SERVICE_NAME,
+    budget_service_server::SERVICE_NAME,
     config_service_server::SERVICE_NAME,
     health_server::SERVICE_NAME,
 ];
@@ -107,6 +113,8 @@ fn router_with(edge: &Edge, authenticate: Authenticate) -> Result<Router, String
         .route_service("/tollgate.v1.ModelService/{*rpc}", service!(ModelServiceServer))
         .route_service("/tollgate.v1.UsageService/{*rpc}", service!(UsageServiceServer))
         .route_service("/tollgate.admin.v1.KeyService/{*rpc}", service!(KeyServiceServer))
+        .route_service("/tollgate.admin.v1.TeamService/{*rpc}", service!(TeamServiceServer))
+        .route_service("/tollgate.admin.v1.BudgetService/{*rpc}", service!(BudgetServiceServer))
         .route_service("/tollgate.admin.v1.ConfigService/{*rpc}", service!(ConfigServiceServer))
         .route_service("/grpc.health.v1.Health/{*rpc}", health)
         .route_service(
@@ -129,9 +137,9 @@ struct Told<'a> {
     tried: &'a str,
     rule: &'a str,
     upstream_request_id: &'a str,
-    repeats: Option<uuid::Uuid>,
     rate_limits: &'a RateLimits,
     warnings: String,
+    repeats: Option<uuid::Uuid>,
 }
 
 impl<'a> Told<'a> {
@@ -144,9 +152,9 @@ impl<'a> Told<'a> {
             tried: &reply.tried,
             rule: &reply.rule,
             upstream_request_id: &reply.upstream_request_id,
-            repeats: reply.repeats,
             rate_limits: &reply.rate_limits,
             warnings: soft_limits(reply),
+            repeats: reply.repeats,
         }
     }
 

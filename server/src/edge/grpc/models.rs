@@ -48,8 +48,7 @@ fn list(
         Ok(0) => PAGE.0,
         Ok(size) => size.min(PAGE.1),
     };
-    let mut names: Vec<&str> =
-        pipeline.routes.names().filter(|name| caller.allowed_models.allow(name)).collect();
+    let mut names: Vec<&str> = pipeline.routes.names().filter(|name| caller.may_call(name)).collect();
     names.sort_unstable();
     // The token is the last name of the page before, so that a reload between two pages loses nothing.
     let after = names.partition_point(|name| *name <= request.page_token.as_str());

@@ -226,6 +226,8 @@ fn layer(reason: Reason) -> &'static str {
         | Reason::ScopeDenied
         | Reason::ModelNotAllowed
         | Reason::EtagMismatch
+        | Reason::AlreadyExists
+        | Reason::TeamNotEmpty
         | Reason::DeclaredInConfig => "auth",
         Reason::ModelNotFound | Reason::NoTargetAvailable | Reason::CallerDeadlineExceeded => "route",
         Reason::RateLimited | Reason::BudgetExhausted | Reason::CostCapExceeded => "quota",

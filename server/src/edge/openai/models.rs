@@ -50,7 +50,7 @@ pub(super) async fn list(State(edge): State<Edge>, request: Request) -> Response
         Ok(reader) => reader,
         Err(refused) => return refused,
     };
-    let names = edge.pipeline.routes.names().filter(|name| caller.allowed_models.allow(name));
+    let names = edge.pipeline.routes.names().filter(|name| caller.may_call(name));
     respond(&head, &List { object: "list", data: names.map(Model::of).collect() })
 }
 

@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 
 use super::{Edge, router};
 use crate::{
-    auth::{Auth, DeclaredKey},
+    auth::{Auth, Declared, DeclaredKey},
     call::{Dialect, Event, Item, Items, Priority, Seen},
     edge::Limits,
     meter::{Catalog, Meter},
@@ -120,7 +120,8 @@ fn house() -> House {
         ("vendor/*".to_owned(), alias("*")),
         ("echo".to_owned(), Alias::plain(echo, "echo")),
     ];
-    let auth = Auth::start(dir.path(), &store, keys, None).unwrap();
+    let declared = Declared { keys, ..Declared::default() };
+    let auth = Auth::start(dir.path(), &store, declared, None).unwrap();
     let meter = Meter::start(dir.path(), &store, Arc::new(Catalog::default())).unwrap();
     let pipeline = Pipeline::for_test(auth, meter, Routes::new(aliases));
     let edge = Edge {

@@ -187,7 +187,11 @@ fn rest(first: Bytes, reply: Reply, events: bool) -> Body {
             Ok(Item::Raw(bytes, _)) => (!bytes.is_empty()).then_some(Ok(bytes)),
             Ok(_) => None,
             Err(failed) if events => Some(Ok(error::in_stream(&failed))),
-            Err(failed) => Some(Err(failed)),
+            Err(failed) => {
+                // What came before is written meanwhile: it would be lost with the connection.
+                tokio::task::yield_now().await;
+                Some(Err(failed))
+            }
         }
     });
     Body::from_stream(stream::iter([Ok(first)]).chain(pieces))

@@ -74,6 +74,75 @@ const MIGRATIONS: [&str; 1] = ["
     INSERT INTO rolled VALUES (1, 0);
 "];
 
+/// What was added later. It is made if it is not there, at every start, and changes nothing that was there before, so
+/// that an older version goes on working with the same file.
+///
+/// `totals` and `tag_totals` hold sums of the records up to `totalled.seq`, by day (level 1) and month (level 2): one row
+/// for each group. `tag_gaps` says from which day on a tag has none for the rest of the month; the tag `''` is all of
+/// them.
+const ADDITIONS: &str = "
+    CREATE TABLE IF NOT EXISTS totals (
+        level INTEGER NOT NULL,
+        start_ms INTEGER NOT NULL,
+        team_id TEXT NOT NULL,
+        requested_model TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        key_id TEXT NOT NULL,
+        target TEXT NOT NULL,
+        surface TEXT NOT NULL,
+        status TEXT NOT NULL,
+        calls INTEGER NOT NULL,
+        errors INTEGER NOT NULL,
+        hits INTEGER NOT NULL,
+        input_tokens INTEGER,
+        output_tokens INTEGER,
+        cache_read INTEGER,
+        cache_write INTEGER,
+        reasoning INTEGER,
+        cost_nanos INTEGER,
+        saved_nanos INTEGER,
+        source_min INTEGER,
+        source_max INTEGER,
+        version_min TEXT,
+        version_max TEXT,
+        estimated INTEGER,
+        PRIMARY KEY (level, start_ms, team_id, requested_model, provider, key_id, target, surface, status)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS tag_totals (
+        tag TEXT NOT NULL,
+        level INTEGER NOT NULL,
+        start_ms INTEGER NOT NULL,
+        team_id TEXT NOT NULL,
+        requested_model TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        value TEXT NOT NULL,
+        calls INTEGER NOT NULL,
+        errors INTEGER NOT NULL,
+        hits INTEGER NOT NULL,
+        input_tokens INTEGER,
+        output_tokens INTEGER,
+        cache_read INTEGER,
+        cache_write INTEGER,
+        reasoning INTEGER,
+        cost_nanos INTEGER,
+        saved_nanos INTEGER,
+        source_min INTEGER,
+        source_max INTEGER,
+        version_min TEXT,
+        version_max TEXT,
+        estimated INTEGER,
+        PRIMARY KEY (tag, level, start_ms, team_id, requested_model, provider, value)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS tag_gaps (
+        tag TEXT NOT NULL,
+        month_ms INTEGER NOT NULL,
+        since_ms INTEGER NOT NULL,
+        PRIMARY KEY (tag, month_ms)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS totalled (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), seq INTEGER NOT NULL) STRICT;
+    INSERT OR IGNORE INTO totalled VALUES (1, 0);
+";
+
 /// Opens the store for writing and brings its schema up to date.
 pub(super) fn writer(store: &Path) -> Result<Connection, String> {
     if let Some(folder) = store.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -92,6 +161,9 @@ pub(super) fn writer(store: &Path) -> Result<Connection, String> {
         .and_then(|()| read_version(&connection))
         .map_err(|error| explain(store, &error))?;
     migrate(&mut connection, store)?;
+    connection
+        .execute_batch(&format!("BEGIN IMMEDIATE; {ADDITIONS} COMMIT;"))
+        .map_err(|error| explain(store, &error))?;
     Ok(connection)
 }
 
@@ -110,7 +182,9 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // both survive kill -9. WAL keeps readers and the writer out of each other's way.
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
     connection.execute_batch("PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;")?;
-    connection.set_prepared_statement_cache_capacity(16);
+    // The sums of a step are gathered in memory.
+    connection.execute_batch("PRAGMA temp_store = MEMORY;")?;
+    connection.set_prepared_statement_cache_capacity(32);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::Receiver,
+        mpsc::{Receiver, RecvTimeoutError},
     },
     thread,
     time::Duration,
@@ -24,6 +24,10 @@ const BATCH: usize = 4_096;
 /// Time in which rows gather before they are committed together. A commit costs as much as several rows, and waking
 /// the writer costs the call that does it; nobody waits for either, since the journal has the row. Reads wait it out.
 const GATHER: Duration = Duration::from_millis(5);
+/// How long the writer waits for records before it goes on summing up earlier ones, and before it looks again whether
+/// there are any.
+const IDLE: Duration = Duration::from_millis(10);
+const LONG: Duration = Duration::from_secs(60);
 /// Shortest and longest wait before a failed commit is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// A process that is told to end does not wait for a full disk for ever; the journal still has the rows.
@@ -77,8 +81,18 @@ pub(super) fn run(
     let mut batch = Batch::default();
     let mut buffer = Vec::new();
     let mut rollup = Rollup::new();
-    while let Ok(first) = queue.recv() {
-        batch.add(first);
+    let mut behind = rollup.advance(&mut connection, *committed.borrow());
+    loop {
+        // What an older version left is summed up while there is nothing else to do.
+        let wait = if behind { IDLE } else { LONG };
+        match queue.recv_timeout(wait) {
+            Ok(first) => batch.add(first),
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                behind = rollup.advance(&mut connection, *committed.borrow());
+                continue;
+            }
+        }
         if batch.then.is_empty() && !closing.load(Ordering::Relaxed) {
             thread::sleep(GATHER);
         }
@@ -91,7 +105,7 @@ pub(super) fn run(
             let Some(last) = persist(&mut connection, &batch.rows, &mut buffer, closing) else { return };
             committed.send_replace(last);
             batch.finish();
-            rollup.advance(&mut connection, last);
+            behind = rollup.advance(&mut connection, last);
         }
         batch.finish();
     }

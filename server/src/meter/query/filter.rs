@@ -5,9 +5,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rusqlite::types::Value;
-
-use super::page::Token;
+use super::{
+    page::Token,
+    sql::{Sql, Value},
+    words::{LONGEST, Rows, Word},
+};
 use crate::{
     call::{Caller, Scope},
     error::Error,
@@ -15,42 +17,59 @@ use crate::{
 
 /// Most filters of one request.
 const MOST_FILTERS: usize = 16;
-/// Longest name or value, in bytes.
-const LONGEST: usize = 1_024;
-/// The words that may be filtered and grouped by, with their columns.
-const COLUMNS: [(&str, &str); 6] = [
-    ("key", "key_id"),
-    ("team", "team_id"),
-    ("model", "requested_model"),
-    ("provider", "provider"),
-    ("target", "target"),
-    ("surface", "surface"),
-];
 
-/// Conditions joined by AND, with the values of their question marks in order.
+/// Conditions joined by AND.
 pub(super) struct Conditions {
-    clauses: Vec<String>,
-    values: Vec<Value>,
+    visible: Visible,
+    filters: Vec<(Word, String)>,
+    /// Words of SQL, each followed by a value.
+    others: Vec<(&'static str, Value)>,
+}
+
+/// Whose records a caller may see.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Visible {
+    /// Everybody's.
+    All,
+    /// Those of a team and of a key.
+    Team(String, String),
+    /// Those of a key.
+    Key(String),
+}
+
+impl Visible {
+    fn to(caller: &Caller) -> Self {
+        let key = caller.key_id.clone();
+        if caller.scopes.has(Scope::Admin) {
+            Self::All
+        } else if caller.scopes.has(Scope::UsageTeam) && !caller.team_id.is_empty() {
+            Self::Team(caller.team_id.clone(), key)
+        } else {
+            Self::Key(key)
+        }
+    }
+
+    fn write(&self, rows: Rows, sql: &mut Sql) {
+        match self {
+            Self::All => sql.push("TRUE"),
+            Self::Team(team, _) if rows != Rows::Plain => sql.push("team_id = ").bind(&**team),
+            Self::Team(team, key) => {
+                sql.push("(team_id = ").bind(&**team).push(" OR key_id = ").bind(&**key).push(")")
+            }
+            Self::Key(key) => sql.push("key_id = ").bind(&**key),
+        };
+    }
 }
 
 impl Conditions {
     /// Starts with what the caller may see, so that nothing added later can widen it.
     pub(super) fn visible_to(caller: &Caller) -> Self {
-        let mut conditions = Self { clauses: Vec::new(), values: Vec::new() };
-        let key: Value = caller.key_id.clone().into();
-        if caller.scopes.has(Scope::Admin) {
-            // All.
-        } else if caller.scopes.has(Scope::UsageTeam) && !caller.team_id.is_empty() {
-            conditions.add("(team_id = ? OR key_id = ?)", [caller.team_id.clone().into(), key]);
-        } else {
-            conditions.add("key_id = ?", [key]);
-        }
-        conditions
+        Self { visible: Visible::to(caller), filters: Vec::new(), others: Vec::new() }
     }
 
-    pub(super) fn add<const N: usize>(&mut self, clause: &str, values: [Value; N]) {
-        self.clauses.push(clause.to_owned());
-        self.values.extend(values);
+    /// Adds words of SQL that end with a value.
+    pub(super) fn add(&mut self, words: &'static str, value: impl Into<Value>) {
+        self.others.push((words, value.into()));
     }
 
     /// Adds the filters of a request.
@@ -62,53 +81,38 @@ impl Conditions {
             if value.len() > LONGEST {
                 return Err(Error::invalid("filters", format!("a value is longer than {LONGEST} bytes")));
             }
-            let (expression, bound) = if name == "status" {
-                ("status", None)
-            } else {
-                expression(name).map_err(|message| Error::invalid("filters", message))?
-            };
-            self.clauses.push(format!("{expression} = ?"));
-            self.values.extend(bound.map(Value::from));
-            self.values.push(value.clone().into());
+            let word = Word::parse_filter(name).map_err(|message| Error::invalid("filters", message))?;
+            self.filters.push((word, value.clone()));
         }
         Ok(())
     }
 
     /// Adds a span of time.
     pub(super) fn within(&mut self, span: Span) {
-        self.add("create_ms >= ? AND create_ms < ?", [span.start_ms.into(), span.end_ms.into()]);
+        self.add("create_ms >= ", span.start_ms);
+        self.add("create_ms < ", span.end_ms);
     }
 
-    /// Tells whether only single records can answer, since sums do not tell of it.
-    pub(super) fn needs_tags(&self) -> bool {
-        self.clauses.iter().any(|clause| clause.contains("tags"))
+    /// Lists the words of the filters.
+    pub(super) fn words(&self) -> impl Iterator<Item = &Word> {
+        self.filters.iter().map(|(word, _)| word)
     }
 
-    pub(super) fn sql(&self) -> String {
-        if self.clauses.is_empty() { "TRUE".to_owned() } else { self.clauses.join(" AND ") }
+    /// Returns whose records the caller may see.
+    pub(super) fn visible(&self) -> &Visible {
+        &self.visible
     }
 
-    pub(super) fn values(&self) -> &[Value] {
-        &self.values
-    }
-}
-
-/// Returns the SQL of a word, with the value of its question mark if it has one.
-pub(super) fn expression(name: &str) -> Result<(&'static str, Option<String>), String> {
-    if let Some((_, column)) = COLUMNS.iter().find(|(word, _)| *word == name) {
-        return Ok((column, None));
-    }
-    match name.strip_prefix("tag:") {
-        Some("") => Err("`tag:` wants the name of a tag behind it".to_owned()),
-        Some(tag) if tag.len() > LONGEST => Err(format!("a tag's name is longer than {LONGEST} bytes")),
-        // By key, not by path: a path would give quotes and dots in the name a meaning.
-        Some(tag) => Ok((
-            "COALESCE((SELECT value FROM json_each(tags) WHERE key = ? LIMIT 1), '')",
-            Some(tag.to_owned()),
-        )),
-        None => {
-            let shown: String = name.chars().take(40).collect();
-            Err(format!("`{shown}` is none of key, team, model, provider, target, surface, tag:<name>"))
+    /// Writes them for rows of this kind. Sums by tag know no keys: of a key outside its team they tell nothing.
+    pub(super) fn write(&self, rows: Rows, sql: &mut Sql) {
+        self.visible.write(rows, sql);
+        for (word, value) in &self.filters {
+            sql.push(" AND ");
+            word.write(rows, sql);
+            sql.push(" = ").bind(&**value);
+        }
+        for (words, value) in &self.others {
+            sql.push(" AND ").push(words).bind(value.clone());
         }
     }
 }

@@ -1,52 +1,41 @@
 //! Sums over records, by bucket of time and by group.
 
+mod plan;
+mod source;
+
 use std::collections::HashMap;
 
-use rusqlite::{Connection, Row, params_from_iter, types::Value};
+use rusqlite::{Connection, params_from_iter};
 use tollgate_api::v1::{self, usage};
 
+use self::source::{Facts, Kind};
 use super::{
-    filter::{Conditions, Span, expression},
+    filter::{Conditions, Span, Visible},
     page::{self, Token},
+    sql::{Columns, SQLITE, Sql},
+    words::Word,
 };
-use crate::{call::Caller, error::Error, meter::ledger::reader::unreadable};
+use crate::{
+    call::{Caller, is_tag_name},
+    error::Error,
+    meter::ledger::{Level, reader::unreadable},
+};
 
 /// Most words of `group_by`.
 const MOST_GROUPS: usize = 5;
+/// Columns of an answer before its bucket and its groups.
+const BUCKET_AT: usize = 15;
 
 /// A question that was checked.
 pub(super) struct Report {
     conditions: Conditions,
     names: Vec<String>,
+    words: Vec<Word>,
     bucket: Bucket,
     span: Span,
     fingerprint: u64,
     token: Option<Token>,
     size: usize,
-}
-
-/// One part of what is summed up, with the values of its first two question marks.
-struct Source {
-    sql: String,
-    range: [i64; 2],
-}
-
-/// Columns of the sums of an hour.
-const ROLLUPS: &str = "hour_ms AS create_ms, key_id, team_id, requested_model, provider, target, surface, status,
-    NULL AS tags, calls, hits, source_min, source_max, input_tokens, output_tokens, cache_read, cache_write, reasoning,
-    cost_nanos, saved_nanos, version_min, version_max, estimated FROM rollups";
-/// The same columns of a single record.
-const RECORDS: &str = "create_ms, key_id, team_id, requested_model, provider, target, surface, status,
-    tags, 1 AS calls, cache_status IN (3, 4, 5) AS hits, source AS source_min, source AS source_max, input_tokens,
-    output_tokens, cache_read, cache_write, reasoning, cost_nanos, saved_nanos, price_version AS version_min,
-    price_version AS version_max, estimated FROM records";
-const HOUR_MS: i64 = 3_600_000;
-
-/// Returns the whole hours within a span: the first one's start and the last one's end.
-fn whole_hours(start_ms: i64, end_ms: i64) -> (i64, i64) {
-    let floor = |ms: i64| ms.saturating_sub(ms.rem_euclid(HOUR_MS));
-    let first = floor(start_ms.max(0).saturating_add(HOUR_MS - 1));
-    (first, floor(end_ms))
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -68,13 +57,23 @@ impl Bucket {
         }
     }
 
-    /// Start of the bucket, in milliseconds since 1970.
-    fn sql(self) -> &'static str {
+    /// Writes its start, in milliseconds since 1970, from the column that holds a time.
+    fn write(self, time: &str, sql: &mut Sql) {
+        let (before, after) = sql.dialect.month;
         match self {
-            Self::None => "0",
-            Self::Hour => "create_ms / 3600000 * 3600000",
-            Self::Day => "create_ms / 86400000 * 86400000",
-            Self::Month => "unixepoch(create_ms / 1000, 'unixepoch', 'start of month') * 1000",
+            Self::None => sql.push("0"),
+            Self::Hour => sql.push(time).push(" / 3600000 * 3600000"),
+            Self::Day => sql.push(time).push(" / 86400000 * 86400000"),
+            Self::Month => sql.push(before).push(time).push(after),
+        };
+    }
+
+    /// Lists the sums that fit into it, the coarsest first.
+    fn levels(self) -> &'static [Level] {
+        match self {
+            Self::None | Self::Month => &[Level::Month, Level::Day, Level::Hour],
+            Self::Day => &[Level::Day, Level::Hour],
+            Self::Hour => &[Level::Hour],
         }
     }
 }
@@ -88,12 +87,11 @@ impl Report {
         if (1..names.len()).any(|at| names[..at].contains(&names[at])) {
             return Err(Error::invalid("group_by", "the same word stands there twice"));
         }
-        for name in &names {
-            expression(name).map_err(|message| Error::invalid("group_by", message))?;
-        }
-        let mut words: Vec<&str> = vec![&request.bucket];
-        words.extend(names.iter().map(String::as_str));
-        let fingerprint = page::fingerprint(caller, &request.filters, &words);
+        let words = names.iter().map(|name| Word::parse(name)).collect::<Result<Vec<_>, _>>();
+        let words = words.map_err(|message| Error::invalid("group_by", message))?;
+        let mut asked: Vec<&str> = vec![&request.bucket];
+        asked.extend(names.iter().map(String::as_str));
+        let fingerprint = page::fingerprint(caller, &request.filters, &asked);
         let token = Token::read(&request.page_token, fingerprint, names.len())?;
         let span = Span::new(request.start_time.as_ref(), request.end_time.as_ref(), token.as_ref())?;
         let mut conditions = Conditions::visible_to(caller);
@@ -106,15 +104,24 @@ impl Report {
             token,
             size: page::size(request.page_size)?,
             names,
+            words,
         })
     }
 
+    /// Answers it, in one snapshot.
     pub(super) fn run(&self, connection: &Connection) -> Result<v1::QueryUsageResponse, Error> {
-        let (sql, values) = self.sql();
-        let mut statement = connection.prepare(&sql).map_err(|error| unreadable(&error))?;
-        let rows = statement.query_map(params_from_iter(&values), |row| self.read(row));
-        let mut rows =
-            rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| unreadable(&error))?;
+        let read = || {
+            let snapshot = connection.unchecked_transaction()?;
+            let facts = Facts::read(&snapshot, &self.kind())?;
+            let sql = self.sql(&facts);
+            let mut statement = snapshot.prepare(&sql.text)?;
+            let rows = statement.query_map(params_from_iter(&sql.values), |row| self.read(row))?;
+            rows.collect::<Result<Vec<_>, _>>()
+        };
+        Ok(self.page(read().map_err(|error| unreadable(&error))?))
+    }
+
+    fn page(&self, mut rows: Vec<(i64, Vec<String>, v1::UsageRow)>) -> v1::QueryUsageResponse {
         let more = rows.len() > self.size;
         rows.truncate(self.size);
         let next_page_token = match rows.last() {
@@ -126,85 +133,69 @@ impl Report {
             _ => String::new(),
         };
         let rows = rows.into_iter().map(|(.., row)| row).collect();
-        Ok(v1::QueryUsageResponse { rows, next_page_token })
+        v1::QueryUsageResponse { rows, next_page_token }
     }
 
-    /// The inner select names bucket and groups, so that each expression, with its value, is written once.
-    fn sql(&self) -> (String, Vec<Value>) {
-        let mut inner = vec![format!("{} AS b", self.bucket.sql())];
-        let mut names = vec!["b".to_owned()];
-        let mut values = Vec::new();
-        for (at, name) in self.names.iter().enumerate() {
-            // They were checked when the report was made.
-            let Ok((expression, value)) = expression(name) else { continue };
-            inner.push(format!("{expression} AS g{at}"));
-            names.push(format!("g{at}"));
-            values.extend(value.map(Value::from));
+    /// Returns what can answer: sums by tag know one tag, team, model and provider, and nothing else.
+    fn kind(&self) -> Kind {
+        let mut words = self.words.iter().chain(self.conditions.words());
+        let mut tag: Option<&str> = None;
+        let mut plain = true;
+        let known = words.all(|word| match word {
+            Word::Column(column) => {
+                plain &= matches!(*column, "team_id" | "requested_model" | "provider");
+                true
+            }
+            Word::Tag(name) => *tag.get_or_insert(name) == name.as_str(),
+        });
+        match tag {
+            None => Kind::Plain,
+            Some(tag) if known && plain && is_tag_name(tag) => match self.conditions.visible() {
+                Visible::Key(_) => Kind::Records,
+                _ => Kind::Tag(tag.to_owned()),
+            },
+            Some(_) => Kind::Records,
         }
-        let mut sources = Vec::new();
-        for source in self.sources() {
-            sources.push(source.sql);
-            values.extend(source.range.into_iter().map(Value::from));
-            values.extend_from_slice(self.conditions.values());
-        }
-        let mut after = String::new();
-        let keys = names.join(", ");
+    }
+
+    /// Each source names bucket and groups, so that each expression, with its value, is written once.
+    fn sql(&self, facts: &Facts) -> Sql {
+        let mut sql = Sql::new(&SQLITE);
+        let sum = sql.dialect.sum;
+        let mut keys = vec!["b".to_owned()];
+        keys.extend((0..self.words.len()).map(|at| format!("g{at}")));
+        let keys = keys.join(", ");
+        let summed = |name: &&str| format!("sum({name}){sum}");
+        let sums: Vec<_> = source::SUMS.iter().map(summed).collect();
+        let others = "min(source_min), max(source_max), min(version_min), max(version_max), max(estimated)";
+        sql.push(&format!("SELECT {}, {others}, {keys} FROM (", sums.join(", ")));
+        source::write(self, facts, &mut sql);
+        sql.push(") AS sources");
         if let Some(token) = &self.token {
-            after = format!("WHERE ({keys}) > (?{})", ", ?".repeat(names.len() - 1));
-            values.push(token.bucket.into());
-            values.extend(token.group.iter().cloned().map(Value::from));
+            sql.push(&format!(" WHERE ({keys}) > (")).bind(token.bucket);
+            for value in &token.group {
+                sql.push(", ").bind(&**value);
+            }
+            sql.push(")");
         }
-        let sql = format!(
-            "SELECT sum(calls), sum(iif(status = 'OK', 0, calls)), sum(hits), sum(input_tokens), sum(output_tokens),
-                sum(cache_read), sum(cache_write), sum(reasoning), min(source_min), max(source_max),
-                sum(cost_nanos), sum(saved_nanos), min(version_min), max(version_max), max(estimated), {keys}
-             FROM (SELECT {}, * FROM ({})) {after}
-             GROUP BY {keys} ORDER BY {keys} LIMIT {}",
-            inner.join(", "),
-            sources.join(" UNION ALL "),
-            self.size + 1
-        );
-        (sql, values)
+        sql.push(&format!(" GROUP BY {keys} ORDER BY {keys} LIMIT {}", self.size + 1));
+        sql
     }
 
-    /// Returns where the sums come from: whole hours from the rollups, and single records for what is not rolled up
-    /// yet and for the hours that the span cuts.
-    fn sources(&self) -> Vec<Source> {
-        let Span { start_ms, end_ms } = self.span;
-        let source = |select: &str, range: &str, from: i64, until: i64| Source {
-            sql: format!("SELECT {select} WHERE {range} AND {}", self.conditions.sql()),
-            range: [from, until],
-        };
-        let (first, until) = whole_hours(start_ms, end_ms);
-        let tagged = self.names.iter().any(|name| name.starts_with("tag:")) || self.conditions.needs_tags();
-        if tagged || first >= until {
-            return vec![source(RECORDS, "create_ms >= ? AND create_ms < ?", start_ms, end_ms)];
-        }
-        let rolled = "+seq <= (SELECT seq FROM rolled)";
-        let cut = format!("create_ms >= ? AND create_ms < ? AND {rolled}");
-        let fresh = "create_ms >= ? AND create_ms < ? AND seq > (SELECT seq FROM rolled)";
-        vec![
-            source(ROLLUPS, "hour_ms >= ? AND hour_ms < ?", first, until),
-            // By number alone: what is not rolled up is little, whatever else of it an index could find.
-            source(&format!("{RECORDS} NOT INDEXED"), fresh, start_ms, end_ms),
-            source(RECORDS, &cut, start_ms, first),
-            source(RECORDS, &cut, until, end_ms),
-        ]
-    }
-
-    fn read(&self, row: &Row<'_>) -> rusqlite::Result<(i64, Vec<String>, v1::UsageRow)> {
-        let bucket: i64 = row.get(15)?;
-        let group =
-            (0..self.names.len()).map(|at| row.get(16 + at)).collect::<rusqlite::Result<Vec<String>>>()?;
+    fn read<C: Columns>(&self, row: &C) -> Result<(i64, Vec<String>, v1::UsageRow), C::Error> {
+        let count = |at| Ok(row.int(at)?.unwrap_or(0));
+        let bucket = count(BUCKET_AT)?;
+        let group = (1..=self.names.len()).map(|at| Ok(row.text(BUCKET_AT + at)?.unwrap_or_default()));
+        let group = group.collect::<Result<Vec<_>, _>>()?;
         let named: HashMap<_, _> = self.names.iter().cloned().zip(group.iter().cloned()).collect();
-        let (least, most): (Option<i32>, Option<i32>) = (row.get(8)?, row.get(9)?);
-        let source = if least == most { least } else { None };
+        let (least, most) = (row.int(10)?, row.int(11)?);
+        let source = least.filter(|_| least == most).and_then(|source| i32::try_from(source).ok());
         let usage = v1::Usage {
-            input_tokens: row.get(3)?,
-            output_tokens: row.get(4)?,
-            cache_read_input_tokens: row.get(5)?,
-            cache_write_input_tokens: row.get(6)?,
-            reasoning_output_tokens: row.get(7)?,
+            input_tokens: row.int(3)?,
+            output_tokens: row.int(4)?,
+            cache_read_input_tokens: row.int(5)?,
+            cache_write_input_tokens: row.int(6)?,
+            reasoning_output_tokens: row.int(7)?,
             source: source.unwrap_or(usage::Source::Unspecified.into()),
             r#final: true,
             cost: read_cost(row)?,
@@ -214,23 +205,23 @@ impl Report {
         let sums = v1::UsageRow {
             bucket_start_time: (self.bucket != Bucket::None).then_some(start),
             group: named,
-            request_count: row.get(0)?,
-            error_count: row.get(1)?,
-            cache_hit_count: row.get(2)?,
+            request_count: count(0)?,
+            error_count: count(1)?,
+            cache_hit_count: count(2)?,
             usage: Some(usage),
         };
         Ok((bucket, group, sums))
     }
 }
 
-fn read_cost(row: &Row<'_>) -> rusqlite::Result<Option<v1::Cost>> {
-    let Some(amount_nanos) = row.get(10)? else { return Ok(None) };
-    let (least, most): (Option<String>, Option<String>) = (row.get(12)?, row.get(13)?);
+fn read_cost<C: Columns>(row: &C) -> Result<Option<v1::Cost>, C::Error> {
+    let Some(amount_nanos) = row.int(8)? else { return Ok(None) };
+    let (least, most) = (row.text(12)?, row.text(13)?);
     Ok(Some(v1::Cost {
         currency_code: "USD".to_owned(),
         amount_nanos,
-        saved_nanos: row.get::<_, Option<i64>>(11)?.unwrap_or(0),
+        saved_nanos: row.int(9)?.unwrap_or(0),
         price_version: if least == most { least.unwrap_or_default() } else { String::new() },
-        estimated: row.get::<_, Option<bool>>(14)?.unwrap_or(false),
+        estimated: row.int(14)? == Some(1),
     }))
 }

@@ -6,10 +6,15 @@ use futures_util::{
     StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
 };
-use rusqlite::{OptionalExtension as _, params_from_iter, types::Value};
+use rusqlite::{OptionalExtension as _, params_from_iter};
 use tollgate_api::v1;
 
-use super::{filter::Conditions, read_record};
+use super::{
+    filter::Conditions,
+    read_record,
+    sql::{SQLITE, Sql},
+    words::Rows,
+};
 use crate::{
     error::Error,
     meter::ledger::{Reads, reader::unreadable},
@@ -76,17 +81,17 @@ impl Watch {
             }
         }
         let until = self.reads.committed().min(self.last.saturating_add(STEP));
-        let (conditions, range) = (self.conditions.clone(), [self.last, until, self.from_ms]);
+        let (conditions, last, from_ms) = (self.conditions.clone(), self.last, self.from_ms);
         let records = self.reads.run(move |connection| {
             // By number alone: the index by key would find all that the key ever did.
-            let sql = format!(
-                "SELECT record FROM records NOT INDEXED WHERE seq > ? AND seq <= ? AND create_ms >= ? AND {} ORDER BY seq",
-                conditions.sql()
-            );
-            let values = range.into_iter().map(Value::from).chain(conditions.values().iter().cloned());
+            let mut sql = Sql::new(&SQLITE);
+            sql.push("SELECT record FROM records ").push(SQLITE.unindexed).push(" WHERE seq > ").bind(last);
+            sql.push(" AND seq <= ").bind(until).push(" AND create_ms >= ").bind(from_ms).push(" AND ");
+            conditions.write(Rows::Plain, &mut sql);
+            sql.push(" ORDER BY seq");
             let read = || -> rusqlite::Result<Vec<_>> {
-                let mut statement = connection.prepare_cached(&sql)?;
-                let rows = statement.query_map(params_from_iter(values), read_record)?;
+                let mut statement = connection.prepare_cached(&sql.text)?;
+                let rows = statement.query_map(params_from_iter(&sql.values), read_record)?;
                 rows.map(|record| Ok(v1::WatchUsageResponse { record: Some(record?) })).collect()
             };
             read().map_err(|error| unreadable(&error))

@@ -5,11 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use http::Request;
-use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::task_local;
-
-use super::Pieces;
 
 task_local! {
     static REACH: Arc<Reach>;
@@ -34,11 +30,8 @@ impl Reach {
     }
 }
 
-/// A request that waits for a connection. Dropping it says whether it had one.
-pub(super) struct Connecting {
-    reach: Option<Arc<Reach>>,
-    got: Option<CaptureConnection>,
-}
+/// A request that waits for a connection.
+pub(super) struct Connecting(Option<Arc<Reach>>);
 
 impl Connecting {
     /// Starts the wait.
@@ -47,28 +40,13 @@ impl Connecting {
         if let Some(reach) = &reach {
             reach.connecting.store(true, Ordering::Relaxed);
         }
-        Self { reach, got: None }
-    }
-
-    /// Starts the wait of a request whose client tells when it has a connection.
-    pub(super) fn of(request: &mut Request<Pieces>) -> Self {
-        let mut started = Self::start();
-        started.got = started.reach.is_some().then(|| capture_connection(request));
-        started
+        Self(reach)
     }
 
     /// There is a connection.
-    pub(super) fn connected(&self) {
-        if let Some(reach) = &self.reach {
+    pub(super) fn connected(self) {
+        if let Some(reach) = &self.0 {
             reach.connecting.store(false, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Connecting {
-    fn drop(&mut self) {
-        if self.got.as_ref().is_some_and(|got| got.connection_metadata().is_some()) {
-            self.connected();
         }
     }
 }

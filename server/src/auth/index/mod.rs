@@ -1,0 +1,273 @@
+//! Keys and teams in memory: what every call looks at. No disk, one short read lock, one hash.
+
+mod adjusted;
+mod entry;
+mod teams;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::Ordering::Relaxed},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+pub(super) use entry::Entry;
+
+use self::{adjusted::Adjusted, entry::Used, teams::Teams};
+use super::{adjustment, pepper::Hash, record::Record, team};
+use crate::{
+    call::{Caller, Subject},
+    error::Error,
+};
+use tollgate_api::admin;
+
+/// A way in: the hash of a secret leads here.
+struct Door {
+    entry: Arc<Entry>,
+    /// Until when a secret works that a rotation replaced.
+    until: Option<SystemTime>,
+}
+
+#[derive(Default)]
+struct Maps {
+    doors: HashMap<Hash, Door>,
+    entries: HashMap<String, Arc<Entry>>,
+    /// The configuration's `admin_key`, which is no key of the store.
+    admin: Option<(Hash, Arc<Caller>)>,
+    teams: Teams,
+    adjusted: Adjusted,
+    /// When the first of the adjustments ends.
+    lapse: Option<SystemTime>,
+    /// Goes up when teams or adjustments change: entries are made anew when they are next used.
+    generation: u64,
+}
+
+/// All that the store holds.
+pub(super) struct Everything {
+    pub(super) keys: Vec<Record>,
+    pub(super) teams: Vec<team::Record>,
+    pub(super) adjustments: Vec<adjustment::Record>,
+}
+
+/// Every key, by the keyed hash of its secret and by its id, and every team.
+#[derive(Default)]
+pub(super) struct Index(RwLock<Maps>);
+
+impl Index {
+    /// Finds out whose secret this hash is of; nobody's, if it is not known.
+    ///
+    /// # Errors
+    /// `API_KEY_INVALID` or `API_KEY_EXPIRED`.
+    pub(super) fn enter(&self, hash: &Hash, now: SystemTime) -> Result<Option<Arc<Caller>>, Error> {
+        {
+            let maps = self.read();
+            // A plain comparison tells nothing: without the pepper nobody can aim at a prefix of a hash.
+            if let Some((admin, caller)) = &maps.admin
+                && admin == hash
+            {
+                return Ok(Some(caller.clone()));
+            }
+            let Some(entry) = maps.open(hash, now)? else { return Ok(None) };
+            if entry.generation == maps.generation && maps.lapse.is_none_or(|at| now < at) {
+                entry.touch(now);
+                return Ok(Some(entry.caller.clone()));
+            }
+        }
+        let mut maps = self.write();
+        if maps.adjusted.lapse(now) {
+            maps.rebuild();
+        }
+        maps.renew(hash);
+        let entry = maps.open(hash, now)?;
+        Ok(entry.map(|entry| {
+            entry.touch(now);
+            entry.caller.clone()
+        }))
+    }
+
+    /// Takes over a new or changed key.
+    pub(super) fn put(&self, record: &Record) {
+        self.write().put(record, None);
+    }
+
+    /// Takes over a new or changed team.
+    pub(super) fn put_team(&self, record: team::Record) {
+        let mut maps = self.write();
+        maps.teams.put(record);
+        maps.rebuild();
+    }
+
+    /// Forgets a team.
+    pub(super) fn remove_team(&self, id: &str) {
+        let mut maps = self.write();
+        maps.teams.remove(id);
+        maps.rebuild();
+    }
+
+    /// Takes over a top-up or a reset, and tells whether it is new and holds.
+    pub(super) fn put_adjustment(&self, record: adjustment::Record, now: SystemTime) -> bool {
+        let mut maps = self.write();
+        let is_new = maps.adjusted.put(record, now);
+        if is_new {
+            maps.rebuild();
+        }
+        is_new
+    }
+
+    /// Replaces everything that the store holds; when keys were used is kept. Returns the resets that were not known.
+    pub(super) fn replace(&self, all: &Everything, now: SystemTime) -> Vec<adjustment::Record> {
+        let mut maps = self.write();
+        let mut fresh = Maps { admin: maps.admin.clone(), generation: maps.generation, ..Maps::default() };
+        for record in &all.teams {
+            fresh.teams.put(record.clone());
+        }
+        let mut resets = Vec::new();
+        for record in &all.adjustments {
+            fresh.adjusted.put(record.clone(), now);
+            let is_new = maps.adjusted.put(record.clone(), now);
+            resets.extend(Some(record.clone()).filter(|one| is_new && one.kind == adjustment::Kind::Reset));
+        }
+        fresh.rebuild();
+        for record in &all.keys {
+            let used = maps.entries.get(&record.id).map(|entry| entry.used.clone());
+            fresh.put(record, used);
+        }
+        // What was changed here after the store was read. Keys never go; they are revoked.
+        for (id, entry) in &maps.entries {
+            if fresh.entries.get(id).is_none_or(|read| read.version < entry.version) {
+                let around = (fresh.teams.lineage(&entry.caller.team_id), &fresh.adjusted);
+                let entry = entry.renewed(around, fresh.generation);
+                fresh.insert(entry);
+            }
+        }
+        *maps = fresh;
+        resets
+    }
+
+    /// Replaces the configuration's `admin_key`.
+    pub(super) fn set_admin(&self, admin: Option<(Hash, Arc<Caller>)>) {
+        self.write().admin = admin;
+    }
+
+    /// Tells whether the configuration has an `admin_key`.
+    pub(super) fn has_admin(&self) -> bool {
+        self.read().admin.is_some()
+    }
+
+    /// Returns the key of that id, revoked or not.
+    pub(super) fn by_id(&self, id: &str) -> Option<Arc<Entry>> {
+        self.read().entries.get(id).cloned()
+    }
+
+    /// Returns the team of that id.
+    pub(super) fn team(&self, id: &str) -> Option<team::Record> {
+        self.read().teams.get(id).cloned()
+    }
+
+    /// Returns the ids of a team and of all that are below it.
+    pub(super) fn below(&self, id: &str) -> Vec<String> {
+        self.read().teams.below(id)
+    }
+
+    /// Returns limits with the top-ups of their windows in them.
+    pub(super) fn raised(&self, subject: &Subject, limits: &[admin::Limit]) -> Vec<admin::Limit> {
+        self.read().adjusted.raised(subject, limits)
+    }
+
+    /// Returns what resets took off a counter in the window that runs.
+    pub(super) fn taken_off(&self, counter: &str, now: SystemTime) -> i64 {
+        self.read().adjusted.taken_off(counter, now)
+    }
+
+    /// Returns when the key was last used, in seconds since 1970; 0 is never.
+    pub(super) fn last_use(&self, record: &Record) -> u64 {
+        self.by_id(&record.id).map_or(record.last_use, |entry| entry.used.last.load(Relaxed))
+    }
+
+    /// Returns the last uses that the store does not know.
+    pub(super) fn unstored_uses(&self) -> Vec<(String, u64)> {
+        let maps = self.read();
+        let used = maps.entries.iter().map(|(id, entry)| (id, &entry.used));
+        used.filter(|(_, used)| used.last.load(Relaxed) > used.stored.load(Relaxed))
+            .map(|(id, used)| (id.clone(), used.last.load(Relaxed)))
+            .collect()
+    }
+
+    /// Notes that the store knows these uses.
+    pub(super) fn uses_stored(&self, uses: &[(String, u64)]) {
+        let maps = self.read();
+        for (id, seconds) in uses {
+            if let Some(entry) = maps.entries.get(id) {
+                entry.used.stored.fetch_max(*seconds, Relaxed);
+            }
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Maps> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Maps> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Maps {
+    /// Finds the key of a secret and checks that it works now.
+    fn open(&self, hash: &Hash, now: SystemTime) -> Result<Option<&Arc<Entry>>, Error> {
+        let Some(door) = self.doors.get(hash) else { return Ok(None) };
+        door.entry.check(door.until, now)?;
+        Ok(Some(&door.entry))
+    }
+
+    /// Takes over a key; what is older than what is known is passed over.
+    fn put(&mut self, record: &Record, used: Option<Arc<Used>>) {
+        let before = self.entries.get(&record.id);
+        if before.is_some_and(|before| before.version > record.version) {
+            return;
+        }
+        let used = used.or_else(|| before.map(|entry| entry.used.clone()));
+        let around = (self.teams.lineage(&record.team_id), &self.adjusted);
+        let entry = Entry::new(record, used, around, self.generation);
+        self.insert(entry);
+    }
+
+    /// Makes the entry of a key anew if teams or adjustments have changed since it was made.
+    fn renew(&mut self, hash: &Hash) {
+        let entry = self.doors.get(hash).map(|door| &door.entry);
+        let Some(entry) = entry.filter(|entry| entry.generation != self.generation) else { return };
+        let around = (self.teams.lineage(&entry.caller.team_id), &self.adjusted);
+        let entry = entry.renewed(around, self.generation);
+        self.insert(entry);
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        if let Some(before) = self.entries.get(&entry.caller.key_id) {
+            self.doors.remove(&before.hash);
+            before.old.map(|(hash, _)| self.doors.remove(&hash));
+        }
+        let entry = Arc::new(entry);
+        if let Some((hash, until)) = entry.old {
+            self.doors.insert(hash, Door { entry: entry.clone(), until: Some(until) });
+        }
+        self.doors.insert(entry.hash, Door { entry: entry.clone(), until: None });
+        self.entries.insert(entry.caller.key_id.clone(), entry);
+    }
+
+    /// Takes changed teams or adjustments over to what calls look at.
+    fn rebuild(&mut self) {
+        self.teams.rebuild(&self.adjusted);
+        self.lapse = self.adjusted.first_end();
+        self.generation += 1;
+    }
+}
+
+/// Returns whole seconds since 1970.
+pub(super) fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |span| span.as_secs())
+}
+
+/// Shows a moment to people, in UTC and to the second.
+fn shown(at: SystemTime) -> String {
+    let at = i64::try_from(seconds(at)).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
+    at.map_or_else(|| "an earlier time".to_owned(), |at| at.to_string())
+}
