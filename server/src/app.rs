@@ -35,7 +35,7 @@ use crate::{
     },
     load::{self, Gates, Load},
     meter::{Catalog, Meter},
-    once::{self, Once},
+    once::Once,
     pipeline::Pipeline,
     postgres::Postgres,
     provider::{self, Settings},
@@ -164,7 +164,7 @@ impl Gateway {
         let shared = shared.map_err(Failure::Config)?.map(Arc::new);
         let engine =
             counting::engine(&config, shared.as_ref(), (&meter, &auth), &data_dir).map_err(Failure::Start)?;
-        let once = once(&config.idempotency, &data_dir, shared.clone()).map_err(Failure::Start)?;
+        let once = Once::start(&config.idempotency, &data_dir, shared.clone()).map_err(Failure::Start)?;
         let about = About { start_time: SystemTime::now(), config_hash, shared, postgres };
         let rooms = (&auth, &meter, load, engine.clone(), once);
         let edge = edge(&config, routes, rooms, &draining, about);
@@ -329,25 +329,6 @@ fn quota(config: &Config, engine: Arc<dyn Engine>) -> Quota {
         budget_status: config.budget_status,
     };
     Quota::new(engine, settings)
-}
-
-/// Opens what was kept for repeated calls, unless nothing is to be kept.
-fn once(
-    config: &config::Idempotency,
-    data_dir: &Path,
-    shared: Option<Arc<Shared>>,
-) -> Result<Option<Arc<Once>>, String> {
-    if config.keep.0.is_zero() {
-        return Ok(None);
-    }
-    let settings = once::Settings {
-        keep: config.keep.0,
-        max_bytes: config.max_bytes.0,
-        max_answer_bytes: config.max_answer_bytes.0,
-    };
-    let once = Once::start(data_dir, settings, shared)?;
-    once.sweep();
-    Ok(Some(once))
 }
 
 /// Makes the stage that lets calls in, with as many places as there are files for unless the configuration tells.

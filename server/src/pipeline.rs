@@ -13,9 +13,8 @@
 //! 10. `meter` again — counts what passes and settles before the caller sees the end.
 //! 11. `once` again — keeps the answer before the caller sees the end, if it may be asked for again.
 
-mod repeat;
-
 mod budgets;
+mod repeat;
 mod reserve;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};

@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use crate::{
     records,
+    signals::signal,
     support::{
-        ADMIN_KEY, Gateway, KEY,
+        ADMIN_KEY, Gateway,
         books::{Ending, Score},
         callers::{Ask, End, Saw, Surface, call},
         dice::{Dice, seed},
@@ -61,7 +62,7 @@ fn score(case: &str) -> Score {
     Score { tokens, gap: Duration::from_micros(500), ..Score::default() }
 }
 
-async fn provider() -> Meter {
+pub(crate) async fn provider() -> Meter {
     Meter::start(|seen| {
         let body = String::from_utf8_lossy(&seen.body);
         let case = body.split_once("case:").unwrap().1.split(' ').next().unwrap();
@@ -83,7 +84,7 @@ async fn calls(gateway: &Gateway, cases: impl Iterator<Item = usize>) -> Vec<Saw
 }
 
 /// What the rules find wrong in the records of a gateway that was started again.
-async fn wrong(gateway: &Gateway, saw: &[Saw], meter: &Meter) -> Vec<String> {
+pub(crate) async fn wrong(gateway: &Gateway, saw: &[Saw], meter: &Meter) -> Vec<String> {
     let records = records(gateway).await;
     let mut wrong = survived(saw, &meter.books(), &records);
     let sums = Caller::new(gateway.addr, ADMIN_KEY).get("/v1/usage?bucket=none").await.json();
@@ -105,7 +106,7 @@ fn yaml(meter: &Meter) -> String {
 }
 
 /// Starts a gateway that dies at a step, lets it die under load, and returns it dead.
-async fn dies_at(step: &str, meter: &Meter) -> (Gateway, Vec<Saw>) {
+pub(crate) async fn dies_at(step: &str, meter: &Meter) -> (Gateway, Vec<Saw>) {
     let mut gateway = Gateway::start_with_env(&yaml(meter), &[SMALL, ("TOLLGATE_FAILPOINT", step)]);
     // The connection that gRPC calls share has to be there before the end.
     gateway.shared_channel().await;
@@ -196,6 +197,8 @@ async fn k03_five_hundred_streams_in_flight_are_five_hundred_recovered_records()
         gateway.restart();
         let records = records(&gateway).await;
         assert_eq!(records.len(), 500 * (life + 1));
+        let quotas = Caller::new(gateway.addr, limited).get("/v1/quota").await.json();
+        assert!(quotas["quotas"][0]["reserved_amount"] == "0", "{quotas}");
         let saw: Vec<_> = asks.iter().map(Saw::left).collect();
         let lived =
             |record: &&Value| record["tags"]["case"].as_str().unwrap().starts_with(&format!("l{life}-"));
@@ -203,56 +206,6 @@ async fn k03_five_hundred_streams_in_flight_are_five_hundred_recovered_records()
         assert!(mine.iter().all(|record| record["recovered"] == true && record["status"] == "UNAVAILABLE"));
         assert_eq!(survived(&saw, &meter.books(), &mine), [""; 0]);
     }
-}
-
-fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
-    assert!(sent.success());
-}
-
-/// An upstream that begins to answer, and then says nothing more.
-async fn endless() -> Meter {
-    let ending = Ending::Stall { after: 1, comments: false };
-    Meter::start(move |_| Score { ending, ..Score::default() }).await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn k06_a_second_signal_ends_it_at_once_and_the_journal_is_sound() {
-    for (first, second) in [("TERM", "TERM"), ("INT", "INT"), ("TERM", "INT")] {
-        let meter = endless().await;
-        let mut gateway = Gateway::start(&Gateway::faces(&[meter.addr], "timeouts: { grace: 60s }\n", ""));
-        let ask = Ask::new(Surface::Chat, Face::OpenAi.name(), "held");
-        let tags = [("x-tollgate-tags", "case=held")];
-        let held = Caller::new(gateway.addr, KEY).open("/v1/chat/completions", ask.body(), &tags).await;
-        signal(gateway.pid(), first);
-        let ops = Caller::new(gateway.ops, "");
-        while ops.get("/readyz").await.status == 200 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let asked = Instant::now();
-        signal(gateway.pid(), second);
-        assert_eq!(gateway.wait(), Some(1), "{first}, {second}");
-        assert!(asked.elapsed() < Duration::from_secs(20), "it waited for the stream");
-        drop(held);
-        gateway.restart();
-        let records = records(&gateway).await;
-        // Either there was still the time to say so, or it is found at the next start.
-        let ended = records[0]["recovered"] == true || records[0]["status"] == "CANCELLED";
-        assert!(records.len() == 1 && ended, "{records:?}");
-        assert_eq!(survived(&[Saw::left(&ask)], &meter.books(), &records), [""; 0]);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn k06_a_signal_while_it_starts_ends_it_and_hurts_nothing() {
-    let meter = provider().await;
-    let (mut gateway, saw) = dies_at("settle:after#9", &meter).await;
-    let mut dice = Dice::new(seed());
-    for _ in 0..10 {
-        gateway.start_and_signal(dice.up_to(Duration::from_millis(60)), "TERM");
-    }
-    gateway.restart();
-    assert_eq!(wrong(&gateway, &saw, &meter).await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -278,4 +231,27 @@ async fn k07_a_panic_in_one_call_is_that_calls_alone() {
     let records = records(&gateway).await;
     let statuses: Vec<_> = records.iter().map(|record| record["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["OK", "INTERNAL"]);
+}
+
+#[test]
+fn a_release_build_has_no_place_to_die_at() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let names_a_place = |assertions: &str| {
+        let object = dir.path().join(format!("{assertions}.o"));
+        let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+        let built = Command::new(rustc)
+            .args(["--edition", "2024", "--crate-type", "lib", "--emit", "obj", "-Copt-level=3"])
+            .arg(format!("-Cdebug-assertions={assertions}"))
+            .arg(root.join("server/src/failpoint.rs"))
+            .arg("-o")
+            .arg(&object)
+            .status();
+        assert!(built.unwrap().success());
+        let code = std::fs::read(object).unwrap();
+        code.windows(18).any(|bytes| bytes == b"TOLLGATE_FAILPOINT")
+    };
+    assert!(names_a_place("on") && !names_a_place("off"));
+    let profiles = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    assert!(!profiles.contains("debug-assertions"), "the release profile is as cargo has it");
 }

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod cancel;
+mod capped;
 mod client_faults;
 mod crash;
 mod degraded;
@@ -19,6 +20,7 @@ mod limits_rules;
 mod limits_streams;
 mod mixed;
 mod once;
+mod once_replicas;
 mod overload;
 mod parameters;
 mod passthrough;
@@ -31,6 +33,7 @@ mod routing;
 mod routing_rules;
 mod shared_keys;
 mod shared_limits;
+mod signals;
 mod start;
 mod streams;
 #[path = "../support/mod.rs"]

@@ -14,28 +14,31 @@ use tollgate_api::v1::{
 use tonic_types::StatusExt as _;
 
 use crate::{
-    chat, gateway, input, record, records,
+    chat, gateway, gateway_with, input, record, records,
     support::{
         ADMIN_KEY, Gateway, KEY,
         http::{Answer, Caller},
-        redis::Redis,
         upstream::{Seen, Step, Upstream, chunk, completion, delta, end, finish, stream_head, whole},
     },
 };
 
-const CHAT: &str = "/v1/chat/completions";
+pub(crate) const CHAT: &str = "/v1/chat/completions";
 
 /// A gateway whose alias `m` has a price: 1 USD for a million input tokens, 2 for a million of output.
-fn priced(upstream: &Upstream, more: &str) -> Gateway {
-    Gateway::start(&format!(
-        "{more}providers:\n{}models:\n  m:\n    targets: [{{ provider: up, model: m-1 }}]\n    \
+fn priced(upstream: &Upstream) -> Gateway {
+    Gateway::start(&price(upstream))
+}
+
+fn price(upstream: &Upstream) -> String {
+    format!(
+        "providers:\n{}models:\n  m:\n    targets: [{{ provider: up, model: m-1 }}]\n    \
          price: {{ input_per_million: 1, output_per_million: 2 }}\n",
         upstream.provider("up")
-    ))
+    )
 }
 
 /// An upstream whose every answer is another.
-async fn counting() -> Upstream {
+pub(crate) async fn counting() -> Upstream {
     let asked = AtomicUsize::new(0);
     Upstream::start(move |seen| {
         let text = format!("answer {}", asked.fetch_add(1, Ordering::Relaxed));
@@ -44,14 +47,14 @@ async fn counting() -> Upstream {
     .await
 }
 
-fn answer(seen: &Seen, text: &str) -> Vec<Step> {
+pub(crate) fn answer(seen: &Seen, text: &str) -> Vec<Step> {
     if seen.json()["stream"] == true {
         return vec![stream_head(), chunk(delta(text)), chunk(finish(7, 2)), end()];
     }
     whole(200, "application/json", completion(text, 7, 2))
 }
 
-async fn post(caller: &Caller, id: &str, body: impl Into<String>) -> Answer {
+pub(crate) async fn post(caller: &Caller, id: &str, body: impl Into<String>) -> Answer {
     caller.try_post(CHAT, body.into(), &[("idempotency-key", id)]).await.expect("a whole answer")
 }
 
@@ -62,7 +65,7 @@ fn code(answer: &Answer) -> Value {
 #[tokio::test]
 async fn a_repeat_gets_the_same_answer_for_nothing() {
     let upstream = counting().await;
-    let gateway = priced(&upstream, "");
+    let gateway = priced(&upstream);
     let caller = Caller::new(gateway.addr, KEY);
     for streamed in [false, true] {
         let id = format!("id-{streamed}");
@@ -179,7 +182,7 @@ async fn what_failed_or_was_given_up_may_be_tried_again() {
 #[tokio::test]
 async fn an_answer_that_was_seen_outlives_kill_9() {
     let upstream = counting().await;
-    let mut gateway = priced(&upstream, "");
+    let mut gateway = priced(&upstream);
     let caller = Caller::new(gateway.addr, KEY);
     let mut seen = Vec::new();
     for number in 0..20 {
@@ -203,9 +206,26 @@ async fn an_answer_that_was_seen_outlives_kill_9() {
 }
 
 #[tokio::test]
+async fn a_crash_before_an_answer_is_kept_makes_the_repeat_a_new_call() {
+    for (step, calls, cache) in [("keep:before", 2, "bypass"), ("keep:after", 1, "coalesced")] {
+        let upstream = counting().await;
+        let mut gateway = Gateway::start_with_env(&price(&upstream), &[("TOLLGATE_FAILPOINT", step)]);
+        let headers = [("idempotency-key", "id")];
+        let first = Caller::new(gateway.addr, KEY).try_post(CHAT, chat(false), &headers).await;
+        assert!(first.is_none() && gateway.wait().is_none(), "it was to die at {step}");
+        gateway.restart();
+        let again = post(&Caller::new(gateway.addr, KEY), "id", chat(false)).await;
+        assert_eq!((again.status.as_u16(), again.header("x-tollgate-cache")), (200, cache), "{step}");
+        assert_eq!(upstream.seen().len(), calls, "{step}");
+        let records = records(&gateway).await;
+        assert!(records.len() == 2 && records.iter().all(|record| record["status"] == "OK"), "{records:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_goes_when_its_time_is_over_or_it_is_too_large() {
     let upstream = counting().await;
-    let gateway = gateway_of(&upstream, "idempotency: { keep: 300ms, max_answer_bytes: 4KiB }\n");
+    let gateway = gateway_with(&upstream, "idempotency: { keep: 300ms, max_answer_bytes: 4KiB }\n");
     let caller = Caller::new(gateway.addr, KEY);
     let first = post(&caller, "id", chat(false)).await;
     // Until it is another answer; the test's own time limit is the only patience.
@@ -213,12 +233,12 @@ async fn an_answer_goes_when_its_time_is_over_or_it_is_too_large() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let large = Upstream::start(|seen| answer(seen, &"x".repeat(5_000))).await;
-    let gateway = gateway_of(&large, "idempotency: { max_answer_bytes: 4KiB }\n");
+    let gateway = gateway_with(&large, "idempotency: { max_answer_bytes: 4KiB }\n");
     let caller = Caller::new(gateway.addr, KEY);
     for _ in 0..2 {
         assert_eq!(post(&caller, "id", chat(false)).await.header("x-tollgate-cache"), "bypass");
     }
-    let off = gateway_of(&upstream, "idempotency: { keep: 0s }\n");
+    let off = gateway_with(&upstream, "idempotency: { keep: 0s }\n");
     let caller = Caller::new(off.addr, KEY);
     for _ in 0..2 {
         assert_eq!(post(&caller, "id", chat(false)).await.header("x-tollgate-cache"), "bypass");
@@ -226,14 +246,10 @@ async fn an_answer_goes_when_its_time_is_over_or_it_is_too_large() {
     assert!(!off.data_dir().join("data/once.db").exists(), "nothing is written");
 }
 
-fn gateway_of(upstream: &Upstream, more: &str) -> Gateway {
-    crate::gateway_with(upstream, more)
-}
-
 #[tokio::test]
 async fn grpc_calls_are_made_once_too_whatever_the_order_of_their_maps() {
     let upstream = counting().await;
-    let gateway = priced(&upstream, "");
+    let gateway = priced(&upstream);
     let mut client = ChatServiceClient::new(gateway.channel(KEY).await);
     let request = |id: &str| {
         let mut input = input("m");
@@ -283,55 +299,4 @@ async fn grpc_calls_are_made_once_too_whatever_the_order_of_their_maps() {
         })
         .await;
     assert_eq!(embedding.unwrap_err().code(), tonic::Code::InvalidArgument, "it is checked first");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replicas_with_a_redis_make_a_call_once_and_without_it_each_goes_on_by_itself() {
-    let mut redis = Redis::start();
-    let upstream = Upstream::start(|seen| {
-        let slow = seen.json()["user"] == "slow";
-        let mut steps = answer(seen, "shared");
-        if slow {
-            steps.insert(0, Step::Await(1));
-        }
-        steps
-    })
-    .await;
-    let replica = || gateway_of(&upstream, &format!("shared: \"{}\"\n", redis.url()));
-    let gateways = [replica(), replica()];
-    let [one, two] = [&gateways[0], &gateways[1]].map(|gateway| Caller::new(gateway.addr, KEY));
-    // Both connect beside their first calls.
-    for number in 0.. {
-        let id = format!("warm-{number}");
-        let first = post(&one, &id, chat(false)).await;
-        let again = post(&two, &id, chat(false)).await;
-        if again.header("x-tollgate-cache") == "coalesced" {
-            assert_eq!(first.body, again.body);
-            break;
-        }
-    }
-    let before = upstream.seen().len();
-    let slow = chat(false).replace("\"stream\"", "\"user\":\"slow\",\"stream\"");
-    let calls: Vec<_> = (0..10)
-        .map(|number| {
-            let (caller, slow) = (if number % 2 == 0 { one.clone() } else { two.clone() }, slow.clone());
-            tokio::spawn(async move { post(&caller, "both", slow).await })
-        })
-        .collect();
-    while upstream.seen().len() == before {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(post(&two, "both", chat(false)).await.status, 422, "another request, wherever it comes");
-    upstream.release();
-    let answers: Vec<Answer> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
-    assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body));
-    assert_eq!(upstream.seen().len(), before + 1);
-
-    redis.kill();
-    for caller in [&one, &two] {
-        for expected in ["bypass", "coalesced"] {
-            assert_eq!(post(caller, "alone", chat(false)).await.header("x-tollgate-cache"), expected);
-        }
-    }
-    redis.restart();
 }

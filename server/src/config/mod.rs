@@ -8,6 +8,7 @@ mod alerts;
 mod check;
 mod decode;
 mod fingerprint;
+mod idempotency;
 mod limits;
 mod problem;
 mod quota;
@@ -22,6 +23,7 @@ mod values;
 use std::path::Path;
 
 pub use alerts::{Alert, Deviation};
+pub use idempotency::Idempotency;
 pub use limits::{Allowance, Budget, Limits, LimitsBy, Window};
 pub use problem::{Place, Problem, Problems};
 pub use quota::{BudgetStatus, Queue, TimeZone, Unpriced};
@@ -30,8 +32,8 @@ pub use routing::{
     Strategy, Target, When,
 };
 pub use sections::{
-    Config, Idempotency, Key, Ledger, LimitsIn, LogFormat, Priority, Protocol, Provider, Team, Telemetry,
-    Timeouts, Tls, Unsupported,
+    Config, Key, Ledger, LimitsIn, LogFormat, Priority, Protocol, Provider, Team, Telemetry, Timeouts, Tls,
+    Unsupported,
 };
 pub use store::Store;
 pub use values::{Address, Amount, Days, Moment, Secret, Share, Size, Span, Usd};

@@ -20,7 +20,7 @@ use http::{
 /// What scripts may read of a response beside its body.
 const EXPOSED: &str = "grpc-status,grpc-message,grpc-status-details-bin,grpc-retry-pushback-ms,x-request-id,\
     x-tollgate-provider,x-tollgate-model,x-tollgate-target,x-tollgate-rule,x-tollgate-attempts,x-tollgate-tried,x-tollgate-cache,\
-    x-tollgate-cost-usd,x-tollgate-warnings,retry-after,retry-after-ms";
+    x-tollgate-original-request-id,x-tollgate-cost-usd,x-tollgate-warnings,retry-after,retry-after-ms";
 
 /// Answers preflights of listed origins and marks their answers as readable.
 pub(super) async fn allow(State(origins): State<Arc<[String]>>, request: Request, next: Next) -> Response {

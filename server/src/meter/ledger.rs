@@ -94,7 +94,7 @@ impl Reads {
 }
 
 /// What the writer is told, in order.
-enum Message {
+pub(super) enum Message {
     /// A record to store.
     Row(Arc<v1::UsageRecord>),
     /// What to do once everything before this is committed.
@@ -209,7 +209,7 @@ impl Ledger {
         Ok(self.reads.clone())
     }
 
-    fn send(&self, message: Message) {
+    pub(super) fn send(&self, message: Message) {
         let Some(sender) = &self.sender else { return };
         if sender.send(message).is_err() {
             tracing::error!("the ledger's writer is gone; records stay in the journal until the next start");

@@ -211,3 +211,62 @@ impl Piece {
         event.or(embeddings).or(counted)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+    use crate::call::{Event, now};
+
+    #[test]
+    fn an_answer_that_was_written_down_in_parts_is_whole_again() {
+        let target = Target {
+            name: "p/m".into(),
+            provider: "p".into(),
+            model: "m".into(),
+            vendor: "v".into(),
+            rates: None,
+        };
+        let mut headers = HeaderMap::new();
+        headers.append("x-one", HeaderValue::from_static("1"));
+        headers.append("x-one", HeaderValue::from_bytes(b"\xe9").unwrap());
+        let reply = Reply {
+            id: crate::call::new_id(),
+            target: Some(Arc::new(target)),
+            attempt_count: 1,
+            tried: String::new(),
+            rule: String::new(),
+            warnings: vec![v1::Warning { code: "c".to_owned(), ..Default::default() }],
+            headers: headers.clone(),
+            upstream_request_id: "up".to_owned(),
+            repeats: None,
+            rate_limits: crate::call::RateLimits::default(),
+            deadline: now(),
+            items: Box::pin(futures_util::stream::empty()),
+            settled: Arc::new(OnceLock::new()),
+        };
+        let seen =
+            Seen { content_events: 2, response_id: Some("r".to_owned()), last: true, ..Seen::default() };
+        let items = [
+            Item::Event(Event::Text(v1::TextDelta { text: "hi".to_owned(), choice: 0, part: 1 })),
+            Item::Embeddings(Box::new(v1::EmbedResponse { model: "e".to_owned(), ..Default::default() })),
+            Item::Counted(Box::new(v1::CountTokensResponse { input_tokens: 3, ..Default::default() })),
+            Item::Raw(Bytes::from_static(b"data: x\n\n"), seen),
+        ];
+        let mut bytes = Answer::head(&reply).encode_to_vec();
+        for item in &items {
+            Answer::item(item).encode_raw(&mut bytes);
+        }
+        Answer::settled(&v1::Usage { input_tokens: Some(3), ..Default::default() }).encode_raw(&mut bytes);
+
+        let answer = Answer::decode(&*bytes).unwrap();
+        assert_eq!((answer.first(), answer.upstream_request_id()), (reply.id, "up"));
+        assert_eq!((answer.headers(), answer.warnings()), (headers, &reply.warnings[..]));
+        assert_eq!(&*answer.target().unwrap().name, "p/m");
+        assert_eq!(answer.usage().unwrap().input_tokens, Some(3));
+        let again = answer.into_items();
+        let shown = |items: &[Item]| format!("{items:?}").replace("progress: false", "progress: true");
+        assert_eq!(shown(&again), shown(&items));
+    }
+}

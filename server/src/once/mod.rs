@@ -34,7 +34,8 @@ use replicas::{Elsewhere, Replicas};
 use store::Store;
 
 use crate::{
-    call::{Call, Deadline, Fingerprint, Reply},
+    call::{Call, Deadline, Fingerprint, Reply, now},
+    config::Idempotency,
     error::{Error, Reason},
     shared::Shared,
 };
@@ -48,23 +49,13 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// Pause between two looks at a call that runs at another replica.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What the operator set.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// How long an answer is kept.
-    pub keep: Duration,
-    /// Bytes that all answers may take together.
-    pub max_bytes: usize,
-    /// Bytes that one answer may take.
-    pub max_answer_bytes: usize,
-}
-
 /// The room.
 pub struct Once {
     board: Mutex<Board>,
     store: Arc<Store>,
     replicas: Option<Arc<Replicas>>,
-    settings: Settings,
+    keep: Duration,
+    most_answer_bytes: usize,
 }
 
 /// How a call goes on.
@@ -78,31 +69,38 @@ pub enum Entered {
 }
 
 impl Once {
-    /// Opens what the last process kept.
+    /// Opens what the last process kept, unless nothing is to be kept. Must be called within a Tokio runtime.
     ///
     /// # Errors
     /// A message for the operator that names the file and what to do.
     pub fn start(
+        config: &Idempotency,
         data_dir: &Path,
-        settings: Settings,
         shared: Option<Arc<Shared>>,
-    ) -> Result<Arc<Self>, String> {
-        let bounds = Bounds {
-            keep: settings.keep,
-            most_answers: MOST_ANSWERS,
-            most_bytes: u64::try_from(settings.max_bytes).unwrap_or(u64::MAX),
-        };
-        let mut board = Board::new(bounds);
+    ) -> Result<Option<Arc<Self>>, String> {
+        let keep = config.keep.0;
+        if keep.is_zero() {
+            return Ok(None);
+        }
+        let most_bytes = u64::try_from(config.max_bytes.0).unwrap_or(u64::MAX);
+        let mut board = Board::new(Bounds { keep, most_answers: MOST_ANSWERS, most_bytes });
         let (store, kept) = Store::open(&data_dir.join("once.db"), SystemTime::now())?;
         for row in kept {
             board.put(row.scope, row.fingerprint, row.bytes, row.expires);
         }
-        let replicas = shared.map(Replicas::new);
-        Ok(Arc::new(Self { board: Mutex::new(board), store: Arc::new(store), replicas, settings }))
+        let once = Arc::new(Self {
+            board: Mutex::new(board),
+            store: Arc::new(store),
+            replicas: shared.map(Replicas::new),
+            keep,
+            most_answer_bytes: config.max_answer_bytes.0,
+        });
+        once.sweep();
+        Ok(Some(once))
     }
 
     /// Deletes expired answers from time to time, for as long as the room is there.
-    pub fn sweep(self: &Arc<Self>) {
+    fn sweep(self: &Arc<Self>) {
         let room = Arc::downgrade(self);
         tokio::spawn(async move {
             while let Some(room) = Weak::upgrade(&room) {
@@ -150,25 +148,31 @@ impl Once {
         deadline: Deadline,
     ) -> Result<Entered, Error> {
         let Some(replicas) = &self.replicas else { return Ok(Entered::First(claim)) };
+        let mut runs_until = now();
         loop {
             match replicas.claim(claim.scope, claim.fingerprint).await {
                 Elsewhere::First(held) => {
                     claim.elsewhere = Some(held);
                     return Ok(Entered::First(claim));
                 }
-                Elsewhere::Away => return Ok(Entered::First(claim)),
+                // What ran a moment ago still does, as far as anybody knows.
+                Elsewhere::Away if now() >= runs_until => return Ok(Entered::First(claim)),
+                Elsewhere::Away => {}
+                Elsewhere::Running => runs_until = now() + replicas::LEASE,
                 Elsewhere::Reused => return Err(reused()),
                 Elsewhere::Kept(bytes) => {
                     // What cannot be read was kept by another version: the call is made once more.
                     let Ok(answer) = Answer::decode(bytes) else { return Ok(Entered::First(claim)) };
                     return Ok(Entered::Repeat(Box::new(answer)));
                 }
-                Elsewhere::Running if call.asked.streamed => return Err(in_progress()),
-                Elsewhere::Running if crate::call::now() + LOOK >= deadline.at => {
-                    return Err(too_late(deadline));
-                }
-                Elsewhere::Running => sleep(LOOK).await,
             }
+            if call.asked.streamed {
+                return Err(in_progress());
+            }
+            if now() + LOOK >= deadline.at {
+                return Err(too_late(deadline));
+            }
+            sleep(LOOK).await;
         }
     }
 
@@ -190,7 +194,7 @@ pub struct Claim {
 impl Claim {
     /// Has the answer of the call kept if it comes to its end.
     pub fn follow(self, reply: &mut Reply) {
-        let most_bytes = self.once.settings.max_answer_bytes;
+        let most_bytes = self.once.most_answer_bytes;
         reply.items = Keeping::new(self, reply, most_bytes).boxed();
     }
 
@@ -204,7 +208,7 @@ impl Claim {
             return;
         }
         if let Some(held) = self.elsewhere.take() {
-            held.keep(&answer, self.once.settings.keep).await;
+            held.keep(&answer, self.once.keep).await;
         }
         self.over = true;
         self.once.board().keep(self.scope, bytes, expires);

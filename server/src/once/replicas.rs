@@ -35,7 +35,7 @@ const READ: Duration = Duration::from_millis(250);
 /// Pause before Redis is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long the mark of a running call lasts without being renewed, and how often it is.
-const LEASE: Duration = Duration::from_secs(10);
+pub(super) const LEASE: Duration = Duration::from_secs(10);
 const RENEW: Duration = Duration::from_secs(3);
 /// Kind and fingerprint, with which every value begins.
 const HEAD: usize = 33;
@@ -160,7 +160,7 @@ impl Replicas {
                 sleep(pause).await;
                 pause = PAUSE;
                 let Some(replicas) = replicas.upgrade() else { return };
-                if let Ok(connection) = replicas.shared.commands().await {
+                if let Ok(connection) = replicas.shared.connect(READ).await {
                     *replicas.slot() = Some(connection);
                     replicas.connecting.store(false, Ordering::Relaxed);
                     return;

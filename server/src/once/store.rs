@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, params};
 use tokio::task::spawn_blocking;
 
 use super::{Answer, board::Scope};
-use crate::call::Fingerprint;
+use crate::{call::Fingerprint, failpoint};
 
 /// Another form of the table or of what is in it has another number, and begins anew.
 const VERSION: i64 = 1;
@@ -100,7 +100,10 @@ impl Store {
                     &*answer
                 ],
             )?;
-            transaction.commit()
+            failpoint::pass("keep:before");
+            transaction.commit()?;
+            failpoint::pass("keep:after");
+            Ok(())
         });
         written
             .await
@@ -176,4 +179,76 @@ fn done(outcome: rusqlite::Result<()>, otherwise: &str) -> bool {
 fn to_ms(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn hash(name: &str) -> Fingerprint {
+        Fingerprint::of(&[name.as_bytes()])
+    }
+
+    fn open(path: &Path, now: SystemTime) -> (Arc<Store>, Vec<Row>) {
+        let (store, rows) = Store::open(path, now).unwrap();
+        (Arc::new(store), rows)
+    }
+
+    async fn put(store: &Arc<Store>, name: &str, expires: SystemTime, gone: Vec<Scope>) -> bool {
+        let answer =
+            Answer::settled(&tollgate_api::v1::Usage { output_tokens: Some(7), ..Default::default() });
+        let bytes = answer.encode_to_vec();
+        let row = Row {
+            scope: hash(name),
+            fingerprint: hash("request"),
+            bytes: u64::try_from(bytes.len()).unwrap(),
+            expires,
+        };
+        store.put(row, bytes.into(), gone).await
+    }
+
+    #[tokio::test]
+    async fn what_was_put_is_there_after_a_crash_until_it_expires() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, start) = (dir.path().join("once.db"), SystemTime::now());
+        let (store, rows) = open(&path, start);
+        assert!(rows.is_empty());
+        for (name, seconds) in [("late", 20), ("early", 10)] {
+            assert!(put(&store, name, start + Duration::from_secs(seconds), Vec::new()).await);
+        }
+        assert!(put(&store, "gone", start + Duration::from_secs(30), vec![hash("late")]).await);
+        store.delete(vec![hash("gone")]).await;
+        // A crash closes nothing.
+        std::mem::forget(store);
+        let (store, rows) = open(&path, start + Duration::from_secs(9));
+        let found: Vec<_> = rows.iter().map(|row| (row.scope, row.fingerprint, row.bytes > 0)).collect();
+        assert_eq!(found, [(hash("early"), hash("request"), true)]);
+        let answer = store.get(hash("early")).await.unwrap();
+        assert_eq!(answer.usage().unwrap().output_tokens, Some(7));
+        assert!(store.get(hash("late")).await.is_none());
+        drop(store);
+        assert!(open(&path, start + Duration::from_secs(10)).1.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_store_is_begun_anew_for_this_user_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("once.db");
+        fs::write(&path, "x".repeat(5_000)).unwrap();
+        let (store, rows) = open(&path, SystemTime::now());
+        assert!(rows.is_empty());
+        assert!(put(&store, "a", SystemTime::now() + Duration::from_secs(60), Vec::new()).await);
+        for file in fs::read_dir(dir.path()).unwrap() {
+            let file = file.unwrap();
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_said_in_words() {
+        let error = Store::open(Path::new("/nowhere/once.db"), SystemTime::now()).err().unwrap();
+        assert!(error.contains("/nowhere/once.db") && error.contains("delete it"), "{error}");
+    }
 }

@@ -17,6 +17,7 @@ pub(super) fn reply(open: Open, answer: Answer, deadline: Deadline) -> Reply {
         tried: String::new(),
         rule: String::new(),
         warnings: answer.warnings().to_vec(),
+        // No limit was asked.
         rate_limits: RateLimits::default(),
         headers: answer.headers(),
         upstream_request_id: answer.upstream_request_id().to_owned(),

@@ -101,12 +101,14 @@ impl Pipeline {
         }
     }
 
-    /// Bounds the answer of targets where a limit must know how long it can get and the caller does not say.
+    /// Bounds the answer of targets where a limit, or the cap of the call itself, must know how long it can get and the
+    /// caller does not say.
     fn cap(&self, call: &Call, plan: &mut Plan, applies: Applies<'_>, model: &[Arc<Rule>]) {
         if call.operation != Operation::Chat || call.asked.max_output_tokens.is_some() {
             return;
         }
-        let of_call = self.quota.rules(applies, model).any(|rule| quota::needs_cap(rule));
+        let of_call = call.options.max_cost_nanos.is_some()
+            || self.quota.rules(applies, model).any(|rule| quota::needs_cap(rule));
         for candidate in plan.all_mut() {
             if of_call || applies.of(candidate.limits.iter()).any(|rule| quota::needs_cap(rule)) {
                 candidate.output_cap = Some(self.output_cap(&candidate.target));

@@ -292,3 +292,6 @@ fn name<'d>(draft: &'d Draft<'_>) -> &'d str {
 fn candidates(drafts: Vec<Draft<'_>>) -> Vec<Candidate> {
     drafts.into_iter().map(|draft| draft.candidate).collect()
 }
+
+#[cfg(test)]
+mod tests;

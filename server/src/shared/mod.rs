@@ -89,7 +89,7 @@ impl Shared {
     }
 
     /// Connects for commands.
-    pub(crate) async fn commands(&self) -> Result<MultiplexedConnection, RedisError> {
+    async fn commands(&self) -> Result<MultiplexedConnection, RedisError> {
         self.connect(ANSWER).await
     }
 

@@ -12,6 +12,8 @@ use tollgate_api::v1::usage::Source;
 use super::{replay::Replay, *};
 use crate::meter::testing::{id, record, rows, target};
 
+mod lives;
+
 /// Returns what is known of a call before its upstream call.
 fn begun(number: u128) -> v1::UsageRecord {
     let mut record = record(number);
