@@ -1,9 +1,6 @@
 //! A call that carries a `request_id` is made once by all replicas that share a Redis, as long as that is there.
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
@@ -117,18 +114,14 @@ async fn a_redis_that_hangs_holds_up_one_call_and_not_for_long() {
     let gateway = gateway_with(&upstream, &format!("shared: \"{}\"\n", redis.url()));
     let caller = Caller::new(gateway.addr, KEY);
     together(&caller, &caller).await;
-    let signal = |name: &str| {
-        let sent = Command::new("kill").args([name, &redis.pid().to_string()]).status();
-        assert!(sent.unwrap().success());
-    };
-    signal("-STOP");
+    redis.signal("-STOP");
     let mut waits = Vec::new();
     for number in 0..20 {
         let began = Instant::now();
         assert_eq!(post(&caller, &format!("hung-{number}"), chat(false)).await.status, 200);
         waits.push(began.elapsed());
     }
-    signal("-CONT");
+    redis.signal("-CONT");
     waits.sort_unstable();
     // The first finds out. A connection that was begun meanwhile may find out once more.
     assert!(waits[15] < Duration::from_millis(25).max(waits[10] * 3), "{waits:?}");
