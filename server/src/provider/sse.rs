@@ -188,15 +188,18 @@ impl<'a> Iterator for Events<'a> {
         if std::mem::take(&mut self.at_start) && self.left.starts_with(b"\xef\xbb\xbf") {
             at = 3;
         }
+        // A first line of nothing but the mark is not blank: the splitter does not end an event there either.
+        let marked = at;
         while at < self.left.len() {
             let rest = &self.left[at..];
+            let is_mark = marked > 0 && at == marked;
             let Some(end) = memchr2(b'\n', b'\r', rest) else {
                 at = self.left.len();
                 event.line(rest);
                 break;
             };
             at += end_of_line(rest, end);
-            if end == 0 {
+            if end == 0 && !is_mark {
                 break;
             }
             event.line(&rest[..end]);
@@ -288,6 +291,7 @@ mod tests {
 
     #[test]
     fn comments_names_ids_and_a_byte_order_mark_are_no_data() {
+        assert_eq!(data("\u{feff}\rdata: a\n\n"), ["a"]);
         let input = "\u{feff}data: a\n\n: ping\n\nevent: error\nid: 7\ndata: b\n\n";
         let (told, _) = run(input.as_bytes(), &[1, 2]);
         assert_eq!(told, [("".into(), "a".into()), ("error".into(), "b".into())]);

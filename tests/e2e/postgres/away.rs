@@ -65,24 +65,32 @@ async fn without_a_connection_left_calls_go_on_and_records_wait() {
     let few = ["max_connections=3", "superuser_reserved_connections=0", "max_wal_senders=0"];
     let server = tokio::task::spawn_blocking(move || Postgres::start(&few)).await.unwrap();
     let store = server.database().await;
-    let mut taken = Vec::new();
+    let upstream = Upstream::start(serving).await;
+    let mut mine: tokio_postgres::Config = store.parse().unwrap();
+    mine.application_name("mine");
+    let connect = async || {
+        let (client, connection) = mine.connect(tokio_postgres::NoTls).await.ok()?;
+        tokio::spawn(connection);
+        Some(client)
+    };
+    let mut taken = vec![connect().await.unwrap()];
+    let gateway = replica(&upstream, &store, "");
+    until("ready", async || ready(&gateway).await.0 == 200).await;
     until("all connections are taken", async || {
-        match tokio_postgres::connect(&store, tokio_postgres::NoTls).await {
-            Ok((client, connection)) => {
-                tokio::spawn(connection);
-                taken.push(client);
-                false
-            }
-            Err(_) => true,
-        }
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE backend_type = 'client backend' AND application_name <> 'mine'";
+        taken[0].simple_query(others).await.unwrap();
+        taken.extend(connect().await);
+        taken.len() == 3
     })
     .await;
-    let upstream = Upstream::start(serving).await;
-    let gateway = replica(&upstream, &store, "");
-    assert_eq!(ready(&gateway).await.0, 503, "it has never been there");
     let caller = Caller::new(gateway.addr, KEY);
     let made = [call(&caller).await, call(&caller).await].into();
     until("they wait", async || unshipped(&gateway).await == 2).await;
+    until("it is told", async || ready(&gateway).await.1.contains("degraded")).await;
+    let stranger = Caller::new(gateway.addr, "tg_testnobody01_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG");
+    let refused = stranger.post("/v1/chat/completions", crate::chat(false)).await;
+    assert_eq!(refused.status, 503, "who is not known cannot be told from who is new: {}", refused.text());
     taken.clear();
     has_exactly(&store, &made).await;
     until("ready", async || ready(&gateway).await == (200, "ready\n".to_owned())).await;
@@ -96,7 +104,7 @@ async fn a_gateway_that_starts_before_postgres_becomes_ready_by_itself() {
     let upstream = Upstream::start(serving).await;
     let gateway = replica(&upstream, &store, "");
     let (status, text) = ready(&gateway).await;
-    assert!(status == 503 && text.contains("PostgreSQL"), "{status} {text}");
+    assert!(status == 503 && text.contains("starting"), "{status} {text}");
     server.launch();
     until("ready", async || ready(&gateway).await == (200, "ready\n".to_owned())).await;
     let made = [call(&Caller::new(gateway.addr, KEY)).await].into();

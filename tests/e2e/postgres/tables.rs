@@ -34,10 +34,19 @@ async fn a_newer_schema_that_serves_this_version_is_worked_with_and_another_is_n
     assert_eq!(ready(&second).await.0, 200);
     // What only a newer one can work with.
     sql(&store, "UPDATE tollgate.migrations SET serves = 1000 WHERE version = 1000").await;
-    let third = replica(&upstream, &store, "");
-    call(&Caller::new(third.addr, KEY)).await;
-    until("it waits", async || super::unshipped(&third).await == 1).await;
-    assert_eq!(ready(&third).await.0, 503);
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("tollgate.yaml");
+    std::fs::write(&config, format!("store: \"{store}\"\nlisten: 127.0.0.1:0\nops_listen: 127.0.0.1:0\n"))
+        .unwrap();
+    let third = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .arg("--config")
+        .arg(&config)
+        .arg("--data-dir")
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&third.stderr).into_owned();
+    assert!(third.status.code() == Some(1) && told.contains("use a newer one"), "{told}");
     has_exactly(&store, &made).await;
 }
 

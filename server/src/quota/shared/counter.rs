@@ -57,6 +57,9 @@ pub(super) struct Counter {
     pub(super) reserved_by_others: i64,
     /// What others hold free.
     pub(super) free_of_others: i64,
+    /// What others had used and held when Redis last told, and when that was.
+    others: i64,
+    heard_ms: i64,
     /// The last lease.
     lease: i64,
     /// What was admitted since the last exchange.
@@ -97,6 +100,8 @@ impl Counter {
             used: if is_calendar { used } else { 0 },
             reserved_by_others: 0,
             free_of_others: 0,
+            others: 0,
+            heard_ms: 0,
             lease: 0,
             taken: 0,
             touched: Duration::ZERO,

@@ -138,7 +138,7 @@ impl<W> State<W> {
             }
             counter.advance(server_ms);
         }
-        let short = charges.iter().find(|charge| !self.fits(charge));
+        let short = charges.iter().find(|charge| !self.fits(charge, server_ms));
         match (short, self.away) {
             (None, _) => Some(Ok(self.take(charges, now))),
             (Some(_), None) => None,
@@ -146,10 +146,10 @@ impl<W> State<W> {
         }
     }
 
-    fn fits(&self, charge: &Charge) -> bool {
+    fn fits(&self, charge: &Charge, server_ms: i64) -> bool {
         self.counters.get(&charge.rule.counter).is_some_and(|counter| {
             counter.fits(charge.amount)
-                || (self.away.is_some() && counter.fits_share(charge.amount, self.replicas))
+                || (self.away.is_some() && counter.fits_share(charge.amount, self.replicas, server_ms))
         })
     }
 

@@ -12,6 +12,9 @@ use crate::{
     },
 };
 
+/// How long what others run is thought to go on while nothing is heard of them.
+const MINUTE_MS: i64 = 60_000;
+
 impl Counter {
     /// Tells whether it counts by the calendar.
     pub(in super::super) fn is_calendar(&self) -> bool {
@@ -60,10 +63,28 @@ impl Counter {
         Part { rule: rule.clone(), amount, used, reset, place: Place::at(place) }
     }
 
-    /// Tells whether so much may be admitted while Redis is away: each replica has its share of a rate.
-    pub(in super::super) fn fits_share(&self, amount: i64, replicas: i64) -> bool {
-        let share = (self.rule.limit.amount / replicas.max(1)).max(1);
-        !self.is_hard() && self.own().checked_add(amount).is_some_and(|sum| sum <= share)
+    /// Tells whether so much may be admitted while Redis is away: each replica has its share of what was left of a rate
+    /// when Redis last told, and of what has become free since.
+    pub(in super::super) fn fits_share(&self, amount: i64, replicas: i64, server_ms: i64) -> bool {
+        let since = self.own().saturating_sub(self.told.sum());
+        let wanted = since.checked_add(amount).and_then(|sum| sum.checked_mul(replicas.max(1)));
+        // A limit that is less than one for each admits one.
+        let is_first = since == 0 && amount == 1;
+        !self.is_hard() && wanted.is_some_and(|wanted| wanted <= self.left_alone(server_ms) || is_first)
+    }
+
+    /// Returns what is left of a rate if what others used of it leaves the window evenly. What they did just now does so
+    /// for none of it at first.
+    fn left_alone(&self, server_ms: i64) -> i64 {
+        let window = match self.kind {
+            Kind::Sliding(width) => width * SLOTS,
+            Kind::Concurrent | Kind::Calendar(_) => MINUTE_MS,
+        };
+        let passed = server_ms.saturating_sub(self.heard_ms).clamp(0, window);
+        let still = (window - passed).min(window * 5 / 6);
+        let others = i128::from(self.others) * i128::from(still) * 6 / i128::from(window * 5);
+        let others = i64::try_from(others).unwrap_or(i64::MAX);
+        self.rule.limit.amount.saturating_sub(self.told.sum()).saturating_sub(others).max(0)
     }
 
     /// Returns what this replica used of a rate and holds.

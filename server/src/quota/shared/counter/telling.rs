@@ -53,7 +53,7 @@ impl Counter {
     }
 
     /// Takes in what was answered. Tells whether what was granted counts: not, if a new period has begun meanwhile.
-    pub(in super::super) fn hear(&mut self, told: &Told) -> bool {
+    pub(in super::super) fn hear(&mut self, told: &Told, server_ms: i64) -> bool {
         if let Kind::Calendar(start) = self.kind {
             if told.period < start {
                 return false;
@@ -82,6 +82,8 @@ impl Counter {
         }
         self.id = told.id;
         (self.reserved_by_others, self.free_of_others) = (told.reserved, told.free);
+        self.heard_ms = server_ms;
+        self.others = told.used.saturating_sub(self.told.sum()).max(0).saturating_add(told.reserved);
         self.lease = told.lease;
         self.grant(told.lease);
         true

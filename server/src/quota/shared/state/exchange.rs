@@ -95,9 +95,10 @@ impl<W> State<W> {
         }
         self.replies += 1;
         let mut counts = Vec::with_capacity(reply.counters.len());
+        let server_ms = self.server_ms(now);
         for (ask, told) in flight.exchange.asks.iter().zip(&reply.counters) {
             let counter = self.counters.get_mut(&ask.counter);
-            counts.push(counter.is_some_and(|counter| counter.hear(told)));
+            counts.push(counter.is_some_and(|counter| counter.hear(told, server_ms)));
             self.dirty.insert(ask.counter.clone());
         }
         let mut told = Vec::new();
