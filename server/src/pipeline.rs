@@ -261,12 +261,12 @@ impl Pipeline {
     /// Joins these rooms with the defaults for everything else.
     pub(crate) fn for_test(auth: Arc<Auth>, meter: Arc<Meter>, routes: Routes) -> Self {
         Self {
-            auth,
             quota: {
-                let history = Arc::new(crate::app::Spent(meter.clone()));
+                let history = Arc::new(crate::app::Spent { meter: meter.clone(), auth: auth.clone() });
                 let engine = crate::quota::Local::new(history, crate::quota::Calendar::utc());
                 Arc::new(Quota::new(Arc::new(engine), crate::quota::Settings::default()))
             },
+            auth,
             meter,
             once: None,
             routes,

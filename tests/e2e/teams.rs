@@ -76,8 +76,8 @@ fn limit(metric: &str, window: &str, amount: i64) -> admin::Limit {
 }
 
 #[tokio::test]
-async fn limits_of_organisation_team_and_key_hold_at_once() {
-    let firm = firm(
+async fn limits_of_organisation_team_and_key_hold_at_once_and_over_a_crash() {
+    let mut firm = firm(
         "  acme: { limits: { requests_per_day: 5 } }\n  search: { parent: acme, limits: { requests_per_day: 4 } }\n  \
          ads: { parent: acme }\n",
     )
@@ -100,6 +100,13 @@ async fn limits_of_organisation_team_and_key_hold_at_once() {
     assert_eq!(of("key:"), (json!("3"), json!("3")));
     assert_eq!(of("team:search"), (json!("4"), json!("4")));
     assert_eq!(of("team:acme"), (json!("5"), json!("5")));
+    firm.gateway.kill();
+    firm.gateway.restart();
+    let (served, refusal) = firm.exhaust(&cousin).await;
+    assert!(
+        served == 0 && refusal.contains("the team `acme`"),
+        "what its teams used counts: {served}, {refusal}"
+    );
 }
 
 #[tokio::test]

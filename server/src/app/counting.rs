@@ -21,7 +21,8 @@ pub(super) fn engine(
     data_dir: &Path,
 ) -> Result<Arc<dyn Engine>, String> {
     let calendar = Calendar::new(config.time_zone.0.clone());
-    let history = Arc::new(Recalled { ledger: Spent(meter.clone()), auth: auth.clone() });
+    let history =
+        Arc::new(Recalled { ledger: Spent { meter: meter.clone(), auth: auth.clone() }, auth: auth.clone() });
     let Some(shared) = shared else { return Ok(Arc::new(Local::new(history, calendar))) };
     auth.count_resets_as_room();
     // All replicas read one ledger in PostgreSQL; without it each has one of its own.

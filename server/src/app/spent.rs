@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use tollgate_api::v1;
 
 use crate::{
+    auth::Auth,
     call::{Caller, Metric, ModelGlobs, Priority, Rule, Scope, Subject, glob_matches},
     error::Error,
     meter::Meter,
@@ -20,13 +21,19 @@ use crate::{
 const PROVIDER: &str = "provider";
 const MODEL: &str = "model";
 const TARGET: &str = "target";
+const TEAM: &str = "team";
 /// Rows of a page.
 const PAGE: i32 = 1_000;
 /// How far back a total is summed: the longest range that the ledger answers.
 const LONGEST: Duration = Duration::from_secs(9 * 365 * 86_400);
 
 /// The ledger, as the quota room reads it.
-pub struct Spent(pub Arc<Meter>);
+pub struct Spent {
+    /// Whose ledger it is.
+    pub meter: Arc<Meter>,
+    /// Who knows which teams belong to a team: what they use is what it uses.
+    pub auth: Arc<Auth>,
+}
 
 impl History for Spent {
     fn used<'a>(&'a self, rule: &'a Rule, since: SystemTime) -> BoxFuture<'a, Result<i64, Error>> {
@@ -41,10 +48,18 @@ impl History for Spent {
                 filters: filters(rule).collect(),
                 ..Default::default()
             };
+            let teams = match &rule.subject {
+                Subject::Team(id) => self.auth.teams_below(id),
+                _ => Vec::new(),
+            };
+            let counts = |row: &v1::UsageRow| {
+                let team = row.group.get(TEAM).map_or("", String::as_str);
+                counts(rule, row) && (teams.is_empty() || teams.iter().any(|below| below == team))
+            };
             let mut used = 0_i64;
             loop {
-                let page = self.0.query_usage(&gateway(), request.clone()).await?;
-                used = page.rows.iter().filter(|row| counts(rule, row)).fold(used, |sum, row| {
+                let page = self.meter.query_usage(&gateway(), request.clone()).await?;
+                used = page.rows.iter().filter(|row| counts(row)).fold(used, |sum, row| {
                     sum.saturating_add(match metric {
                         Metric::Requests => row.request_count,
                         metric => row.usage.as_ref().map(used_of).unwrap_or_default().of(metric),
@@ -70,6 +85,9 @@ fn groups(rule: &Rule) -> Vec<&'static str> {
     if matches!(&rule.subject, Subject::Target(name) if is_pattern(name)) {
         groups.push(TARGET);
     }
+    if matches!(rule.subject, Subject::Team(_)) {
+        groups.push(TEAM);
+    }
     groups
 }
 
@@ -90,10 +108,10 @@ fn counts(rule: &Rule, row: &v1::UsageRow) -> bool {
 fn filters(rule: &Rule) -> impl Iterator<Item = (String, String)> {
     let subject = match &rule.subject {
         Subject::Key(id) => Some(("key", id)),
-        Subject::Team(id) => Some(("team", id)),
         Subject::Model(name) => Some((MODEL, name)),
         Subject::Target(name) => Some((TARGET, name)),
-        Subject::Global => None,
+        // With those below it, which are told apart here.
+        Subject::Team(_) | Subject::Global => None,
     };
     let subject = subject.map(|(word, value)| (word.to_owned(), value.to_string()));
     let only = &rule.limit.only;

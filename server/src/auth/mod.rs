@@ -121,6 +121,11 @@ impl Auth {
         self.room.in_touch.load(Relaxed)
     }
 
+    /// Returns the ids of a team and of all that belong to it.
+    pub fn teams_below(&self, id: &str) -> Vec<String> {
+        self.room.index.below(id)
+    }
+
     /// Returns who calls with the key of that id, revoked or not.
     pub fn caller(&self, id: &str) -> Option<Arc<Caller>> {
         self.room.index.by_id(id).map(|entry| entry.caller.clone())

@@ -75,8 +75,8 @@ pub(super) fn fold_at_most(
     connection.execute_batch("DELETE FROM temp.step; DELETE FROM temp.tag_step;")
 }
 
-/// Sums up the records by day. Groups are told by one text, which SQLite sorts several times faster than many; the model
-/// stands last in it, since it is the one part that may hold any letter.
+/// Sums up the records by day. Groups are told by one text; the model stands last in it, since it is the one part that may
+/// hold any letter.
 fn gather(connection: &Connection, after: i64, until: i64) -> rusqlite::Result<()> {
     let range = [after, until];
     let plain = format!(
