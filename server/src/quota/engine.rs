@@ -124,6 +124,11 @@ pub trait Engine: Send + Sync {
     /// Tells how these limits stand.
     fn standing<'a>(&'a self, rules: &'a [Arc<Rule>]) -> BoxFuture<'a, Result<Vec<Standing>, Error>>;
 
+    /// Waits until others were heard of, for a moment at most: who does not know how many they are can share nothing out.
+    fn arrive(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Tells others what is not told yet, and gives back what it holds of their limits: this process ends.
     fn leave(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))

@@ -48,6 +48,8 @@ use crate::{
 
 /// So many times as long as a call waits who only asks how limits stand.
 const LOOK: u32 = 4;
+/// How long a start waits for the first exchange.
+const ARRIVAL: Duration = Duration::from_secs(1);
 /// How long the last exchange may take.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -247,6 +249,10 @@ impl Engine for Replicated {
             let (mut state, now) = (self.core.state(), self.core.now());
             Ok(rules.iter().filter_map(|rule| state.standing(rule, now)).collect())
         })
+    }
+
+    fn arrive(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move { self.core.until_answered(1, ARRIVAL).await })
     }
 
     fn leave(&self) -> BoxFuture<'_, ()> {
