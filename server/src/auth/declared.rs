@@ -72,6 +72,10 @@ pub(super) fn read(
             let what = if *hash == record.hash { "key" } else { "public id" };
             problems.push(format!("keys: `{other}` and `{name}` have the same {what}; give each its own"));
         }
+        if let Some(other) = records.iter().find(|other| other.hash == record.hash && other.id != record.id) {
+            problems
+                .push(format!("keys: `{}` and `{name}` have the same key; give each its own", other.name));
+        }
         by_id.insert(record.id.clone(), (record.hash, name));
         records.push(record);
     }
@@ -107,7 +111,7 @@ fn record(declared: &DeclaredKey, pepper: &Pepper, now: SystemTime) -> Result<Re
     };
     let (default_tags, scopes) = checked().map_err(|error| error.to_string())?;
     Ok(Record {
-        id: key::public_id(secret).map_or_else(|| pepper.derived_id(secret), str::to_owned),
+        id: key::public_id(secret).map_or_else(|| key::id_of_name(&declared.name), str::to_owned),
         name: declared.name.clone(),
         hash: pepper.hash(secret),
         old: None,
@@ -142,7 +146,8 @@ fn shown(name: &str) -> String {
 ///
 /// # Errors
 /// A message that names the key whose secret or id belongs to a key that was made at run time.
-pub(super) fn apply(store: &mut dyn Sql, declared: Vec<Record>, now: SystemTime) -> Result<(), Trouble> {
+pub(super) fn apply(store: &mut dyn Sql, mut declared: Vec<Record>, now: SystemTime) -> Result<(), Trouble> {
+    keep_ids(store, &mut declared)?;
     let ids: HashSet<String> = declared.iter().map(|record| record.id.clone()).collect();
     for mut gone in keys::declared(store)? {
         if !ids.contains(&gone.id) {
@@ -165,6 +170,27 @@ pub(super) fn apply(store: &mut dyn Sql, declared: Vec<Record>, now: SystemTime)
         if before.to_proto(0) != record.to_proto(0) || before.hash != record.hash {
             record.version = before.version.saturating_add(1);
             keys::put(store, &record)?;
+        }
+    }
+    Ok(())
+}
+
+/// Has keys that were declared before keep their ids: under another name, or with an id that was derived otherwise.
+fn keep_ids(store: &mut dyn Sql, declared: &mut [Record]) -> Result<(), Trouble> {
+    let mut taken = HashSet::new();
+    for record in &mut *declared {
+        if let Some(same) = keys::declared_by_hash(store, &record.hash)? {
+            record.id.clone_from(&same.id);
+            taken.insert(same.id);
+        }
+    }
+    for record in declared {
+        // Its name's id belongs to a key that had the name before.
+        let is_other = |before: &Record| before.declared && before.hash != record.hash;
+        if taken.contains(&record.id)
+            && keys::by_id(store, &record.id)?.is_some_and(|before| is_other(&before))
+        {
+            record.id = key::id_of_name(&format!("{}#{}", record.name, taken.len()));
         }
     }
     Ok(())

@@ -42,6 +42,20 @@ pub(super) fn new_id() -> Result<String, getrandom::Error> {
     base62(ID_LEN, getrandom::fill).map(|id| id.as_str().to_owned())
 }
 
+/// Derives the public id of a declared key that was not made by us, from its name: it is the same on every replica, says
+/// nothing about the secret, and stays when that is changed.
+pub(super) fn id_of_name(name: &str) -> String {
+    let mut source = blake3::Hasher::new_derive_key("tollgate 2026-11 public id of a declared key")
+        .update(name.as_bytes())
+        .finalize_xof();
+    let drawn: Result<_, std::convert::Infallible> = base62(ID_LEN, |bytes| {
+        source.fill(bytes);
+        Ok(())
+    });
+    let Ok(id) = drawn;
+    id.as_str().to_owned()
+}
+
 /// Puts a key together from its public id and a source of random bytes for the secret part.
 pub(super) fn mint(id: &str, mut source: blake3::OutputReader) -> SecretString {
     let drawn: Result<_, std::convert::Infallible> = base62(SECRET_LEN, |bytes| {

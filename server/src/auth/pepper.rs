@@ -10,8 +10,6 @@ use std::{
 use blake3::{Hasher, OutputReader};
 use secrecy::{ExposeSecret as _, SecretBox, SecretString, zeroize::Zeroizing};
 
-use super::key;
-
 const LEN: usize = 32;
 
 /// A keyed hash of a key, as the store and the index hold it.
@@ -70,17 +68,6 @@ impl Pepper {
     /// Hashes a key for the store and the index.
     pub(super) fn hash(&self, key: &str) -> Hash {
         *self.hasher("key").update(key.as_bytes()).finalize().as_bytes()
-    }
-
-    /// Derives the public id of a key that was not made by us.
-    pub(super) fn derived_id(&self, key: &str) -> String {
-        let mut source = self.hasher("id").update(key.as_bytes()).finalize_xof();
-        let drawn: Result<_, std::convert::Infallible> = key::base62(key::ID_LEN, |bytes| {
-            source.fill(bytes);
-            Ok(())
-        });
-        let Ok(id) = drawn;
-        id.as_str().to_owned()
     }
 
     /// Stretches a random nonce to the secret of a new key; the same nonce gives the same secret.
@@ -171,7 +158,5 @@ mod tests {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (one, two) = (Pepper::open(one.path(), false).unwrap(), Pepper::open(two.path(), false).unwrap());
         assert_ne!(one.hash("key"), two.hash("key"));
-        assert_ne!(one.derived_id("key"), two.derived_id("key"));
-        assert_eq!(one.derived_id("key").len(), 12);
     }
 }

@@ -40,6 +40,12 @@ pub(in crate::auth) fn by_id(sql: &mut dyn Sql, id: &str) -> Result<Option<Recor
     Ok(read(sql, &format!("SELECT {COLUMNS} FROM keys WHERE id = $1"), &[id.into()])?.pop())
 }
 
+/// Returns the declared key of that secret, revoked or not.
+pub(in crate::auth) fn declared_by_hash(sql: &mut dyn Sql, hash: &[u8]) -> Result<Option<Record>, Trouble> {
+    let statement = format!("SELECT {COLUMNS} FROM keys WHERE declared AND hash = $1");
+    Ok(read(sql, &statement, &[hash.into()])?.pop())
+}
+
 /// Returns the id of a key that has the name and is not revoked, other than `except`.
 pub(in crate::auth) fn named(sql: &mut dyn Sql, name: &str, except: &str) -> Result<Option<String>, Trouble> {
     let statement = "SELECT id FROM keys WHERE name = $1 AND id <> $2 AND revoke_time IS NULL LIMIT 1";

@@ -133,7 +133,9 @@ async fn look_after(core: &Arc<Core>) {
         }
         while core.state().is_away() {
             sleep(LOOK_AFTER).await;
-            core.alone();
+            // It may be back by now, which this must not undo.
+            let told = core.change(|state| state.look_after(core.now()));
+            core.tell(told);
         }
     }
 }

@@ -28,6 +28,14 @@ impl<W> State<W> {
     /// Redis does not answer in time. Returns whom to tell what: those that can do without it.
     pub(in super::super) fn go_away(&mut self, now: Duration) -> Vec<(W, Outcome)> {
         self.away.get_or_insert(now);
+        self.look_after(now)
+    }
+
+    /// Returns whom to tell what as long as Redis is away: those that have waited for long enough.
+    pub(in super::super) fn look_after(&mut self, now: Duration) -> Vec<(W, Outcome)> {
+        if self.away.is_none() {
+            return Vec::new();
+        }
         let mut flight = self.flight.take();
         let waiting = std::mem::take(&mut self.waiting);
         let mut told = Vec::new();
