@@ -96,6 +96,29 @@ async fn a_burst_does_not_pass_the_limit_either_if_redis_is_late_for_some() {
     assert!((1..=101).contains(&admitted(&answers)), "{}", admitted(&answers));
 }
 
+/// Leases last for nine seconds: only after that does a replica show that it never came back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_away_for_a_moment_counts_with_the_others_again() {
+    let (redis, upstream) = (Redis::start(), upstream().await);
+    let gateway = start(&redis.url(), "limits: { requests_per_day: 100000 }", "", &upstream);
+    let caller = Caller::new(gateway.addr, LIMITED);
+    assert_eq!(caller.post(PATH, chat()).await.status, 200);
+    redis.signal("-STOP");
+    until_ready(&gateway, DEGRADED).await;
+    redis.signal("-CONT");
+    until_ready(&gateway, WELL).await;
+    let came_back = std::time::Instant::now();
+    while came_back.elapsed() < Duration::from_secs(12) {
+        // A busy machine may make it look late again for a moment.
+        drop(caller.post(PATH, chat()).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let alone = metric(&gateway, "tollgate_shared_claims_total{by=\"alone\"}").await;
+    let served = admitted(&at_once(std::slice::from_ref(&gateway), 50).await);
+    let alone_now = metric(&gateway, "tollgate_shared_claims_total{by=\"alone\"}").await;
+    assert!(served > 0 && alone_now - alone < 50.0, "{served} served, {} of them alone", alone_now - alone);
+}
+
 /// How the only limit of the key stands: used and reserved.
 async fn stands(gateway: &Gateway) -> (i64, i64) {
     let quota = Caller::new(gateway.addr, LIMITED).get("/v1/quota").await.json()["quotas"][0].clone();
