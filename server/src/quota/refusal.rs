@@ -24,7 +24,12 @@ pub(super) fn refusal(caller: &Caller, denied: Denied, budget_status: BudgetStat
     telemetry::metrics::limit_rejected(limit.metric.label(), rule.subject.label());
     let is_budget = limit.metric == Metric::CostNanos;
     let reason = if is_budget { Reason::BudgetExhausted } else { Reason::RateLimited };
-    let again = when(wait.filter(|_| !is_budget), reset);
+    let again = if amount > limit.amount && limit.amount > 0 {
+        "; that is more than the whole limit: ask for less (`max_tokens`, a shorter prompt) or raise it"
+            .to_owned()
+    } else {
+        when(wait.filter(|_| !is_budget), reset)
+    };
     let message = format!(
         "{}; {} are used, {reserved} reserved by running calls, and this call may need {amount}{again}",
         in_words(&rule, &caller.key_name),
