@@ -92,6 +92,11 @@ async fn a_burst_does_not_pass_the_limit_either_if_redis_is_late_for_some() {
     let (redis, upstream) = (Redis::start(), upstream().await);
     let limits = "limits: { requests_per_minute: 100 }";
     let gateways: Vec<_> = (0..3).map(|_| start(&redis.url(), limits, "", &upstream)).collect();
+    for gateway in &gateways {
+        // Each hears of the others.
+        until_ready(gateway, WELL).await;
+        until_stands(gateway, |used, _| used == 0).await;
+    }
     let answers = at_once(&gateways, 300).await;
     assert!((1..=101).contains(&admitted(&answers)), "{}", admitted(&answers));
 }

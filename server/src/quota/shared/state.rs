@@ -22,7 +22,7 @@ use crate::{
 /// What was used is told after this time at the latest.
 pub(super) const FLUSH: Duration = Duration::from_millis(100);
 /// A replica shows that it lives at least so often.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
+pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
 /// It counts as dead after so long without a word, and what it held is free for others.
 pub(super) const TTL: Duration = Duration::from_secs(10);
 /// A lease that nothing was admitted from for so long goes back.
