@@ -1,6 +1,7 @@
 //! What one replica knows of one counter: what it may still admit, what its calls hold, and what is to be told. Plain
 //! state; the caller gives the time, by the clock of Redis, in milliseconds since the epoch.
 
+mod pace;
 mod standing;
 mod telling;
 
@@ -10,6 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use self::pace::Pace;
 use super::{tally::Tally, wire::Kind};
 use crate::{
     call::{Metric, Period, Rule},
@@ -62,8 +64,10 @@ pub(super) struct Counter {
     heard_ms: i64,
     /// The last lease.
     lease: i64,
-    /// What was admitted since the last exchange.
-    taken: i64,
+    /// What was admitted lately.
+    pace: Pace,
+    /// Whether anything was since the last exchange.
+    taken: bool,
     /// When something was last admitted.
     touched: Duration,
 }
@@ -103,7 +107,8 @@ impl Counter {
             others: 0,
             heard_ms: 0,
             lease: 0,
-            taken: 0,
+            pace: Pace::default(),
+            taken: false,
             touched: Duration::ZERO,
         }
     }
@@ -183,7 +188,8 @@ impl Counter {
         let place = self.place(server_ms);
         self.free = (self.free - amount).max(0);
         self.count(place, amount);
-        self.taken = self.taken.saturating_add(amount);
+        self.pace.add(amount, now);
+        self.taken = true;
         self.touched = now;
         place
     }

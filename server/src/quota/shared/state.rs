@@ -129,8 +129,17 @@ impl<W> State<W> {
 
     /// Admits a call from what is held here. Nothing: only Redis can tell; `enqueue` it.
     pub(super) fn admit(&mut self, charges: &[Charge], now: Duration) -> Option<Outcome> {
-        let server_ms = self.server_ms(now);
         self.lapse(now);
+        match (self.short_of(charges, now)?, self.away) {
+            (None, _) => Some(Ok(self.take(charges, now))),
+            (Some(_), None) => None,
+            (Some(charge), Some(_)) => Some(Err(self.refuse_alone(charge, self.server_ms(now)))),
+        }
+    }
+
+    /// Returns the first that what is held here does not suffice for, if all of them are known.
+    fn short_of<'a>(&mut self, charges: &'a [Charge], now: Duration) -> Option<Option<&'a Charge>> {
+        let server_ms = self.server_ms(now);
         for Charge { rule, .. } in charges {
             let counter = self.counters.get_mut(&rule.counter)?;
             if !Arc::ptr_eq(&counter.rule, rule) {
@@ -138,12 +147,7 @@ impl<W> State<W> {
             }
             counter.advance(server_ms);
         }
-        let short = charges.iter().find(|charge| !self.fits(charge, server_ms));
-        match (short, self.away) {
-            (None, _) => Some(Ok(self.take(charges, now))),
-            (Some(_), None) => None,
-            (Some(charge), Some(_)) => Some(Err(self.refuse_alone(charge, server_ms))),
-        }
+        Some(charges.iter().find(|charge| !self.fits(charge, server_ms)))
     }
 
     fn fits(&self, charge: &Charge, server_ms: i64) -> bool {
@@ -160,7 +164,8 @@ impl<W> State<W> {
             let Some(counter) = self.counters.get_mut(&rule.counter) else { continue };
             let place = counter.take(*amount, now, server_ms);
             held.push(counter.part(rule, *amount, place, server_ms));
-            self.hurry |= counter.runs_low();
+            // What is on its way may well bring more.
+            self.hurry |= self.flight.is_none() && counter.runs_low();
             self.mark(&rule.counter);
         }
         held

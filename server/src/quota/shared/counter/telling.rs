@@ -23,12 +23,12 @@ impl Counter {
             self.free = 0;
         }
         let soft = self.rule.limit.soft;
-        let wish = if self.recalled || soft { 0 } else { self.taken.max(demand.unwrap_or(0)) };
+        let wish = if self.recalled || soft { 0 } else { self.pace.at(now).max(demand.unwrap_or(0)) };
         let held = self.reserved.sum().saturating_add(self.free);
         self.backed = held;
         self.flying = std::mem::take(&mut self.moves);
         let seeds = if self.seeds { self.ledgers.clone().into_iter().collect() } else { Vec::new() };
-        (self.taken, self.tell, self.recalled) = (0, false, false);
+        (self.taken, self.tell, self.recalled) = (false, false, false);
         Ask {
             counter: self.rule.counter.clone(),
             kind: self.kind,
@@ -117,6 +117,6 @@ impl Counter {
 
     /// Tells whether the lease is more than half spent, so that the next one is fetched before a call waits for it.
     pub(in super::super) fn runs_low(&self) -> bool {
-        self.taken > 0 && self.lease > 0 && self.free < self.lease / 2
+        self.taken && self.lease > 0 && self.free < self.lease / 2
     }
 }

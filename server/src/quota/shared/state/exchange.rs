@@ -10,7 +10,7 @@ use super::{FLUSH, Flight, IDLE, Outcome, State, TTL, Waiting, alone::away, mill
 use crate::quota::{
     engine::{Charge, Denied, Held},
     shared::{
-        counter::time,
+        counter::{Counter, time},
         wire::{Exchange, Reply, Verdict},
     },
 };
@@ -119,7 +119,22 @@ impl<W> State<W> {
                 (None, _) => {}
             }
         }
+        self.admit_waiting(now, &mut told);
+        let counters = &self.counters;
+        self.hurry |= self.dirty.iter().any(|name| counters.get(name).is_some_and(Counter::runs_low));
         told
+    }
+
+    /// Admits those that came too late for the exchange from the leases that it brought: asking for them would give the
+    /// leases back.
+    fn admit_waiting(&mut self, now: Duration, told: &mut Vec<(W, Outcome)>) {
+        for one in std::mem::take(&mut self.waiting) {
+            if matches!(self.short_of(&one.charges, now), Some(None)) {
+                told.push((one.whom, Ok(self.take(&one.charges, now))));
+            } else {
+                self.waiting.push_back(one);
+            }
+        }
     }
 
     fn take_granted(
