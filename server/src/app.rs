@@ -2,29 +2,27 @@
 
 mod alerting;
 mod counting;
+mod data_dir;
 mod declared;
 mod greeting;
 mod recalled;
 mod routing;
+mod signals;
 mod spent;
 pub mod store;
 
 use std::{
-    fs::{DirBuilder, File},
     io::Write as _,
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use secrecy::SecretString;
-use tokio::{
-    runtime::Handle,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use self::signals::Signals;
 use crate::{
     auth::Auth,
     call::{Rule, Subject},
@@ -255,7 +253,7 @@ async fn open(
     data_dir: &Path,
     postgres: Option<Postgres>,
 ) -> Result<(Arc<Auth>, Arc<Meter>), Failure> {
-    make_data_dir(data_dir).map_err(Failure::Start)?;
+    data_dir::make(data_dir).map_err(Failure::Start)?;
     let store = config.store_path(data_dir).map_err(Failure::Config)?;
     telemetry::metrics::install().map_err(Failure::Start)?;
     let catalog = Arc::new(Catalog::embedded());
@@ -338,70 +336,15 @@ fn stage(config: &config::Load, files: Option<usize>) -> Arc<Load> {
     stage
 }
 
-/// Makes the data directory, for this user only, and makes sure that it can be written.
-fn make_data_dir(dir: &Path) -> Result<(), String> {
-    let explain = |error: std::io::Error| {
-        let dir = dir.display();
-        format!(
-            "the data directory `{dir}` cannot be written: {error}; make it writable for this user or name another with --data-dir"
-        )
-    };
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(explain)?;
-    let probe = dir.join(format!(".probe-{}", std::process::id()));
-    File::create(&probe).and_then(|_| std::fs::remove_file(&probe)).map_err(explain)
-}
-
 fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
     // Nobody may be reading, which is no reason not to serve.
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// The signals a process listens to.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, String> {
-        let listen = |kind| signal(kind).map_err(|error| format!("signals cannot be listened to: {error}"));
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hang_up: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Returns when the process is told to stop.
-    async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    tracing::warn!("SIGHUP: this version reads its configuration at the start only; restart it");
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
-
-    #[test]
-    fn the_data_directory_is_made_for_this_user_only() {
-        let parent = tempfile::tempdir().unwrap();
-        let dir = parent.path().join("a/b");
-        make_data_dir(&dir).unwrap();
-        assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
-    }
 
     #[tokio::test]
     async fn a_port_in_use_is_told_with_the_flag_that_changes_it() {
@@ -414,14 +357,5 @@ mod tests {
         let callers = Config { listen: taken(), ops_listen: free(), ..Config::default() };
         let message = bind(&callers).await.err().unwrap();
         assert!(message.starts_with("--listen: ") && message.contains("in use"), "{message}");
-    }
-
-    #[test]
-    fn a_data_directory_that_cannot_be_says_what_to_do() {
-        let parent = tempfile::tempdir().unwrap();
-        let file = parent.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        let message = make_data_dir(&file.join("data")).unwrap_err();
-        assert!(message.contains("file/data") && message.contains("--data-dir"), "{message}");
     }
 }
