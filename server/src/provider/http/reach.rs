@@ -58,7 +58,10 @@ mod tests {
     use tokio::{net::TcpListener, time::timeout};
 
     use super::{
-        super::{Http, Protocol, testing::get},
+        super::{
+            Http, Protocol,
+            testing::{get, read_request},
+        },
         *,
     };
 
@@ -72,6 +75,16 @@ mod tests {
         reach.is_unsent()
     }
 
+    /// Waits until a request has come, past the connections on which none will.
+    async fn asked(listener: &TcpListener) {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            if read_request(&mut socket).await.is_some() {
+                return;
+            }
+        }
+    }
+
     #[tokio::test]
     async fn only_a_request_that_had_a_connection_may_have_been_sent() {
         // Its kernel takes connections, so TLS waits for a hello that never comes and plain text for an answer.
@@ -79,6 +92,12 @@ mod tests {
         let addr = silent.local_addr().unwrap();
         assert!(is_unsent(Protocol::Http1, format!("https://{addr}/")).await);
         assert!(is_unsent(Protocol::Http2, format!("https://{addr}/")).await);
-        assert!(!is_unsent(Protocol::Http1, format!("http://{addr}/")).await);
+        let http = Http::new(Duration::from_secs(60), false).unwrap();
+        let reach = Arc::new(Reach::default());
+        tokio::select! {
+            _ = reach.follow(get(http, format!("http://{addr}/"))) => panic!("the peer is silent"),
+            () = asked(&silent) => {}
+        }
+        assert!(!reach.is_unsent());
     }
 }
