@@ -27,9 +27,9 @@ use crate::{
 
 const OTHER_KEY: &str = "tg_testothers01_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 const LOW_KEY: &str = "tg_testlowest01_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
-/// What the upstream needs for a call, and how many are served at a time: twenty a second, so that ten times as much is
+/// What the upstream needs for a call, and how many are served at a time: ten a second, so that ten times as much is
 /// no work for the machine, and what is measured are the places.
-const WORK: Duration = Duration::from_millis(200);
+const WORK: Duration = Duration::from_millis(400);
 const PLACES: u32 = 4;
 
 fn answers_after(work: Duration) -> Vec<Step> {
@@ -148,7 +148,7 @@ async fn ten_times_the_load_leaves_the_goodput_and_refuses_fast() {
     while rounds.len() < 5 {
         let (served, peak) = peak(&caller).await;
         let began = Instant::now();
-        let mut seen = open_loop(caller.clone(), 200, span()).await;
+        let mut seen = open_loop(caller.clone(), 100, span()).await;
         let goodput = seen.served.len() as f64 / began.elapsed().as_secs_f64();
         let (accepted, refused) =
             (Seen::percentile(&mut seen.served, 50), Seen::percentile(&mut seen.refused, 50));
@@ -181,11 +181,11 @@ async fn ten_times_the_load_leaves_the_goodput_and_refuses_fast() {
 async fn a_tenant_with_twenty_times_its_share_harms_nobody_else() {
     let upstream = Upstream::start(|_| answers_after(WORK)).await;
     let gateway = gateway(&upstream, &format!("concurrent: {PLACES}, queue: 40, max_wait: 60s"), "");
-    let greedy = tokio::spawn(open_loop(Caller::new(gateway.addr, KEY), 200, Duration::from_secs(3)));
-    let modest = open_loop(Caller::new(gateway.addr, OTHER_KEY), 5, Duration::from_secs(3)).await;
+    let greedy = tokio::spawn(open_loop(Caller::new(gateway.addr, KEY), 100, Duration::from_secs(3)));
+    let modest = open_loop(Caller::new(gateway.addr, OTHER_KEY), 2, Duration::from_secs(3)).await;
     let greedy = greedy.await.unwrap();
     assert_eq!((modest.refused.len(), modest.other.len()), (0, 0), "{:?}", modest.other.first());
-    assert!(modest.served.len() >= 10 && greedy.refused.len() > greedy.served.len());
+    assert!(modest.served.len() >= 4 && greedy.refused.len() > greedy.served.len());
 }
 
 #[tokio::test]

@@ -113,7 +113,8 @@ async fn a_team_changed_on_one_replica_is_so_on_the_other_and_declarations_do_no
     until(&one, &secret, 200).await;
     let switch = async |disabled| {
         let team = admin::Team { disabled, ..team.clone() };
-        let request = admin::UpdateTeamRequest { team: Some(team), update_mask: None };
+        let mask = prost_types::FieldMask { paths: vec!["disabled".into()] };
+        let request = admin::UpdateTeamRequest { team: Some(team), update_mask: Some(mask) };
         let mut teams = TeamServiceClient::new(one.channel(ADMIN_KEY).await);
         teams.update_team(request).await.unwrap();
         until(&other, &secret, if disabled { 403 } else { 200 }).await

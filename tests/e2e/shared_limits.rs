@@ -241,7 +241,7 @@ async fn a_redis_that_hangs_stops_nobody_and_is_seen_in_the_readiness() {
     let (redis, upstream) = (Redis::start(), upstream().await);
     // So long that whoever waits for Redis is told from whom a busy machine holds up.
     let patience = "timeouts: { shared: 1s }\n";
-    let gateway = start(&redis.url(), "limits: { requests_per_day: 100k }", patience, &upstream);
+    let gateway = start(&redis.url(), "limits: { requests_per_hour: 100k }", patience, &upstream);
     until_ready(&gateway, WELL).await;
     let caller = Caller::new(gateway.addr, LIMITED);
     let well = median(&caller, 50).await;
@@ -282,7 +282,7 @@ async fn a_redis_that_becomes_slow_or_dies_or_forgets_fails_no_call_under_a_rate
     let proxy = Proxy::start(redis.addr, 7).await;
     let gateway = impatient_replica(
         &format!("redis://{}", proxy.addr),
-        "limits: { requests_per_day: 100k }",
+        "limits: { requests_per_hour: 100k }",
         &upstream,
     );
     let caller = Caller::new(gateway.addr, LIMITED);

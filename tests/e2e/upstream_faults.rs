@@ -100,7 +100,7 @@ async fn u01_a_refused_connection_costs_nobody_an_answer() {
 async fn u02_a_connection_that_is_never_made_is_given_up_within_the_connect_timeout() {
     let well = Meter::start(|_| Score::default()).await;
     let hole = Blackhole::start().await;
-    let gateway = Gateway::of_faces(&[hole.addr, well.addr], "");
+    let gateway = Gateway::of_faces(&[hole.addr, well.addr], "timeouts: { connect: 1s }\n");
     let saw = call_all(&gateway, &everywhere(&["one"])).await;
     let longest = saw.iter().map(Saw::took).max().unwrap();
     assert!((Duration::from_millis(900)..Duration::from_secs(30)).contains(&longest), "{longest:?}");

@@ -73,10 +73,15 @@ impl Gateway {
              - {{ name: caller, key: {KEY}, team: red }}\n\
              - {{ name: admin, key: {ADMIN_KEY}, scopes: [chat, embed, models, usage, \"route:pin\", admin] }}\n"
         );
-        // On a busy machine the gateway would shed load for lateness that is not its own, in tests about other things.
-        let has_load = yaml.lines().any(|line| line.starts_with("load:"));
-        let patient = if has_load { "" } else { "\nload: { max_lag: 0s }\n" };
-        std::fs::write(&config, format!("{keys}{yaml}{patient}")).unwrap();
+        // On a busy machine the gateway would shed load for lateness that is not its own, or find connections too slow, in
+        // tests about other things.
+        let patient =
+            ["load: { max_lag: 0s }\n", "timeouts: { connect: 60s }\n"].into_iter().filter(|section| {
+                let (name, _) = section.split_once(' ').unwrap();
+                !yaml.lines().any(|line| line.starts_with(name))
+            });
+        let patient: String = patient.collect();
+        std::fs::write(&config, format!("{keys}{yaml}\n{patient}")).unwrap();
         let (child, addr, ops, greeting) = launch(command, &config, data.path());
         Self { child, data, config, shared: OnceCell::new(), addr, ops, greeting }
     }
