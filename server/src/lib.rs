@@ -27,6 +27,10 @@ pub mod telemetry;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+#[path = "../../tests/support/port.rs"]
+#[allow(unreachable_pub, missing_docs, reason = "the end-to-end tests share it")]
+mod port;
+#[cfg(test)]
 #[path = "../../tests/support/redis.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the end-to-end tests use the rest")]
 mod redis_server;

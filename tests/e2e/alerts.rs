@@ -1,12 +1,12 @@
 //! Alerts reach a webhook, signed, once for each crossing, and not again after a restart.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use serde_json::Value;
 
 use crate::support::{
-    Gateway,
+    Gateway, PATIENCE,
     http::Caller,
     upstream::{Seen, Upstream, completion, whole},
 };
@@ -54,7 +54,9 @@ async fn noted(gateway: &Gateway) {
         let done = "SELECT count(*) FROM alerts WHERE done_ms IS NOT NULL";
         store.query_row(done, [], |row| row.get::<_, i64>(0)).unwrap()
     };
+    let patience = Instant::now() + PATIENCE;
     while count() == 0 {
+        assert!(Instant::now() < patience, "it is not noted");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -144,5 +146,5 @@ async fn spend_that_leaves_its_trend_is_told() {
     );
     assert_eq!(told["usual_nanos"], 100_000_000_000_i64);
     assert_eq!(told["direction"], "above");
-    tokio::time::timeout(Duration::from_secs(3), hook.asked(2)).await.expect_err("nobody else is told of");
+    tokio::time::timeout(Duration::from_secs(1), hook.asked(2)).await.expect_err("nobody else is told of");
 }

@@ -17,27 +17,20 @@ use tollgate_api::v1::{self, chat_service_client::ChatServiceClient};
 use tonic::{Streaming, transport::Channel};
 
 use crate::{
+    cancel::{leaves, until_metric},
     records,
     support::{
-        Gateway, KEY,
+        Gateway, KEY, PATIENCE,
         blackhole::Blackhole,
         books::{Ending, OnCancel, Score},
         callers::{Ask, End, Saw, Surface, call, call_all},
         faces::{Told, text},
-        lateness::Lateness,
+        lateness::{Lateness, assert_prompt},
         ledgers::{compare, count, resident},
         meter::Meter,
     },
     upstream_faults::{SURFACES, everywhere},
 };
-
-/// The promise is 100 ms in 99 of 100. These calls run beside each other and beside other tests on a machine that may be
-/// busy, so it is held by the quicker ones: they show that nothing in the gateway waits. None may be far off.
-fn assert_prompt(mut lags: Vec<Duration>) {
-    lags.sort_unstable();
-    let (quick, last) = (lags[lags.len() / 4], lags[lags.len() - 1]);
-    assert!(quick < Duration::from_millis(100) && last < Duration::from_secs(3), "{lags:?}");
-}
 
 /// How long after each caller left the provider saw it.
 async fn lags(meter: &Meter, saw: &[Saw]) -> Vec<Duration> {
@@ -49,9 +42,11 @@ async fn lags(meter: &Meter, saw: &[Saw]) -> Vec<Duration> {
 }
 
 /// All records, once there are so many: a call is settled a moment after its caller has gone.
-async fn settled(gateway: &Gateway, many: usize) -> Vec<Value> {
+pub(crate) async fn settled(gateway: &Gateway, many: usize) -> Vec<Value> {
+    let patience = Instant::now() + PATIENCE;
     let mut all = records(gateway).await;
     while all.len() < many {
+        assert!(Instant::now() < patience, "{} of {many} records", all.len());
         tokio::time::sleep(Duration::from_millis(10)).await;
         all = records(gateway).await;
     }
@@ -71,13 +66,14 @@ async fn abandoned(gateway: &Gateway, meter: &Meter, asks: &[Ask]) -> Vec<Saw> {
 
 #[tokio::test]
 async fn c01_c03_a_caller_that_goes_while_waiting_closes_the_upstream_and_is_billed_no_answer() {
-    let meter = Meter::start(|_| Score { first: Duration::from_secs(60), ..Score::default() }).await;
-    let gateway = Gateway::of_faces(&[meter.addr], "");
+    let meter = Meter::start(|_| Score { first: Duration::from_secs(600), ..Score::default() }).await;
+    let gateway = Gateway::of_faces(&[meter.addr], "timeouts: { first_token: 600s }\n");
     let streamed = everywhere(&["waits", "waits-too"]);
     let whole = everywhere(&["whole", "whole-too"]).into_iter().map(Ask::whole);
     let asks: Vec<_> = streamed.into_iter().chain(whole).collect();
+    let lateness = Lateness::measure();
     let saw = abandoned(&gateway, &meter, &asks).await;
-    assert_prompt(lags(&meter, &saw).await);
+    assert_prompt(lags(&meter, &saw).await, &lateness);
     let records = settled(&gateway, asks.len()).await;
     for record in &records {
         assert_eq!(
@@ -92,14 +88,19 @@ async fn c01_c03_a_caller_that_goes_while_waiting_closes_the_upstream_and_is_bil
 #[tokio::test]
 async fn c01_a_caller_that_goes_while_a_connection_is_made_leaves_its_record_at_once() {
     let hole = Blackhole::start().await;
-    let gateway = Gateway::of_faces(&[hole.addr], "timeouts: { connect: 20s }\n");
+    let gateway = Gateway::of_faces(&[hole.addr], "timeouts: { connect: 600s }\n");
     let asks = everywhere(&["streamed"]);
     for ask in &asks {
-        let patience = Duration::from_millis(150);
-        assert!(tokio::time::timeout(patience, call(&gateway, ask)).await.is_err(), "{ask:?}");
+        let begun = async {
+            until_metric(&gateway, "tollgate_inflight_requests 1").await;
+            // It is on its way to the attempt, if it is not there yet.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        leaves(&gateway, ask, begun).await;
+        until_metric(&gateway, "tollgate_inflight_requests 0").await;
     }
     // Long before the connection would be given up.
-    let records = tokio::time::timeout(Duration::from_secs(5), settled(&gateway, asks.len())).await.unwrap();
+    let records = settled(&gateway, asks.len()).await;
     for record in &records {
         assert_eq!(record["status"], "CANCELLED", "{record}");
         // Nothing was sent, so nothing can have been read.
@@ -128,9 +129,10 @@ async fn c02_a_caller_that_goes_after_any_token_closes_the_upstream_and_the_reco
                 .map(|ask| ask.leaving_after(after)),
         );
     }
+    let lateness = Lateness::measure();
     let saw: Vec<_> = stream::iter(&asks).map(|ask| call(&gateway, ask)).buffer_unordered(15).collect().await;
     assert!(saw.iter().all(|saw| saw.end == End::Left), "{saw:?}");
-    assert_prompt(lags(&meter, &saw).await);
+    assert_prompt(lags(&meter, &saw).await, &lateness);
     let records = settled(&gateway, asks.len()).await;
     let books = meter.books();
     assert_eq!(compare(&saw, &books, &records), [""; 0]);
@@ -140,7 +142,8 @@ async fn c02_a_caller_that_goes_after_any_token_closes_the_upstream_and_the_reco
         let case = record["tags"]["case"].as_str().unwrap();
         let line = books.iter().find(|line| line.case == case).unwrap();
         let left = saw.iter().find(|saw| saw.ask.case == case).unwrap().ended;
-        let lag = line.closed.unwrap().saturating_duration_since(left).as_millis() / gap.as_millis();
+        let lag = line.closed.unwrap().saturating_duration_since(left);
+        let lag = lateness.allows(lag, 2).as_millis() / gap.as_millis();
         let output = count(&record["usage"], "output_tokens").unwrap();
         let missing = line.billed(OnCancel::Generated).output - output;
         assert!((0..=2 + i64::try_from(lag).unwrap()).contains(&missing), "{line:?} {record}");
@@ -156,9 +159,10 @@ async fn c04_hanging_up_before_the_usage_frame_does_not_make_the_answer_free() {
     let gateway = Gateway::of_faces(&[meter.addr], "");
     // The text may come in fewer pieces than tokens, so the caller leaves once it has read all of it.
     let asks: Vec<_> = everywhere(&["all"]).into_iter().map(|ask| ask.leaving_with(text(8))).collect();
+    let lateness = Lateness::measure();
     let saw = call_all(&gateway, &asks).await;
     assert!(saw.iter().all(|saw| saw.end == End::Left && saw.text == text(8)), "{saw:?}");
-    assert_prompt(lags(&meter, &saw).await);
+    assert_prompt(lags(&meter, &saw).await, &lateness);
     let records = settled(&gateway, asks.len()).await;
     for record in &records {
         assert_eq!(count(&record["usage"], "output_tokens"), Some(8), "{record}");
@@ -180,11 +184,15 @@ async fn c08_a_callers_deadline_ends_a_running_stream_on_time_and_closes_the_ups
     let mut off = Vec::new();
     let mut saw = Vec::new();
     // The machine may be busy: the best of some tries is what the gateway can do.
-    for round in 0..12 {
+    for round in 0..20 {
         let round = format!("round-{round}");
         let asks: Vec<_> = everywhere(&[&round]).into_iter().map(|ask| ask.within(limit)).collect();
         let lateness = Lateness::measure();
         let answers = call_all(&gateway, &asks).await;
+        if answers.iter().any(|answer| matches!(answer.end, End::Refused(..) | End::Left)) {
+            // All of the time had gone before the first token came.
+            continue;
+        }
         let mut worst = Duration::ZERO;
         for answer in &answers {
             let told = answer.ask.surface == Surface::Messages
@@ -203,7 +211,8 @@ async fn c08_a_callers_deadline_ends_a_running_stream_on_time_and_closes_the_ups
         }
     }
     assert!(off.iter().any(|(worst, allowed)| worst <= allowed), "off and allowed: {off:?}");
-    let records = settled(&gateway, saw.len()).await;
+    let mut records = settled(&gateway, saw.len()).await;
+    records.retain(|record| saw.iter().any(|saw| record["tags"]["case"] == *saw.ask.case));
     assert!(records.iter().all(|record| record["error_reason"] == "CALLER_DEADLINE_EXCEEDED"), "{records:?}");
     assert_eq!(compare(&saw, &meter.books(), &records), [""; 0]);
 }
@@ -226,13 +235,13 @@ async fn never_reads(gateway: &Gateway, case: &str) -> TcpStream {
 #[tokio::test]
 async fn c06_callers_that_never_read_cost_little_and_are_cut_with_their_upstream() {
     const CALLERS: usize = 60;
-    const PATIENCE: Duration = Duration::from_secs(3);
+    const LIMIT: Duration = Duration::from_secs(3);
     // Two hundred megabytes each, if anybody would take them.
     let meter = Meter::start(|_| Score { tokens: 1_000_000, ..Score::default() }).await;
     let gateway = Gateway::of_faces(&[meter.addr], "timeouts: { write: 3s }\n");
     call(&gateway, &Ask::new(Surface::Chat, "openai", "warm").leaving_after(3)).await;
     let before = resident(gateway.pid());
-    let started = Instant::now();
+    let (started, lateness) = (Instant::now(), Lateness::measure());
     let mut callers = Vec::new();
     for n in 0..CALLERS {
         callers.push(never_reads(&gateway, &format!("n{n}")).await);
@@ -258,11 +267,11 @@ async fn c06_callers_that_never_read_cost_little_and_are_cut_with_their_upstream
             }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(started.elapsed() < Duration::from_secs(100), "callers that do not read are not cut");
+        assert!(started.elapsed() < Duration::from_secs(300), "callers that do not read are not cut");
     }
     let each = (most / (CALLERS as u64)) >> 10;
     println!("the last upstream was closed {cut:?} after its last byte; {each} KiB for each");
-    assert!(cut < 3 * PATIENCE, "{cut:?}");
+    assert!(cut < lateness.allows(3 * LIMIT, 3), "{cut:?}");
     assert!(each <= 256, "{each} KiB for each");
     let records = settled(&gateway, CALLERS + 1).await;
     assert!(records.iter().all(|record| record["status"] == "CANCELLED"), "{records:?}");
@@ -274,7 +283,7 @@ async fn left_unread(
     channel: &Channel,
     case: &str,
     timeout: Option<&str>,
-) -> Streaming<v1::StreamCompleteResponse> {
+) -> Result<Streaming<v1::StreamCompleteResponse>, tonic::Status> {
     let text = v1::part::Kind::Text(format!("case:{case} please"));
     let part = v1::Part { kind: Some(text), ..Default::default() };
     let message = v1::Message { role: v1::Role::User.into(), parts: vec![part], ..Default::default() };
@@ -287,10 +296,9 @@ async fn left_unread(
     if let Some(timeout) = timeout {
         metadata.insert("grpc-timeout", timeout.parse().unwrap());
     }
-    let mut stream =
-        ChatServiceClient::new(channel.clone()).stream_complete(request).await.unwrap().into_inner();
-    assert!(stream.message().await.unwrap().is_some());
-    stream
+    let mut stream = ChatServiceClient::new(channel.clone()).stream_complete(request).await?.into_inner();
+    assert!(stream.message().await?.is_some());
+    Ok(stream)
 }
 
 /// A channel whose streams have small windows in a large one.
@@ -314,18 +322,21 @@ async fn c06_an_unread_stream_of_a_busy_connection_is_cut_and_its_siblings_are_n
     let meter = endless().await;
     let gateway = Gateway::of_faces(&[meter.addr], "timeouts: { write: 2s }\n");
     let channel = narrow(&gateway).await;
-    let started = Instant::now();
-    let mut stream = left_unread(&channel, "unread", None).await;
+    let (started, lateness) = (Instant::now(), Lateness::measure());
+    let mut stream = left_unread(&channel, "unread", None).await.unwrap();
     let mut siblings = 0;
     while meter.lines("unread")[0].closed.is_none() {
-        let mut sibling = left_unread(&channel, &format!("sibling{siblings}"), None).await;
+        let mut sibling = left_unread(&channel, &format!("sibling{siblings}"), None).await.unwrap();
         while sibling.message().await.unwrap().is_some() {}
         siblings += 1;
-        assert!(started.elapsed() < Duration::from_secs(30), "the stream is not cut");
+        assert!(started.elapsed() < PATIENCE, "the stream is not cut");
     }
     let took = meter.hung_up("unread").await - started;
-    assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&took), "{took:?}");
-    assert!(siblings > 3, "{siblings}");
+    assert!((Duration::from_secs(2)..lateness.allows(Duration::from_secs(6), 3)).contains(&took), "{took:?}");
+    // Nor is the connection.
+    let mut sibling = left_unread(&channel, &format!("sibling{siblings}"), None).await.unwrap();
+    while sibling.message().await.unwrap().is_some() {}
+    siblings += 1;
     let told = loop {
         match stream.message().await {
             Ok(message) => assert!(message.is_some(), "ended as success"),
@@ -344,13 +355,14 @@ async fn c08_a_deadline_ends_a_stream_that_nobody_reads() {
     let meter = endless().await;
     let gateway = Gateway::of_faces(&[meter.addr], "");
     let channel = narrow(&gateway).await;
-    let (limit, mut best, mut rounds) = (Duration::from_millis(700), Duration::MAX, 0);
-    while best > Duration::from_millis(50) && rounds < 5 {
-        let case = format!("unread{rounds}");
-        let started = Instant::now();
-        let mut stream = left_unread(&channel, &case, Some("700m")).await;
+    let limit = Duration::from_millis(700);
+    let mut off = Vec::new();
+    for round in 0..20 {
+        let case = format!("unread{round}");
+        let (started, lateness) = (Instant::now(), Lateness::measure());
+        // If all of the time had gone before the first token came, another round shows it.
+        let Ok(mut stream) = left_unread(&channel, &case, Some("700m")).await else { continue };
         let closed = meter.hung_up(&case).await;
-        best = best.min((closed - started).abs_diff(limit));
         let told = loop {
             match stream.message().await {
                 Ok(message) => assert!(message.is_some(), "ended as success"),
@@ -358,23 +370,28 @@ async fn c08_a_deadline_ends_a_stream_that_nobody_reads() {
             }
         };
         assert_eq!(told.code(), tonic::Code::DeadlineExceeded, "{told:?}");
-        rounds += 1;
+        let records = settled(&gateway, round + 1).await;
+        let record = records.iter().find(|record| record["tags"]["case"] == *case).unwrap();
+        assert_eq!(record["error_reason"], "CALLER_DEADLINE_EXCEEDED", "{record}");
+        off.push(((closed - started).abs_diff(limit), lateness.allows(Duration::from_millis(50), 2)));
+        if off.iter().any(|(off, allowed)| off <= allowed) {
+            return;
+        }
     }
-    assert!(best <= Duration::from_millis(50), "{best:?} off");
-    let records = settled(&gateway, rounds).await;
-    assert!(records.iter().all(|record| record["error_reason"] == "CALLER_DEADLINE_EXCEEDED"), "{records:?}");
+    panic!("off and allowed: {off:?}");
 }
 
 #[tokio::test]
 async fn c08_no_attempt_is_made_that_could_not_end_in_time() {
     for surface in SURFACES {
-        let refusal = Some((503, "retry-after: 1\r\n".to_owned()));
+        // What is asked for would be waited for, if the caller had the time.
+        let refusal = Some((503, "retry-after: 40\r\n".to_owned()));
         let meter = Meter::start(move |_| Score { refusal: refusal.clone(), ..Score::default() }).await;
-        let gateway = Gateway::of_faces(&[meter.addr], "");
-        let ask = Ask::new(surface, "openai", "once").within(Duration::from_millis(400));
+        let gateway = Gateway::start(&Gateway::faces(&[meter.addr], "", ", retry: { max_backoff: 60s }"));
+        let ask = Ask::new(surface, "openai", "once").within(Duration::from_secs(30));
         let saw = call(&gateway, &ask).await;
         let told = matches!(&saw.end, End::Refused(_, reason) if !reason.contains("deadline"));
-        assert!(told && saw.took() < Duration::from_millis(350), "{saw:?}");
+        assert!(told && saw.took() < Duration::from_secs(25), "{saw:?}");
         assert_eq!(meter.lines("once").len(), 1);
         let records = settled(&gateway, 1).await;
         assert_eq!(records[0]["error_reason"], "UPSTREAM_UNAVAILABLE", "{records:?}");

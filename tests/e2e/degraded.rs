@@ -177,7 +177,8 @@ async fn the_text_answers_over_grpc_and_says_why() {
 
 #[tokio::test]
 async fn a_resting_target_is_no_reason_to_fail_and_its_state_is_told() {
-    let upstream = Upstream::start(refusing(429, "rate_limit_exceeded")).await;
+    let limited = "HTTP/1.1 429 X\r\nretry-after: 60\r\ncontent-length: 2\r\n\r\n{}";
+    let upstream = Upstream::start(|_| vec![Step::Send(limited.into())]).await;
     let gateway = gateway(&upstream);
     let caller = Caller::new(gateway.addr, KEY);
     for _ in 0..20 {

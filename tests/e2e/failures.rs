@@ -8,6 +8,7 @@ use crate::{
     support::{
         Gateway, KEY,
         http::Caller,
+        port::Port,
         upstream::{Step, Upstream, chunk, delta, end, finish, stream_head, whole},
     },
 };
@@ -177,7 +178,8 @@ async fn failures_before_content_are_real_statuses_for_grpc_callers() {
 }
 
 fn after_content() -> Vec<(&'static str, Vec<Step>)> {
-    let started = || vec![stream_head(), chunk(delta("one")), chunk(delta(" two"))];
+    // In one piece, so that no pause comes between.
+    let started = || vec![stream_head(), chunk(delta("one") + &delta(" two"))];
     let with = |last: Vec<Step>| [started(), last].concat();
     vec![
         ("clean end without an end event", with(vec![end()])),
@@ -190,12 +192,17 @@ fn after_content() -> Vec<(&'static str, Vec<Step>)> {
     ]
 }
 
+/// Only silence is to be cut.
+fn idle(name: &str) -> &'static str {
+    if name == "silence" { "timeouts: { idle: 500ms }\n" } else { "" }
+}
+
 #[tokio::test]
 async fn a_stream_that_breaks_off_ends_in_an_error_and_the_record_says_what_was_delivered() {
     for (name, steps) in after_content() {
         let upstream = Upstream::start(move |_| steps.clone()).await;
         upstream.release();
-        let gateway = gateway_with(&upstream, "timeouts: { idle: 300ms }\n");
+        let gateway = gateway_with(&upstream, idle(name));
         let answer = Caller::new(gateway.addr, KEY).post("/v1/chat/completions", chat(true)).await;
         let text = answer.text();
         assert_eq!(answer.status, 200, "{name}");
@@ -219,7 +226,7 @@ async fn a_broken_stream_ends_in_a_status_for_grpc_callers_after_its_usage() {
     for (name, steps) in after_content() {
         let upstream = Upstream::start(move |_| steps.clone()).await;
         upstream.release();
-        let gateway = gateway_with(&upstream, "timeouts: { idle: 300ms }\n");
+        let gateway = gateway_with(&upstream, idle(name));
         let mut client = ChatServiceClient::new(gateway.channel(KEY).await);
         let request = v1::StreamCompleteRequest { input: Some(input("m")), ..Default::default() };
         let mut stream = client.stream_complete(request).await.unwrap().into_inner();
@@ -250,16 +257,13 @@ async fn an_upstream_that_never_answers_is_a_timeout() {
             (504, &"upstream_timeout".into())
         );
     }
-    upstream.hung_up(2).await;
+    upstream.hung_up(upstream.seen().len()).await;
 }
 
 #[tokio::test]
 async fn an_upstream_that_is_down_is_unavailable_and_the_next_target_serves() {
-    let down = {
-        // Bound and dropped: nobody listens there.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
+    let port = Port::hold();
+    let down = port.addr;
     let upstream =
         Upstream::start(|_| vec![stream_head(), chunk(delta("hi")), chunk(finish(1, 1)), end()]).await;
     let gateway = crate::support::Gateway::start(&format!(

@@ -45,7 +45,7 @@ fn config(meter: &Meter) -> String {
     let usd = format!("0.{NANOS:09}");
     format!(
         "limits: {{ tokens_per_day: {TOKENS}, concurrent: 30 }}\nbudget: {{ usd: {usd}, per: month }}\n\
-         timeouts: {{ first_token: 400ms, idle: 400ms }}\nbreaker: {{ failures: 1000000, min_calls: 1000000 }}\n\
+         timeouts: {{ first_token: 1s, idle: 1s }}\nbreaker: {{ failures: 1000000, min_calls: 1000000 }}\n\
          providers:\n{providers}models:\n{models}"
     )
 }
@@ -103,7 +103,7 @@ async fn patient(gateway: &Gateway, ask: &Ask, refusals: &AtomicUsize) -> Saw {
 
 /// Waits until nothing is reserved, and returns what is used.
 async fn settled(gateway: &Gateway, metric: &str) -> i64 {
-    for _ in 0..1_000 {
+    for _ in 0..5_000 {
         let [_, used, reserved] = quota(gateway, metric).await;
         if reserved == 0 {
             return used;

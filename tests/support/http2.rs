@@ -1,7 +1,7 @@
 //! A scripted upstream that speaks HTTP/2 without TLS. What it does with each stream is a list of steps; it counts its
 //! connections and the streams that run at once.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use h2::{
@@ -11,7 +11,11 @@ use h2::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
+    time::timeout,
 };
+
+/// What takes longer never comes.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One request as the upstream saw it.
 #[derive(Clone, Debug)]
@@ -104,12 +108,17 @@ impl Http2Upstream {
 
     /// Waits until so many streams run at once.
     pub async fn running(&self, count: usize) {
-        self.running.subscribe().wait_for(|running| *running >= count).await.unwrap();
+        let mut running = self.running.subscribe();
+        timeout(PATIENCE, running.wait_for(|running| *running >= count))
+            .await
+            .expect("so many streams")
+            .unwrap();
     }
 
     /// Waits until so many streams were reset in a `Hold` or while they were sent something.
     pub async fn reset(&self, count: usize) {
-        self.reset.subscribe().wait_for(|reset| *reset >= count).await.unwrap();
+        let mut reset = self.reset.subscribe();
+        timeout(PATIENCE, reset.wait_for(|reset| *reset >= count)).await.expect("so many resets").unwrap();
     }
 
     /// Lets one more `Await` pass.

@@ -22,6 +22,8 @@ pub fn compare(saw: &[Saw], books: &[Line], records: &[Value]) -> Vec<String> {
         let case = saw.ask.case.as_str();
         let lines: Vec<_> = books.iter().filter(|line| line.case == case).collect();
         match by_case.remove(case).as_deref() {
+            // A gRPC client that gives up at its deadline may do so before the call has left it.
+            None if saw.end == End::Left && saw.ask.timeout.is_some() && lines.is_empty() => {}
             None => wrong.push(format!("{case}: no record; the caller saw {:?}", saw.end)),
             Some([record]) => {
                 let found = one(saw, &lines, record);

@@ -11,12 +11,13 @@ use tokio::{
     io::{AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use super::{
     books::{Ending, Line, Score},
     faces::{self, Count, Face, Told},
+    in_time,
     upstream::{Seen, closed, read_request},
 };
 
@@ -63,8 +64,7 @@ impl Meter {
     /// Waits until the books are so.
     pub async fn until(&self, so: impl FnMut(&Vec<Line>) -> bool) -> Vec<Line> {
         let mut books = self.books.subscribe();
-        let so = timeout(Duration::from_secs(60), books.wait_for(so)).await;
-        so.expect("within a minute").unwrap().clone()
+        in_time("such books", books.wait_for(so)).await.unwrap().clone()
     }
 
     /// Waits until the gateway has hung up on this case, and says when.

@@ -5,6 +5,7 @@
 
 pub mod blackhole;
 pub mod books;
+pub mod calendar;
 pub mod callers;
 pub mod dice;
 pub mod faces;
@@ -14,10 +15,22 @@ pub mod http2;
 pub mod lateness;
 pub mod ledgers;
 pub mod meter;
+pub mod port;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
 pub mod rows;
 pub mod upstream;
 
+use std::time::Duration;
+
 pub use gateway::{ADMIN_KEY, Gateway, KEY};
+
+/// For how long a test waits for what takes a moment, on whatever machine. That it never comes is a failure.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits for what takes a moment.
+pub async fn in_time<T>(what: &str, comes: impl Future<Output = T>) -> T {
+    let came = tokio::time::timeout(PATIENCE, comes).await;
+    came.unwrap_or_else(|_| panic!("never: {what}"))
+}

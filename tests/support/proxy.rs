@@ -20,7 +20,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::dice::Dice;
+use super::{dice::Dice, port::Port};
 
 /// What happens to the bytes of one direction.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,20 +87,25 @@ type Plan = dyn Fn(u64, &mut Dice) -> Fate + Send + Sync;
 pub struct Proxy {
     pub addr: SocketAddr,
     accepted: Arc<AtomicUsize>,
-    mode: Arc<watch::Sender<Mode>>,
+    /// Its mode, and how often it has died.
+    mode: Arc<watch::Sender<(Mode, u32)>>,
     plan: Arc<Mutex<Arc<Plan>>>,
+    /// So that nobody else is given its port while it is down.
+    _port: Arc<Port>,
 }
 
 impl Proxy {
     /// Stands before this server. The n-th connection's fate is drawn by the plan, with dice of its own.
     pub async fn start(to: SocketAddr, seed: u64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = Port::hold();
+        let listener = TcpListener::bind(port.addr).await.unwrap();
         let calm: Arc<Plan> = Arc::new(|_, _| Fate::default());
         let proxy = Self {
-            addr: listener.local_addr().unwrap(),
+            addr: port.addr,
             accepted: Arc::default(),
-            mode: Arc::new(watch::Sender::new(Mode::Through)),
+            mode: Arc::new(watch::Sender::new((Mode::Through, 0))),
             plan: Arc::new(Mutex::new(calm)),
+            _port: Arc::new(port),
         };
         tokio::spawn(proxy.clone().listen(listener, to, seed));
         proxy
@@ -123,24 +128,24 @@ impl Proxy {
 
     /// Dies as a process does: its connections are reset, and new ones refused.
     pub fn die(&self) {
-        self.mode.send_replace(Mode::Refusing);
+        self.mode.send_modify(|(mode, died)| (*mode, *died) = (Mode::Refusing, *died + 1));
     }
 
     /// The same, but new connections are accepted, so that they can be counted, and then reset.
     pub fn die_counting(&self) {
-        self.mode.send_replace(Mode::Resetting);
+        self.mode.send_modify(|(mode, died)| (*mode, *died) = (Mode::Resetting, *died + 1));
     }
 
     /// Is back, at the same address.
     pub fn revive(&self) {
-        self.mode.send_replace(Mode::Through);
+        self.mode.send_modify(|(mode, _)| *mode = Mode::Through);
     }
 
     async fn listen(self, listener: TcpListener, to: SocketAddr, seed: u64) {
         let mut listener = Some(listener);
         let mut modes = self.mode.subscribe();
         loop {
-            let mode = *modes.borrow_and_update();
+            let (mode, life) = *modes.borrow_and_update();
             if mode == Mode::Refusing {
                 listener = None;
             } else if listener.is_none() {
@@ -165,7 +170,7 @@ impl Proxy {
             let plan = self.plan.lock().unwrap().clone();
             let fate = plan(number, &mut dice);
             let modes = modes.clone();
-            tokio::spawn(async move { connection(client, to, fate, dice, modes).await });
+            tokio::spawn(async move { connection(client, to, fate, dice, modes, life).await });
         }
     }
 }
@@ -180,7 +185,8 @@ async fn connection(
     to: SocketAddr,
     fate: Fate,
     dice: Dice,
-    mut modes: watch::Receiver<Mode>,
+    mut modes: watch::Receiver<(Mode, u32)>,
+    life: u32,
 ) {
     let Ok(mut server) = TcpStream::connect(to).await else { return reset(&client) };
     client.set_nodelay(true).unwrap();
@@ -192,7 +198,7 @@ async fn connection(
         let down = pass(server_reads, client_writes, fate.down, dice);
         tokio::select! {
             ended = both(up, down) => ended,
-            _ = modes.wait_for(|mode| *mode != Mode::Through) => Some(Fault::Reset),
+            _ = modes.wait_for(|(_, died)| *died != life) => Some(Fault::Reset),
         }
     };
     if ended != Some(Fault::Fin) {

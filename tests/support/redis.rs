@@ -1,11 +1,13 @@
 //! A real Redis on a socket of its own, as a child process.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+use super::port::Port;
 
 /// A running Redis. Dropping it kills the process.
 pub struct Redis {
@@ -13,13 +15,15 @@ pub struct Redis {
     folder: tempfile::TempDir,
     /// Where it listens for TCP too; port 0: it does not.
     pub addr: SocketAddr,
+    /// So that nobody else is given its port while it is down.
+    _port: Option<Port>,
     more: Vec<String>,
 }
 
 impl Redis {
     /// Starts one that listens on a socket in a folder of its own, so that no port is needed.
     pub fn start() -> Self {
-        Self::start_on(0, Vec::new())
+        Self::start_on(None, Vec::new())
     }
 
     /// Starts one that listens on a port too, for proxies.
@@ -29,7 +33,7 @@ impl Redis {
 
     /// Starts one that listens on a port too, with more on its command line.
     pub fn start_with(more: &[&str]) -> Self {
-        Self::start_on(free_port(), more.iter().map(|word| (*word).to_owned()).collect())
+        Self::start_on(Some(Port::hold()), more.iter().map(|word| (*word).to_owned()).collect())
     }
 
     /// Starts a sentinel that watches a server by this name.
@@ -37,13 +41,14 @@ impl Redis {
         let watches =
             ["--sentinel", "monitor", name, &server.ip().to_string(), &server.port().to_string(), "1"];
         let watches = watches.map(str::to_owned).to_vec();
-        Self::start_on(free_port(), watches)
+        Self::start_on(Some(Port::hold()), watches)
     }
 
-    fn start_on(port: u16, more: Vec<String>) -> Self {
+    fn start_on(port: Option<Port>, more: Vec<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let child = launch(&folder, port, &more);
-        Self { child, folder, addr: SocketAddr::from(([127, 0, 0, 1], port)), more }
+        let addr = port.as_ref().map_or(SocketAddr::from(([127, 0, 0, 1], 0)), |port| port.addr);
+        let child = launch(&folder, addr.port(), &more);
+        Self { child, folder, addr, _port: port, more }
     }
 
     /// What the configuration calls it.
@@ -94,11 +99,6 @@ fn socket(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("redis.sock")
 }
 
-/// A port that nobody has; nobody takes one at once that was just given back.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 fn launch(folder: &tempfile::TempDir, port: u16, more: &[String]) -> Child {
     let mut command = Command::new("redis-server");
     if more.iter().any(|word| word == "--sentinel") {
@@ -118,7 +118,7 @@ fn launch(folder: &tempfile::TempDir, port: u16, more: &[String]) -> Child {
         .stdout(Stdio::null())
         .spawn()
         .expect("redis-server is there (tests/run installs it)");
-    let patience = Instant::now() + Duration::from_secs(10);
+    let patience = Instant::now() + Duration::from_secs(60);
     while std::os::unix::net::UnixStream::connect(socket(folder)).is_err() {
         assert!(Instant::now() < patience, "redis-server does not listen");
         std::thread::yield_now();

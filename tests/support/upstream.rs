@@ -13,6 +13,8 @@ use tokio::{
     sync::watch,
 };
 
+use super::in_time;
+
 /// One request as the upstream saw it.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -107,12 +109,14 @@ impl Upstream {
 
     /// Waits until so many requests have come.
     pub async fn asked(&self, count: usize) -> Vec<Seen> {
-        self.seen.subscribe().wait_for(|seen| seen.len() >= count).await.unwrap().clone()
+        let mut seen = self.seen.subscribe();
+        in_time("a request", seen.wait_for(|seen| seen.len() >= count)).await.unwrap().clone()
     }
 
     /// Waits until the gateway has hung up so many times in a `Hold` or while it was sent something.
     pub async fn hung_up(&self, count: usize) -> Vec<Instant> {
-        self.hung_up.subscribe().wait_for(|at| at.len() >= count).await.unwrap().clone()
+        let mut hung_up = self.hung_up.subscribe();
+        in_time("a hang-up", hung_up.wait_for(|at| at.len() >= count)).await.unwrap().clone()
     }
 
     /// Lets one more `Await` pass.

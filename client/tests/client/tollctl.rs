@@ -47,7 +47,7 @@ async fn interrupt(child: &Child) {
 }
 
 async fn in_time<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), what).await.expect("in time")
+    tokio::time::timeout(Duration::from_secs(120), what).await.expect("in time")
 }
 
 #[tokio::test]
@@ -157,7 +157,10 @@ async fn a_refusal_is_explained_in_words() {
 
 #[tokio::test]
 async fn what_is_missing_is_said_with_how_to_give_it() {
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // Taken, and not listened on.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nowhere = held.local_addr().unwrap().to_string();
     let (code, _, stderr) = run(&nowhere, &["models"]).await;
     assert_eq!(code, 1);
     assert!(stderr.contains(&format!("is tollgate running at {nowhere}?")), "{stderr}");

@@ -200,10 +200,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_connection_is_unavailable() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let error = error_of(format!("http://{address}/"), Duration::from_secs(5)).await;
+        let port = crate::port::Port::hold();
+        let error = error_of(format!("http://{}/", port.addr), Duration::from_secs(5)).await;
         assert_eq!(error.kind, Kind::Unavailable);
         assert_eq!(error.message, "cannot connect: connection refused");
     }

@@ -24,7 +24,7 @@ for (const [number, block] of blocks.entries()) {
     const options = "--strict --target es2022 --module nodenext --skipLibCheck --types node".split(" ");
     execFileSync(`${here}node_modules/.bin/tsc`, [...options, `${name}.ts`], { cwd: here, stdio: "pipe", encoding: "utf8" });
     const env = { ...process.env, TOLLGATE_KEY: KEY };
-    const told = execFileSync(process.execPath, [`${name}.js`], { cwd: here, env, encoding: "utf8", timeout: 20_000 });
+    const told = execFileSync(process.execPath, [`${name}.js`], { cwd: here, env, encoding: "utf8", timeout: 120_000 });
     assert.equal(told.trim(), "hello there");
   });
 }

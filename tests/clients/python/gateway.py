@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 BINARIES = Path(os.environ.get("TOLLGATE_BINARIES", ROOT / "target" / "debug"))
-START = 20
+START = 120
 
 
 def secret(name):
@@ -49,7 +49,7 @@ keys:
   - {{ name: expired, key: {expired}, expires: 2020-01-01 }}
   - {{ name: two-a-minute, key: {two_a_minute}, limits: {{ requests_per_minute: 2 }} }}
   - {{ name: one-at-a-time, key: {one_at_a_time}, limits: {{ concurrent: 1 }} }}
-  - {{ name: poor, key: {poor}, budget: {{ usd: 0.001, per: day }} }}
+  - {{ name: poor, key: {poor}, budget: {{ usd: 0.001, per: total }} }}
 """
 
 

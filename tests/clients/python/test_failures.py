@@ -11,17 +11,17 @@ ASK = [{"role": "user", "content": "hello"}]
 
 
 def by_chat(gateway, model, stream):
-    client = openai.OpenAI(base_url=gateway.base_url, api_key=APP, max_retries=0, timeout=20)
+    client = openai.OpenAI(base_url=gateway.base_url, api_key=APP, max_retries=0, timeout=60)
     list(client.chat.completions.create(model=model, messages=ASK, stream=stream))
 
 
 def by_responses(gateway, model, stream):
-    client = openai.OpenAI(base_url=gateway.base_url, api_key=APP, max_retries=0, timeout=20)
+    client = openai.OpenAI(base_url=gateway.base_url, api_key=APP, max_retries=0, timeout=60)
     list(client.responses.create(model=model, input="hello", stream=stream))
 
 
 def by_messages(gateway, model, stream):
-    client = anthropic.Anthropic(base_url=f"http://{gateway.host}", api_key=APP, max_retries=0, timeout=20)
+    client = anthropic.Anthropic(base_url=f"http://{gateway.host}", api_key=APP, max_retries=0, timeout=60)
     list(client.messages.create(model=model, max_tokens=10, messages=ASK, stream=stream))
 
 

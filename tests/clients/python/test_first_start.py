@@ -20,7 +20,7 @@ def printed_line(running, program):
 def run(line, folder):
     path = f"{tollgate.BINARIES}:/usr/local/bin:/usr/bin:/bin"
     return subprocess.run(
-        ["bash", "-c", line], capture_output=True, text=True, timeout=20, cwd=folder, env={"PATH": path}
+        ["bash", "-c", line], capture_output=True, text=True, timeout=60, cwd=folder, env={"PATH": path}
     )
 
 
@@ -67,7 +67,7 @@ def test_a_bad_configuration_is_explained_and_ends_with_78(tmp_path):
     file.write_text("providers:\n  openai: { dialect: opnai, api_key: x }\n")
     done = subprocess.run(
         [tollgate.BINARIES / "tollgate", "--config", file, "--data-dir", tmp_path / "data"],
-        capture_output=True, text=True, timeout=20,
+        capture_output=True, text=True, timeout=60,
     )
     assert done.returncode == 78
     told = done.stdout + done.stderr

@@ -25,9 +25,10 @@ from tollgate.v1 import (
 )
 
 from gateway import ADMIN, APP, ONLY_ECHO, ONLY_MODELS
+from timely import timely
 from upstream import FLOATS, Gate, calls_tool, refuses, says, silent, stops_after
 
-WAIT = 10
+WAIT = 60
 
 
 def bearer(key=APP, **more):
@@ -144,6 +145,7 @@ def test_a_tool_call_streams_as_a_part_with_its_arguments(chat, upstream, model)
     assert end.finish_reason == chat_pb2.FINISH_REASON_TOOL_CALLS
 
 
+@timely
 def test_cancelling_a_stream_closes_the_upstream_within_100_ms(chat, upstream, model):
     upstream.script(model, stops_after(2))
     events = chat.StreamComplete(stream(f"fake/{model}"), metadata=bearer())
@@ -153,6 +155,7 @@ def test_cancelling_a_stream_closes_the_upstream_within_100_ms(chat, upstream, m
     assert upstream.seen(model)[0].wait_closed() - gone < 0.1
 
 
+@timely
 def test_cancelling_a_unary_call_closes_the_upstream_within_100_ms(chat, upstream, model):
     upstream.script(model, silent)
     call = chat.Complete.future(complete(f"fake/{model}"), metadata=bearer())
@@ -162,6 +165,7 @@ def test_cancelling_a_unary_call_closes_the_upstream_within_100_ms(chat, upstrea
     assert upstream.seen(model)[0].wait_closed() - gone < 0.1
 
 
+@timely
 def test_a_deadline_inside_a_stream_ends_it_on_time_and_closes_the_upstream(chat, upstream, model):
     upstream.script(model, stops_after(2))
     began = time.monotonic()
@@ -177,6 +181,7 @@ def test_a_deadline_inside_a_stream_ends_it_on_time_and_closes_the_upstream(chat
     assert upstream.seen(model)[0].wait_closed() - began - 0.5 < 0.1
 
 
+@timely
 def test_the_server_itself_ends_a_stream_whose_deadline_it_was_told(chat, usage, upstream, model):
     # As metadata, so that grpcio's own clock does not end it first.
     upstream.script(model, stops_after(2))
@@ -423,6 +428,7 @@ def test_a_declared_key_can_only_be_changed_in_the_configuration(keys):
     assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
 
 
+@timely
 def test_a_short_idle_timeout_in_the_options_ends_a_silent_stream(chat, upstream, model):
     upstream.script(model, stops_after(1))
     options = chat_pb2.StreamCompleteRequest(input=chat_input(f"fake/{model}"))

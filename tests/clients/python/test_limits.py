@@ -28,7 +28,7 @@ def test_the_third_call_of_a_minute_is_refused_on_every_surface(gateway):
     headers = caught.value.response.headers
     assert 1 <= int(headers["retry-after"]) <= 60 and headers["x-should-retry"] == "true"
     with grpc.insecure_channel(gateway.host) as channel, pytest.raises(grpc.RpcError) as told:
-        chat_pb2_grpc.ChatServiceStub(channel).Complete(complete("echo"), metadata=bearer(TWO_A_MINUTE), timeout=10)
+        chat_pb2_grpc.ChatServiceStub(channel).Complete(complete("echo"), metadata=bearer(TWO_A_MINUTE), timeout=60)
     assert told.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert reason(told.value) == "RATE_LIMITED"
     found = details(told.value)
@@ -46,7 +46,7 @@ def test_a_place_is_free_again_when_a_stream_was_broken_off(gateway, upstream, m
         client.chat.completions.create(model="echo", messages=ASK)
     stream.close()
     upstream.seen(model)[0].wait_closed()
-    give_up = time.monotonic() + 5
+    give_up = time.monotonic() + 60
     while True:
         try:
             client.chat.completions.create(model="echo", messages=ASK)

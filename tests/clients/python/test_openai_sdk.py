@@ -9,6 +9,7 @@ import pydantic
 import pytest
 
 from gateway import APP, EXPIRED, ONLY_ECHO, ONLY_MODELS
+from timely import timely
 from upstream import (
     FLOATS,
     Gate,
@@ -346,6 +347,7 @@ def test_a_stream_that_fails_before_content_is_a_plain_error(patient, upstream, 
         patient.chat.completions.create(model=f"fake/{model}", messages=ASK, stream=True)
 
 
+@timely
 def test_breaking_off_a_stream_closes_the_upstream_within_100_ms(client, upstream, model):
     upstream.script(model, stops_after(2))
     stream = client.chat.completions.create(model=f"fake/{model}", messages=ASK, stream=True)
@@ -357,6 +359,7 @@ def test_breaking_off_a_stream_closes_the_upstream_within_100_ms(client, upstrea
     assert upstream.seen(model)[0].wait_closed() - gone < 0.1
 
 
+@timely
 def test_a_unary_call_that_times_out_at_the_caller_closes_the_upstream(gateway, upstream, model):
     upstream.script(model, silent)
     hasty = openai.OpenAI(base_url=gateway.base_url, api_key=APP, max_retries=0, timeout=0.3)
@@ -366,6 +369,7 @@ def test_a_unary_call_that_times_out_at_the_caller_closes_the_upstream(gateway, 
     assert upstream.seen(model)[0].wait_closed() - gone < 0.1
 
 
+@timely
 def test_a_deadline_in_the_header_bounds_the_call(patient, upstream, model):
     upstream.script(model, silent)
     began = time.monotonic()
@@ -392,6 +396,7 @@ def test_the_async_client_streams_many_answers_at_once(gateway):
     assert asyncio.run(all_of_them()) == [f"call number {number}" for number in range(50)]
 
 
+@timely
 def test_cancelling_an_async_task_closes_the_upstream(gateway, upstream, model):
     upstream.script(model, silent)
 

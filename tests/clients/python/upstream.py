@@ -8,7 +8,7 @@ import threading
 import time
 from email import message_from_bytes
 
-WAIT = 10
+WAIT = 60
 
 
 def read(content_type, body):

@@ -3,7 +3,7 @@
 import json
 import socket
 
-WAIT = 15
+WAIT = 60
 
 
 class Answer:

@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::runtime::Handle;
 use tollgate_server::postgres::{Address, Postgres as Store, Trouble};
 
-use crate::support::postgres::Postgres;
+use crate::support::{port::Port, postgres::Postgres};
 
 /// A server on TCP with a certificate for `localhost`, and the file of the authority that signed it.
 fn server(port: u16) -> (Postgres, std::path::PathBuf) {
@@ -46,7 +46,8 @@ async fn is_encrypted(url: &str) -> Result<bool, Trouble> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_mode_decides_whether_it_is_encrypted_and_whom_it_trusts() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = Port::hold();
+    let free = port.addr.port();
     let (server, ca) = tokio::task::spawn_blocking(move || server(free)).await.unwrap();
     let ca = ca.display();
     for (host, words, expected) in [

@@ -58,7 +58,10 @@ mod tests {
     use tokio::{net::TcpListener, time::timeout};
 
     use super::{
-        super::{Http, Protocol, testing::get},
+        super::{
+            Http, Protocol,
+            testing::{get, read_request},
+        },
         *,
     };
 
@@ -79,6 +82,15 @@ mod tests {
         let addr = silent.local_addr().unwrap();
         assert!(is_unsent(Protocol::Http1, format!("https://{addr}/")).await);
         assert!(is_unsent(Protocol::Http2, format!("https://{addr}/")).await);
-        assert!(!is_unsent(Protocol::Http1, format!("http://{addr}/")).await);
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", silent.local_addr().unwrap());
+        let http = Http::new(Duration::from_secs(60), false).unwrap();
+        let reach = Arc::new(Reach::default());
+        let asked = async { read_request(&mut silent.accept().await.unwrap().0).await };
+        tokio::select! {
+            _ = reach.follow(get(http, url)) => panic!("the peer is silent"),
+            asked = asked => assert!(asked.is_some()),
+        }
+        assert!(!reach.is_unsent());
     }
 }

@@ -42,7 +42,7 @@ async fn a_connection_that_the_peer_closes_is_forgotten_and_replaced() {
             say_ok(&mut socket).await.unwrap();
             socket.shutdown().await.unwrap();
             // Closed from our side too as soon as that is seen.
-            timeout(10 * Duration::from_secs(1), read_request(&mut socket)).await.unwrap();
+            timeout(Duration::from_secs(60), read_request(&mut socket)).await.unwrap();
         });
         assert_eq!(answer.unwrap(), "ok");
     }
