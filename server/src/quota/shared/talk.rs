@@ -6,7 +6,11 @@ use std::{sync::Arc, thread, time::Duration};
 
 use futures_util::StreamExt as _;
 use redis::RedisError;
-use tokio::{runtime, time::sleep, time::timeout};
+use tokio::{
+    runtime,
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -23,6 +27,8 @@ const LATE: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_secs(1);
 /// So many times as long calls may wait for the first connection.
 const FIRST: u32 = 10;
+/// In so many parts a call's patience is counted.
+const PARTS: u32 = 5;
 /// How often it is looked after those who wait for a late answer.
 const LOOK_AFTER: Duration = Duration::from_millis(20);
 
@@ -31,7 +37,8 @@ pub(super) fn start(core: Arc<Core>, stop: CancellationToken) -> Result<(), Stri
     let failed = |error: std::io::Error| format!("shared: cannot start to talk with Redis: {error}");
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let talk = async move {
-        let all = async { tokio::join!(exchanges(&core), listen(&core), look_after(&core)) };
+        let lines = watch::Sender::new(0);
+        let all = async { tokio::join!(exchanges(&core, &lines), listen(&core, &lines), look_after(&core)) };
         stop.run_until_cancelled(all).await;
     };
     thread::Builder::new().name("quota".to_owned()).spawn(move || runtime.block_on(talk)).map_err(failed)?;
@@ -39,10 +46,10 @@ pub(super) fn start(core: Arc<Core>, stop: CancellationToken) -> Result<(), Stri
 }
 
 /// Talks over one connection after the other.
-async fn exchanges(core: &Arc<Core>) {
+async fn exchanges(core: &Arc<Core>, lines: &watch::Sender<u64>) {
     loop {
         let before = *core.answered.borrow();
-        let outcome = connected(core).await;
+        let outcome = connected(core, lines).await;
         go_away(core);
         core.shared.note_counters(&outcome);
         metrics::shared_exchange(Exchanged::Failed, None);
@@ -58,9 +65,21 @@ fn go_away(core: &Arc<Core>) {
     core.answered.send_modify(|_| {});
 }
 
-/// Talks over one connection until it fails.
-async fn connected(core: &Arc<Core>) -> Result<(), RedisError> {
+/// Waits for what comes in time for calls. A moment counts once however long it takes: that this machine is too busy to
+/// run this thread is no fault of Redis.
+async fn in_time<F: Future + Unpin>(patience: Duration, answer: &mut F) -> Option<F::Output> {
+    for _ in 0..PARTS {
+        if let Ok(answer) = timeout(patience / PARTS, &mut *answer).await {
+            return Some(answer);
+        }
+    }
+    None
+}
+
+/// Talks over one connection until it fails. `lines` tells that there is a new one.
+async fn connected(core: &Arc<Core>, lines: &watch::Sender<u64>) -> Result<(), RedisError> {
     let mut line = Line::new(Box::new(core.shared.connect(core.patience + LATE).await?));
+    lines.send_modify(|line| *line += 1);
     core.state().rebuild();
     let mut late = 0;
     loop {
@@ -68,9 +87,9 @@ async fn connected(core: &Arc<Core>) -> Result<(), RedisError> {
         let sent = core.now();
         let exchange = core.state().next(sent);
         let mut answer = Box::pin(line.exchange(&exchange, &core.owner));
-        let (reply, in_time) = match timeout(core.patience, &mut answer).await {
-            Ok(reply) => (reply?, true),
-            Err(_) => {
+        let (reply, in_time) = match in_time(core.patience, &mut answer).await {
+            Some(reply) => (reply?, true),
+            None => {
                 go_away(core);
                 core.shared.note_counters(&Err(crate::shared::hangs()));
                 (timeout(LATE, &mut answer).await.map_err(|_| crate::shared::hangs())??, false)
@@ -140,15 +159,23 @@ async fn look_after(core: &Arc<Core>) {
     }
 }
 
-/// Hears what other replicas need.
-async fn listen(core: &Arc<Core>) {
+/// Hears what other replicas need. Anew with every new line: where the old one led, nobody may speak any more.
+async fn listen(core: &Arc<Core>, lines: &watch::Sender<u64>) {
+    let mut lines = lines.subscribe();
     loop {
+        lines.mark_unchanged();
         if let Ok(messages) = core.shared.messages(CHANNEL).await {
             // What was said meanwhile was missed.
             core.change(State::rebuild);
             let mut messages = messages.into_on_message();
-            while let Some(message) = messages.next().await {
-                hear(core, &message.get_payload::<String>().unwrap_or_default());
+            let heard = async {
+                while let Some(message) = messages.next().await {
+                    hear(core, &message.get_payload::<String>().unwrap_or_default());
+                }
+            };
+            tokio::select! {
+                () = heard => {}
+                _ = lines.changed() => continue,
             }
         }
         sleep(PROBE).await;
