@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::{FutureExt as _, select_ok};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ErrorKind, FromRedisValue as _, RedisError,
-    TlsCertificates, Value,
+    TlsCertificates, Value, aio::MultiplexedConnection,
 };
 
 use super::{
@@ -87,27 +87,27 @@ fn told_by(whom: &'static str, error: &RedisError) -> RedisError {
     (ErrorKind::Client, whom, explain(error)).into()
 }
 
-async fn ask(seed: &Client, commands: &redis::Pipeline) -> Result<Value, RedisError> {
+/// Connects to one of those who know.
+async fn connect(seed: &Client) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE));
-    let mut connection = seed.get_multiplexed_async_connection_with_config(&config).await?;
-    commands.query_async(&mut connection).await
+    seed.get_multiplexed_async_connection_with_config(&config).await
 }
 
 /// Asks a sentinel where the server of that name is.
 async fn ask_sentinel(seed: &Client, name: &str) -> Result<(String, u16), RedisError> {
-    let mut asks = redis::pipe();
-    asks.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-    let (found,) = <(Option<(String, u16)>,)>::from_redis_value(ask(seed, &asks).await?)?;
+    let mut asks = redis::cmd("SENTINEL");
+    asks.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+    let found: Option<(String, u16)> = asks.query_async(&mut connect(seed).await?).await?;
     found.ok_or_else(|| (ErrorKind::MasterNameNotFoundBySentinel, "the sentinel knows no such server").into())
 }
 
 /// Asks a node of a cluster who has our slot.
 async fn ask_node(seed: &Client) -> Result<(String, u16), RedisError> {
-    let mut asks = redis::pipe();
-    asks.cmd("CLUSTER").arg("KEYSLOT").arg(TAG).cmd("CLUSTER").arg("SLOTS");
-    let (slot, ranges) = <(u16, Vec<Vec<Value>>)>::from_redis_value(ask(seed, &asks).await?)?;
+    let mut node = connect(seed).await?;
+    let slot: u16 = redis::cmd("CLUSTER").arg("KEYSLOT").arg(TAG).query_async(&mut node).await?;
+    let ranges: Vec<Vec<Value>> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut node).await?;
     let number = |value: &Value| u16::from_redis_value_ref(value).ok();
     let has = |range: &&Vec<Value>| {
         let (first, last) = (range.first().and_then(number), range.get(1).and_then(number));

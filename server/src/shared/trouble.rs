@@ -14,7 +14,7 @@ pub(super) fn explain(error: &RedisError) -> String {
     match error.kind() {
         // One of those who know where the server is: who it was, and what was wrong.
         ErrorKind::Client => format!("a {error}").replace(" - Client: ", ": "),
-        ErrorKind::Io if error.is_timeout() => "TCP: no answer in time".to_owned(),
+        ErrorKind::Io if error.is_timeout() => SILENCE.to_owned(),
         ErrorKind::Io => explain_io(error),
         ErrorKind::AuthenticationFailed => LOGIN.to_owned(),
         ErrorKind::MasterNameNotFoundBySentinel => {
@@ -32,6 +32,9 @@ pub(super) fn explain(error: &RedisError) -> String {
 
 const LOGIN: &str =
     "login: user or password is refused; look at those in `shared`, and at `ACL LIST` in Redis";
+
+const SILENCE: &str = "TCP: no answer in time; if it stays so, look at host and port, and at whether the server speaks \
+                       TLS there (`rediss://`) or not (`redis://`)";
 
 fn explain_code(code: &str) -> Option<&'static str> {
     Some(match code {
