@@ -2,12 +2,16 @@
 
 mod cluster;
 mod sentinel;
+mod slow;
 mod tls;
 mod trouble;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -88,7 +92,7 @@ impl Pair {
     }
 
     /// All is as if nothing had happened: both know of every call, and what is left of the hard limit can be had, and no more.
-    async fn is_whole(mut self) {
+    async fn ends_whole(mut self) {
         self.until(WELL).await;
         self.stop.store(true, Ordering::Relaxed);
         let mut served = 0;
@@ -116,13 +120,15 @@ async fn detail(gateway: &Gateway) -> String {
     redis["detail"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Asks until it says this.
+/// Asks until it says this. A minute is a failure.
 async fn until_told(gateway: &Gateway, expected: &str) -> String {
+    let patience = Instant::now() + Duration::from_secs(60);
     loop {
         let told = detail(gateway).await;
         if told.contains(expected) {
             return told;
         }
+        assert!(Instant::now() < patience, "not {expected:?}: {told:?}");
         tokio::task::yield_now().await;
     }
 }

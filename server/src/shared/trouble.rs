@@ -36,6 +36,10 @@ const LOGIN: &str =
 const SILENCE: &str = "TCP: no answer in time; if it stays so, look at host and port, and at whether the server speaks \
                        TLS there (`rediss://`) or not (`redis://`)";
 
+/// With TLS, the reason for it may be lost on the way.
+const CLOSED: &str = "TCP: the connection was closed; look at whether the server speaks TLS there (`rediss://`) or not \
+                      (`redis://`), and whether it wants a certificate of ours (`?sslcert=FILE&sslkey=FILE`)";
+
 fn explain_code(code: &str) -> Option<&'static str> {
     Some(match code {
         "WRONGPASS" | "NOAUTH" => LOGIN,
@@ -65,9 +69,7 @@ fn explain_io(error: &RedisError) -> String {
         )
     };
     match system(error) {
-        Some(inner) if closed(inner.kind()) => {
-            "TCP: the connection was closed; if that port speaks TLS, write `rediss://`".to_owned()
-        }
+        Some(inner) if closed(inner.kind()) => CLOSED.to_owned(),
         Some(inner) => format!("TCP: {inner}"),
         None => format!("TCP: {}", error.category()),
     }
@@ -132,7 +134,7 @@ mod tests {
             ),
             (tls(TlsError::AlertReceived(AlertDescription::CertificateRequired)), "sslcert=FILE"),
             (io::Error::from(io::ErrorKind::ConnectionRefused).into(), "TCP: connection refused"),
-            (io::Error::from(io::ErrorKind::UnexpectedEof).into(), "write `rediss://`"),
+            (io::Error::from(io::ErrorKind::UnexpectedEof).into(), "`rediss://`"),
             (io::Error::from(io::ErrorKind::TimedOut).into(), "TCP: no answer in time"),
             (super::super::hangs(), "TCP: no answer in time"),
             ((ErrorKind::AuthenticationFailed, "no").into(), "login: user or password"),

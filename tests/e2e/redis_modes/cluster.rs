@@ -108,7 +108,7 @@ async fn a_cluster_counts_exactly_while_its_slot_moves_and_its_master_is_replace
     pair.until(DEGRADED).await;
     pair.try_hard().await;
     until(|| nodes[3].ask(&["INFO", "replication"]).contains("role:master"));
-    pair.is_whole().await;
+    pair.ends_whole().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

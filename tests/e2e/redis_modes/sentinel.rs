@@ -37,7 +37,7 @@ async fn sentinels_lead_to_the_server_that_takes_over_and_nothing_is_forgotten()
     pair.until(DEGRADED).await;
     pair.try_hard().await;
     until(&replica, "role:master");
-    pair.is_whole().await;
+    pair.ends_whole().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

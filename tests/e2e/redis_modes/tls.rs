@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::until_told;
 use crate::{
@@ -19,6 +19,8 @@ fn certify(folder: &Path) {
     let authority = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // Else the certificate has the name of its authority, and Redis takes it for its own.
+    params.distinguished_name.push(DnType::CommonName, "authority");
     let root = params.self_signed(&authority).unwrap();
     let (issuer, key) = (Issuer::new(params, authority), KeyPair::generate().unwrap());
     let names = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -52,7 +54,7 @@ async fn the_certificate_and_the_password_decide_and_what_is_wrong_with_them_is_
         ),
         (format!("rediss://localhost:{safe}"), Some("?sslrootcert=FILE")),
         (format!("rediss://localhost:{plain}?{ca}"), Some("whether the server speaks TLS there")),
-        (format!("redis://localhost:{safe}"), Some("write `rediss://`")),
+        (format!("redis://localhost:{safe}"), Some("speaks TLS there (`rediss://`)")),
         (format!("rediss://localhost:{safe}?{own}"), None),
     ] {
         let gateway = start(&address, "limits: { requests_per_minute: 10 }", "", &upstream);
@@ -70,5 +72,5 @@ async fn the_certificate_and_the_password_decide_and_what_is_wrong_with_them_is_
     let with = start(&format!("rediss://localhost:{safe}?{own}"), limits, "", &upstream);
     until_ready(&with, WELL).await;
     let without = start(&format!("rediss://localhost:{safe}?{ca}"), limits, "", &upstream);
-    until_told(&without, "TLS: the server wants a certificate of ours").await;
+    until_told(&without, "`?sslcert=FILE&sslkey=FILE`").await;
 }

@@ -51,5 +51,5 @@ async fn a_redis_in_trouble_is_away_or_healed_and_nothing_is_admitted_uncounted(
     let evicted = redis.ask(&["INFO", "stats"]);
     assert!(!evicted.contains("evicted_keys:0\r"), "{evicted}");
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
-    pair.is_whole().await;
+    pair.ends_whole().await;
 }

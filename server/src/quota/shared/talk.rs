@@ -1,6 +1,6 @@
 //! The talk with Redis: one exchange at a time, on a thread of its own, so that busy workers do not make Redis look slow.
-//! An answer that takes longer than a call may wait opens the breaker; from then on calls go by what is known here, and
-//! this finds out when Redis is back.
+//! Answers that take longer than a call may wait, one by far or two in a row, open the breaker; from then on calls go by
+//! what is known here, and this finds out when Redis is back.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -17,7 +17,7 @@ use super::{
     Core,
     line::Line,
     state::State,
-    wire::{self, CHANNEL},
+    wire::{self, CHANNEL, Reply},
 };
 use crate::telemetry::metrics::{self, Exchanged};
 
@@ -29,6 +29,8 @@ const PROBE: Duration = Duration::from_secs(1);
 const FIRST: u32 = 10;
 /// In so many parts a call's patience is counted.
 const PARTS: u32 = 5;
+/// So many times as long calls wait once more for an answer that is late for the first time.
+const MORE: u32 = 3;
 /// How often it is looked after those who wait for a late answer.
 const LOOK_AFTER: Duration = Duration::from_millis(20);
 
@@ -65,15 +67,33 @@ fn go_away(core: &Arc<Core>) {
     core.answered.send_modify(|_| {});
 }
 
-/// Waits for what comes in time for calls. A moment counts once however long it takes: that this machine is too busy to
+/// Waits so many parts of a call's patience. A part counts once however long it takes: that this machine is too busy to
 /// run this thread is no fault of Redis.
-async fn in_time<F: Future + Unpin>(patience: Duration, answer: &mut F) -> Option<F::Output> {
-    for _ in 0..PARTS {
-        if let Ok(answer) = timeout(patience / PARTS, &mut *answer).await {
+async fn within<F: Future + Unpin>(core: &Core, parts: u32, answer: &mut F) -> Option<F::Output> {
+    for _ in 0..parts {
+        if let Ok(answer) = timeout(core.patience / PARTS, &mut *answer).await {
             return Some(answer);
         }
     }
     None
+}
+
+/// Waits for an answer that is late. It may be a hiccup: those who wait for it do so a little longer, and none is admitted
+/// by what is known here alone that this answer refuses.
+async fn late<F>(core: &Arc<Core>, answer: &mut F) -> Result<Reply, RedisError>
+where
+    F: Future<Output = Result<Reply, RedisError>> + Unpin,
+{
+    if let Some(reply) = within(core, PARTS * MORE, answer).await {
+        return reply;
+    }
+    be_away(core);
+    timeout(LATE, answer).await.map_err(|_| crate::shared::hangs())?
+}
+
+fn be_away(core: &Arc<Core>) {
+    go_away(core);
+    core.shared.note_counters(&Err(crate::shared::hangs()));
 }
 
 /// Talks over one connection until it fails. `lines` tells that there is a new one.
@@ -81,19 +101,15 @@ async fn connected(core: &Arc<Core>, lines: &watch::Sender<u64>) -> Result<(), R
     let mut line = Line::new(Box::new(core.shared.connect(core.patience + LATE).await?));
     lines.send_modify(|line| *line += 1);
     core.state().rebuild();
-    let mut late = 0;
+    let mut delays = 0;
     loop {
         until_due(core).await;
         let sent = core.now();
         let exchange = core.state().next(sent);
         let mut answer = Box::pin(line.exchange(&exchange, &core.owner));
-        let (reply, in_time) = match in_time(core.patience, &mut answer).await {
+        let (reply, in_time) = match within(core, PARTS, &mut answer).await {
             Some(reply) => (reply?, true),
-            None => {
-                go_away(core);
-                core.shared.note_counters(&Err(crate::shared::hangs()));
-                (timeout(LATE, &mut answer).await.map_err(|_| crate::shared::hangs())??, false)
-            }
+            None => (late(core, &mut answer).await?, false),
         };
         let now = core.now();
         let how = if in_time { Exchanged::InTime } else { Exchanged::Late };
@@ -110,13 +126,14 @@ async fn connected(core: &Arc<Core>, lines: &watch::Sender<u64>) -> Result<(), R
         core.tell(told);
         core.answered.send_replace(exchange.sequence);
         if in_time {
-            late = 0;
+            delays = 0;
             core.shared.note_counters(&Ok(()));
             continue;
         }
-        // It may have been a hiccup: the first time it is tried again at once.
-        late += 1;
-        if late > 1 {
+        // After a hiccup it is tried again at once. Two in a row are none.
+        delays += 1;
+        if delays > 1 {
+            be_away(core);
             sleep(PROBE).await;
         }
         core.state().hurry();
