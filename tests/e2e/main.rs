@@ -27,6 +27,7 @@ mod passthrough;
 mod places;
 mod postgres;
 mod reconcile;
+mod redis_modes;
 mod replicas;
 mod resume;
 mod routing;

@@ -49,7 +49,7 @@ async fn replicas_with_a_redis_make_a_call_once_and_without_it_each_goes_on_by_i
 }
 
 /// Makes the same call ten times at once, at both replicas, and tells whether the upstream saw it once.
-async fn made_once(replicas: [&Caller; 2], upstream: &Upstream, id: &str) -> bool {
+pub(crate) async fn made_once(replicas: [&Caller; 2], upstream: &Upstream, id: &str) -> bool {
     let before = upstream.seen().len();
     let slow = chat(false).replace("\"stream\"", "\"user\":\"slow\",\"stream\"");
     let calls: Vec<_> = (0..10_usize)
@@ -127,7 +127,7 @@ async fn a_redis_that_hangs_holds_up_one_call_and_not_for_long() {
 }
 
 /// Waits until what is answered at one is known at the other: both connect beside their first calls.
-async fn together(one: &Caller, other: &Caller) {
+pub(crate) async fn together(one: &Caller, other: &Caller) {
     let patience = Instant::now() + PATIENCE;
     for number in 0.. {
         assert!(Instant::now() < patience, "they never hear of each other");

@@ -27,7 +27,7 @@ fn gateway(up: &Upstream, spare: &Upstream, more: &str) -> Gateway {
     Gateway::start(&format!("{more}{providers}{FALLS_BACK}"))
 }
 
-fn replica(shared: &str, up: &Upstream, spare: &Upstream) -> Gateway {
+pub(crate) fn replica(shared: &str, up: &Upstream, spare: &Upstream) -> Gateway {
     // Open for long, so that nothing heals by itself within the test.
     gateway(
         up,
@@ -36,15 +36,15 @@ fn replica(shared: &str, up: &Upstream, spare: &Upstream) -> Gateway {
     )
 }
 
-async fn broken() -> Upstream {
+pub(crate) async fn broken() -> Upstream {
     Upstream::start(|_| whole(500, "application/json", r#"{"error":{"message":"boom"}}"#)).await
 }
 
-async fn well() -> Upstream {
+pub(crate) async fn well() -> Upstream {
     Upstream::start(|_| whole(200, "application/json", completion("hi", 1, 1))).await
 }
 
-async fn status(gateway: &Gateway) -> Value {
+pub(crate) async fn status(gateway: &Gateway) -> Value {
     Caller::new(gateway.ops, KEY).get("/status").await.json()
 }
 
@@ -54,7 +54,7 @@ fn target(status: &Value, name: &str) -> Value {
 }
 
 /// Asks a replica how it is until it is so.
-async fn until(gateway: &Gateway, holds: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(gateway: &Gateway, holds: impl Fn(&Value) -> bool) -> Value {
     let patience = Instant::now() + PATIENCE;
     loop {
         let status = status(gateway).await;
@@ -66,17 +66,17 @@ async fn until(gateway: &Gateway, holds: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-fn is_open(status: &Value) -> bool {
+pub(crate) fn is_open(status: &Value) -> bool {
     target(status, "up/m-1")["state"] == "STATE_OPEN"
 }
 
-fn redis_is(status: &Value, reachable: bool) -> bool {
+pub(crate) fn redis_is(status: &Value, reachable: bool) -> bool {
     let stores = status["stores"].as_array().unwrap();
     let redis = stores.iter().find(|store| store["name"] == "redis").unwrap();
     redis["reachable"].as_bool().unwrap_or(false) == reachable
 }
 
-async fn call(gateway: &Gateway) -> String {
+pub(crate) async fn call(gateway: &Gateway) -> String {
     let answer = Caller::new(gateway.addr, KEY).post("/v1/chat/completions", crate::chat(false)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.header("x-tollgate-target").to_owned()

@@ -20,7 +20,7 @@ use crate::support::{
     upstream::{Seen, Step, Upstream, chunk, completion, delta, end, finish, stream_head, whole},
 };
 
-const LIMITED: &str = "tg_testlimited1_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+pub(crate) const LIMITED: &str = "tg_testlimited1_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 const PATH: &str = "/v1/chat/completions";
 
 /// Three replicas, or as many, with a key of these limits, that share this Redis.
@@ -38,7 +38,7 @@ fn impatient_replica(shared: &str, limits: &str, upstream: &Upstream) -> Gateway
     start(shared, limits, "", upstream)
 }
 
-fn start(shared: &str, limits: &str, more: &str, upstream: &Upstream) -> Gateway {
+pub(crate) fn start(shared: &str, limits: &str, more: &str, upstream: &Upstream) -> Gateway {
     // The key list that every test configuration starts with goes on here.
     Gateway::start(&format!(
         "- {{ name: limited, key: {LIMITED}, {limits} }}\nshared: \"{shared}\"\n{more}providers:\n{}models:\n  m:\n    \
@@ -47,11 +47,11 @@ fn start(shared: &str, limits: &str, more: &str, upstream: &Upstream) -> Gateway
     ))
 }
 
-async fn upstream() -> Upstream {
+pub(crate) async fn upstream() -> Upstream {
     Upstream::start(|_| whole(200, "application/json", completion("hi", 100, 50))).await
 }
 
-fn chat() -> &'static str {
+pub(crate) fn chat() -> &'static str {
     r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":50}"#
 }
 
@@ -137,7 +137,12 @@ async fn a_replica_that_was_away_for_a_moment_counts_with_the_others_again() {
 
 /// How the only limit of the key stands: used and reserved.
 async fn stands(gateway: &Gateway) -> (i64, i64) {
-    let quota = Caller::new(gateway.addr, LIMITED).get("/v1/quota").await.json()["quotas"][0].clone();
+    stands_for(gateway, LIMITED).await
+}
+
+/// The same of another key.
+pub(crate) async fn stands_for(gateway: &Gateway, key: &str) -> (i64, i64) {
+    let quota = Caller::new(gateway.addr, key).get("/v1/quota").await.json()["quotas"][0].clone();
     let number = |name: &str| quota[name].as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
     (number("used"), number("reserved_amount"))
 }
@@ -155,7 +160,7 @@ async fn until_stands(gateway: &Gateway, holds: impl Fn(i64, i64) -> bool) {
     }
 }
 
-async fn until_ready(gateway: &Gateway, text: &str) {
+pub(crate) async fn until_ready(gateway: &Gateway, text: &str) {
     let so = async {
         while Caller::new(gateway.ops, LIMITED).get("/readyz").await.text() != text {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -164,8 +169,8 @@ async fn until_ready(gateway: &Gateway, text: &str) {
     in_time(text, so).await;
 }
 
-const WELL: &str = "ready\n";
-const DEGRADED: &str = "ready, degraded: redis does not answer in time\n";
+pub(crate) const WELL: &str = "ready\n";
+pub(crate) const DEGRADED: &str = "ready, degraded: redis does not answer in time\n";
 
 /// Returns the value of a metric; 0 if it is not there yet.
 async fn metric(gateway: &Gateway, name: &str) -> f64 {

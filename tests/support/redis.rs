@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -15,8 +15,8 @@ pub struct Redis {
     folder: tempfile::TempDir,
     /// Where it listens for TCP too; port 0: it does not.
     pub addr: SocketAddr,
-    /// So that nobody else is given its port while it is down.
-    _port: Option<Port>,
+    /// So that nobody else is given its ports while it is down.
+    _ports: Vec<Port>,
     more: Vec<String>,
 }
 
@@ -38,17 +38,47 @@ impl Redis {
 
     /// Starts a sentinel that watches a server by this name.
     pub fn start_sentinel(name: &str, server: SocketAddr) -> Self {
-        let watches =
-            ["--sentinel", "monitor", name, &server.ip().to_string(), &server.port().to_string(), "1"];
-        let watches = watches.map(str::to_owned).to_vec();
-        Self::start_on(Some(Port::hold()), watches)
+        Self::start_sentinel_with(name, server, &[])
+    }
+
+    /// Starts a sentinel with more lines in its configuration.
+    pub fn start_sentinel_with(name: &str, server: SocketAddr, lines: &[&str]) -> Self {
+        let watches = format!("sentinel monitor {name} {} {} 1", server.ip(), server.port());
+        let mut more = vec!["--sentinel".to_owned(), watches];
+        more.extend(lines.iter().map(|line| (*line).to_owned()));
+        Self::start_on(Some(Port::hold()), more)
+    }
+
+    /// Starts one that speaks TLS at a further port, with files that it finds in its folder.
+    pub fn start_with_tls(prepare: impl FnOnce(&Path)) -> (Self, u16) {
+        let (folder, port, safe) = (tempfile::tempdir().unwrap(), Port::hold(), Port::hold());
+        prepare(folder.path());
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let more = [
+            ["--tls-port", &safe.addr.port().to_string()],
+            ["--tls-cert-file", &file("cert.pem")],
+            ["--tls-key-file", &file("key.pem")],
+            ["--tls-ca-cert-file", &file("ca.pem")],
+            ["--tls-auth-clients", "no"],
+        ];
+        let more = more.concat().into_iter().map(str::to_owned).collect();
+        let at = safe.addr.port();
+        (Self::start_in(folder, vec![port, safe], more), at)
     }
 
     fn start_on(port: Option<Port>, more: Vec<String>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let addr = port.as_ref().map_or(SocketAddr::from(([127, 0, 0, 1], 0)), |port| port.addr);
+        Self::start_in(tempfile::tempdir().unwrap(), port.into_iter().collect(), more)
+    }
+
+    fn start_in(folder: tempfile::TempDir, ports: Vec<Port>, more: Vec<String>) -> Self {
+        let addr = ports.first().map_or(SocketAddr::from(([127, 0, 0, 1], 0)), |port| port.addr);
         let child = launch(&folder, addr.port(), &more);
-        Self { child, folder, addr, _port: port, more }
+        Self { child, folder, addr, _ports: ports, more }
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What the configuration calls it.
@@ -81,9 +111,17 @@ impl Redis {
 
     /// Has it do something.
     pub fn command(&self, words: &[&str]) {
-        let socket = socket(&self.folder);
-        let done = Command::new("redis-cli").arg("-s").arg(socket).args(words).stdout(Stdio::null()).status();
-        assert!(done.unwrap().success());
+        self.ask(words);
+    }
+
+    /// Has it do something, and returns what it says.
+    pub fn ask(&self, words: &[&str]) -> String {
+        let mut client = Command::new("redis-cli");
+        let password = self.more.iter().skip_while(|word| *word != "--requirepass").nth(1);
+        client.envs(password.map(|password| ("REDISCLI_AUTH", password)));
+        let done = client.arg("-e").arg("-s").arg(socket(&self.folder)).args(words).output().unwrap();
+        assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stdout));
+        String::from_utf8(done.stdout).unwrap()
     }
 }
 
@@ -104,7 +142,7 @@ fn launch(folder: &tempfile::TempDir, port: u16, more: &[String]) -> Child {
     if more.iter().any(|word| word == "--sentinel") {
         // It writes down what it finds out.
         let config = folder.path().join("sentinel.conf");
-        std::fs::write(&config, format!("{}\n", more.join(" ").replace("--sentinel", "sentinel"))).unwrap();
+        std::fs::write(&config, format!("{}\n", more[1..].join("\n"))).unwrap();
         command.arg(config).arg("--sentinel");
     } else {
         command.args(["--save", "", "--appendonly", "no"]).args(more);

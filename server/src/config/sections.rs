@@ -166,8 +166,8 @@ pub struct Timeouts {
     pub write: Span,
     /// How long running calls may go on after SIGTERM. Default `30s`.
     pub grace: Span,
-    /// How long a call waits for the shared Redis at most. If an answer takes longer, calls go by what each replica knows
-    /// until Redis is well again. Default `25ms`.
+    /// How long an answer of the shared Redis may take. If one takes four times as long, or two in a row are late, calls go
+    /// by what each replica knows until Redis is well again. Default `25ms`.
     pub shared: Span,
 }
 

@@ -71,11 +71,15 @@ pub(super) async fn overview(edge: &Edge) -> admin::GetStatusResponse {
 fn redis(shared: &Shared) -> admin::StoreStatus {
     let reachable = shared.is_well();
     let detail = if reachable {
-        ""
+        String::new()
     } else {
-        "each replica goes by what it knows itself: rates are shared out, budgets end with what it holds of them"
+        format!(
+            "each replica goes by what it knows itself: rates are shared out, budgets end with what it holds of them \
+             ({})",
+            shared.trouble()
+        )
     };
-    admin::StoreStatus { name: "redis".to_owned(), reachable, detail: detail.to_owned() }
+    admin::StoreStatus { name: "redis".to_owned(), reachable, detail }
 }
 
 fn postgres(postgres: &Postgres) -> admin::StoreStatus {

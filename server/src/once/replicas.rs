@@ -26,8 +26,9 @@ use crate::{
     shared::Shared,
 };
 
-/// Goes up when the form of keys or values changes, so that replicas of two versions do not misread each other.
-const PREFIX: &str = "tollgate:1:once:";
+/// Goes up when the form of keys or values changes, so that replicas of two versions do not misread each other. All keys
+/// are in the one slot of a cluster that its connection leads to.
+const PREFIX: &str = "{tollgate}:2:once:";
 /// Longest wait of a call for Redis.
 const ANSWER: Duration = Duration::from_millis(25);
 /// Longest wait for a kept answer, which may be large, and which is there.

@@ -39,23 +39,9 @@ impl Checker<'_> {
         self.require(config.load.concurrent != Some(0), &[Name("load"), Name("concurrent")], AT_LEAST_ONE);
         if let Some(shared) = config.shared.as_ref().and_then(Secret::filled) {
             // The address may hold a password: it is never shown.
-            self.require(
-                is_redis(shared.expose_secret()),
-                &[Name("shared")],
-                "not an address of Redis; write `redis://` or `rediss://` and a host, like `redis://127.0.0.1:6379`",
-            );
+            if let Err(problem) = crate::shared::check(shared.expose_secret()) {
+                self.report(&[Name("shared")], format!("not an address of Redis: {problem}"));
+            }
         }
     }
-}
-
-fn is_redis(url: &str) -> bool {
-    let socket = url.strip_prefix("redis+unix://").or_else(|| url.strip_prefix("unix://"));
-    if let Some(path) = socket {
-        return path.starts_with('/') && path.len() > 1;
-    }
-    let rest = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://"));
-    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    let host = host.map(|host| host.rsplit_once('@').map_or(host, |(_, host)| host));
-    host.is_some_and(|host| !host.is_empty() && !host.starts_with(':'))
-        && url.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -246,7 +246,14 @@ fn ranges_and_the_shared_address_are_checked_and_the_address_is_not_shown() {
         let told = problems(yaml);
         assert!(told.len() == 1 && told[0].ends_with(end), "{yaml}: {told:?}");
     }
-    for good in ["redis://127.0.0.1:6379", "rediss://user:pw@host/0", "redis://[::1]:6379"] {
+    for good in [
+        "redis://127.0.0.1:6379",
+        "rediss://user:pw@host/0",
+        "redis://[::1]:6379",
+        "redis+unix:///run/redis.sock",
+        "redis+sentinel://a:26379,b:26379/main",
+        "rediss+cluster://a:7000,b:7001?sslrootcert=/ca.pem",
+    ] {
         assert_eq!(problems(&format!("shared: \"{good}\"")), [""; 0], "{good}");
     }
     for bad in [

@@ -1,15 +1,18 @@
 -- One exchange of a replica with the counters that all replicas share: it tells what was used and what it holds, and asks
 -- for room for its calls. All of it happens at once. The replicas' side is `state.rs`; `model.rs` says the same in Rust.
 --
--- keys[1]    hash: `clock`, the latest time told; `o:<owner>`, until when each replica counts as alive
+-- keys[1]    hash: `clock`, the latest time told; `o:<owner>`, until when each replica counts as alive; `e`, the era: a new
+--            one begins when this is lost or another server has taken over; `r`, the history of writes that it belongs to
 -- keys[2]    what this replica was last answered, with its sequence number: an exchange that is repeated changes nothing
 -- keys[3..]  one hash per counter:
---              i           id of this incarnation: another one means that what was known is lost
+--              i, e        id of this incarnation, and its era: another one means that what was known is lost, or its end
 --              p           start of the calendar period
 --              q           until when nothing is granted, because the replicas tell anew what they know
 --              x, y        who waits for room that others hold free, and until when
 --              s:<ledger>  calendar periods: what was used, by the ledger that has the records
+--              b:<ledger>  the part of that which was known before this incarnation
 --              w:<slot>    sliding windows: what was used in this slot of time
+--              v:<slot>    the same, as it was known before this incarnation; the larger one counts
 --              h:<owner>   what a replica holds: its running calls' reservations and its free leases
 --              f:<owner>   the free part of it
 -- Numbers are whole. What is kept is added by Redis in 64 bits; what is compared is exact below 2^53.
@@ -34,6 +37,13 @@ local function fields_of(key)
   return fields
 end
 
+-- Tells which history of writes this server goes on with: another one after it has started anew, or has taken over from
+-- another, and then the last that was told may be missing. Absent where that may not be asked.
+local function history()
+  local told = redis.pcall('INFO', 'replication')
+  return type(told) == 'string' and string.match(told, 'master_replid:(%x+)') or nil
+end
+
 -- Reads the time and who is alive, and notes that this replica is.
 local function attend(key, owner, ttl)
   local time = redis.call('TIME')
@@ -46,23 +56,54 @@ local function attend(key, owner, ttl)
   for field, till in pairs(fields) do
     local other = string.match(field, '^o:(.*)$')
     if other and other ~= owner then
-      if tonumber(till) > now then
-        alive[other], count = true, count + 1
-      else
+      alive[other] = tonumber(till) > now
+      if alive[other] then
+        count = count + 1
+      elseif tonumber(till) + ttl < now then
         redis.call('HDEL', key, field)
       end
     end
   end
+  local era, written = fields.e, history() or fields.r or ''
+  if not era or fields.r ~= written then
+    era = whole(stamp)
+    redis.call('HSET', key, 'e', era, 'r', written)
+  end
   redis.call('HSET', key, 'clock', whole(now), 'o:' .. owner, whole(now + ttl))
-  return { now = now, stamp = stamp, owner = owner, alive = alive, owners = count }
+  -- Who lived before this era may not have spoken yet.
+  local knows_all = now - math.floor(tonumber(era) / 1000) > ttl
+  return { now = now, stamp = stamp, owner = owner, alive = alive, owners = count, era = era, knows_all = knows_all }
+end
+
+-- Sets what is known aside: it is told anew, and some of it may be new.
+local function set_aside(counter, fields)
+  local aside = {}
+  for field, value in pairs(fields) do
+    local kind, name = string.match(field, '^([sw]):(.*)$')
+    if kind == 's' then
+      aside['b:' .. name] = value
+    elseif kind then
+      aside['v:' .. name] = whole(math.max(tonumber(value), tonumber(fields['v:' .. name] or 0)))
+      redis.call('HDEL', counter.key, field)
+      fields[field] = nil
+    end
+  end
+  for field, value in pairs(aside) do
+    redis.call('HSET', counter.key, field, value)
+    fields[field] = value
+  end
 end
 
 -- Starts a counter that is not there, or not any more; a new calendar period forgets the one before.
 local function open(counter, fields, moment)
-  if not fields.i then
+  local is_old = fields.i and fields.e ~= moment.era
+  if is_old then
+    set_aside(counter, fields)
+  end
+  if is_old or not fields.i then
     fields.i = whole(moment.stamp)
-    redis.call('HSET', counter.key, 'i', fields.i)
-    if counter.id ~= 0 then
+    redis.call('HSET', counter.key, 'i', fields.i, 'e', moment.era)
+    if is_old or counter.id ~= 0 then
       -- It was there: all who know of it tell what they know before anything is granted.
       fields.q = whole(moment.now + QUIET_MS)
       redis.call('HSET', counter.key, 'q', fields.q)
@@ -71,12 +112,13 @@ local function open(counter, fields, moment)
   end
   -- Who knows another incarnation first learns of this one, and then tells all it knows.
   counter.strange = counter.id ~= 0 and counter.id ~= tonumber(fields.i)
-  counter.again = counter.strange or tonumber(fields.q or 0) > moment.now
+  counter.quiet = tonumber(fields.q or 0) > moment.now
+  counter.again = counter.strange or counter.quiet
   counter.id = tonumber(fields.i)
   counter.period = tonumber(fields.p or 0)
   if counter.kind == 'c' and counter.start > counter.period then
     for field in pairs(fields) do
-      if string.find(field, '^[shf]:') then
+      if string.find(field, '^[sbhf]:') then
         redis.call('HDEL', counter.key, field)
         fields[field] = nil
       end
@@ -97,10 +139,16 @@ end
 local function hear(counter, fields, ledger, word, number)
   local heard = not counter.late and not counter.strange
   for _ = 1, number() do
-    local field, value = 's:' .. word(), word()
-    if heard and tonumber(value) > tonumber(fields[field] or 0) then
-      redis.call('HSET', counter.key, field, value)
-      fields[field] = value
+    local name, value = word(), word()
+    -- While all tell anew what they knew before, what is used meanwhile comes on top of that.
+    local known = (counter.quiet and 'b:' or 's:') .. name
+    local more = tonumber(value) - tonumber(fields[known] or 0)
+    if heard and more > 0 then
+      add(counter, fields, 's:' .. name, whole(more))
+      if counter.quiet then
+        redis.call('HSET', counter.key, known, value)
+        fields[known] = value
+      end
     end
   end
   for _ = 1, number() do
@@ -115,22 +163,21 @@ end
 
 -- Sums what is used and what living replicas hold; what has left the window, and what the dead held, goes.
 local function sum(counter, fields, moment)
-  local used, reserved, free, slots = 0, 0, 0, {}
+  local used, reserved, free, slots, by_slot = 0, 0, 0, {}, {}
   for field, value in pairs(fields) do
-    local kind, name = string.match(field, '^([swhf]):(.*)$')
+    local kind, name = string.match(field, '^([svwhf]):(.*)$')
     local amount = kind and tonumber(value)
     if kind == 's' then
       used = used + amount
-    elseif kind == 'w' then
+    elseif kind == 'v' or kind == 'w' then
       local slot = tonumber(name)
       if slot + SLOTS < counter.slot_now then
         redis.call('HDEL', counter.key, field)
       else
-        used = used + amount
-        slots[#slots + 1] = { slot, amount }
+        by_slot[slot] = math.max(by_slot[slot] or 0, amount)
       end
     elseif kind and name ~= moment.owner then
-      if not moment.alive[name] then
+      if moment.alive[name] == false or (moment.alive[name] == nil and moment.knows_all) then
         redis.call('HDEL', counter.key, field)
       elseif kind == 'h' then
         reserved = reserved + amount
@@ -138,6 +185,10 @@ local function sum(counter, fields, moment)
         free = free + amount
       end
     end
+  end
+  for slot, amount in pairs(by_slot) do
+    used = used + amount
+    slots[#slots + 1] = { slot, amount }
   end
   counter.used, counter.reserved, counter.free_of_others, counter.slots = used, reserved - free, free, slots
   if counter.late then

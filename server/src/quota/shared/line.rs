@@ -6,7 +6,7 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionL
 use super::wire::{Exchange, Owner, Reply};
 
 /// Goes up with every change of the function: replicas of two versions may run side by side.
-const NAME: &str = "tollgate_quota_v1";
+const NAME: &str = "tollgate_quota_v2";
 const BODY: &str = include_str!("exchange.lua");
 
 /// A connection on which the function can be called.

@@ -4,7 +4,7 @@
 mod steps;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -17,7 +17,11 @@ const SHARES: i64 = 20;
 
 #[derive(Debug, Default)]
 struct Model {
+    /// Until when each replica counts as alive.
     alive: BTreeMap<Arc<str>, i64>,
+    /// Which era it is, and when it began; absent: the next exchange begins one.
+    era: i64,
+    since: Option<i64>,
     counters: HashMap<Arc<str>, Counter>,
     answered: HashMap<Arc<str>, (u64, Reply)>,
 }
@@ -25,11 +29,15 @@ struct Model {
 #[derive(Clone, Debug, Default)]
 struct Counter {
     id: i64,
+    era: i64,
     period: i64,
     quiet_until: i64,
     awaited: Option<(Arc<str>, i64)>,
     ledgers: BTreeMap<Arc<str>, i64>,
     slots: BTreeMap<i64, i64>,
+    /// The same, as known before this incarnation.
+    ledgers_before: BTreeMap<Arc<str>, i64>,
+    slots_before: BTreeMap<i64, i64>,
     /// What each replica holds, and the free part of it.
     held: BTreeMap<Arc<str>, (i64, i64)>,
 }
@@ -50,6 +58,13 @@ struct View {
 }
 
 impl Model {
+    /// Loses who is alive, or is taken over by another server: a new era begins.
+    fn forget_the_era(&mut self) {
+        self.alive.clear();
+        self.era += 1;
+        self.since = None;
+    }
+
     /// Answers as Redis should. What Redis drew itself, the time and the ids of new counters, is taken from its answer.
     fn exchange(&mut self, exchange: &Exchange, owner: &Owner, real: &Reply) -> Reply {
         if let Some((sequence, reply)) = self.answered.get(&owner.id)
@@ -58,20 +73,23 @@ impl Model {
             return reply.clone();
         }
         let now = real.now_ms;
-        self.alive.retain(|other, till| *other == owner.id || *till > now);
+        self.alive.retain(|_, till| *till + owner.ttl_ms >= now);
         self.alive.insert(owner.id.clone(), now + owner.ttl_ms);
-        let alive: BTreeSet<Arc<str>> = self.alive.keys().cloned().collect();
+        let knows_all = now - *self.since.get_or_insert(now) > owner.ttl_ms;
+        let is_dead = |other: &Arc<str>| self.alive.get(other).map_or(knows_all, |till| *till <= now);
         let mut views = Vec::new();
         for (ask, told) in exchange.asks.iter().zip(&real.counters) {
             let counter = self.counters.entry(ask.counter.clone()).or_default();
-            counter.open(ask, now, told.id);
-            views.push(counter.read(ask, owner, &alive, now));
+            counter.open(ask, self.era, now, told.id);
+            counter.held.retain(|other, _| *other == owner.id || !is_dead(other));
+            views.push(counter.read(ask, owner, now));
         }
         let mut verdicts = Vec::new();
         for claim in &exchange.claims {
             verdicts.push(verdict(claim, &mut views, &exchange.asks, now));
         }
-        let owners = i64::try_from(alive.len()).unwrap();
+        let alive = self.alive.values().filter(|till| **till > now).count();
+        let owners = i64::try_from(alive).unwrap();
         let mut counters = Vec::new();
         for (ask, view) in exchange.asks.iter().zip(views) {
             counters.push(self.counters.get_mut(&ask.counter).unwrap().close(ask, &view, owner, owners, now));
@@ -83,30 +101,47 @@ impl Model {
 }
 
 impl Counter {
-    fn open(&mut self, ask: &Ask, now: i64, drawn: i64) {
-        if self.id == 0 {
-            self.id = drawn;
-            self.quiet_until = if ask.id == 0 { 0 } else { now + QUIET_MS };
+    fn open(&mut self, ask: &Ask, era: i64, now: i64, drawn: i64) {
+        let is_old = self.id != 0 && self.era != era;
+        if is_old {
+            self.ledgers_before = self.ledgers.clone();
+            for (slot, used) in std::mem::take(&mut self.slots) {
+                let before = self.slots_before.entry(slot).or_default();
+                *before = used.max(*before);
+            }
+        }
+        if is_old || self.id == 0 {
+            (self.id, self.era) = (drawn, era);
+            let is_lost = is_old || ask.id != 0;
+            self.quiet_until = if is_lost { now + QUIET_MS } else { 0 };
         }
         if let Kind::Calendar(start) = ask.kind
             && start > self.period
         {
             self.period = start;
             self.ledgers.clear();
+            self.ledgers_before.clear();
             self.held.clear();
         }
     }
 
-    fn read(&mut self, ask: &Ask, owner: &Owner, alive: &BTreeSet<Arc<str>>, now: i64) -> View {
+    fn read(&mut self, ask: &Ask, owner: &Owner, now: i64) -> View {
         let is_strange = ask.id != 0 && ask.id != self.id;
         let is_late = matches!(ask.kind, Kind::Calendar(start) if start < self.period);
         let slot_now = if let Kind::Sliding(width) = ask.kind { now / width } else { 0 };
         if !is_strange && !is_late {
+            let is_quiet = self.quiet_until > now;
             for (ledger, used) in &ask.seeds {
-                if *used > self.ledgers.get(ledger).copied().unwrap_or(0) {
-                    self.ledgers.insert(ledger.clone(), *used);
+                let all = self.ledgers.entry(ledger.clone()).or_default();
+                let known =
+                    if is_quiet { self.ledgers_before.entry(ledger.clone()).or_default() } else { &mut *all };
+                let (before, more) = (*known, (used - *known).max(0));
+                *known = before + more;
+                if is_quiet {
+                    *all += more;
                 }
             }
+            self.ledgers.retain(|_, used| *used != 0);
             for (slot, used) in &ask.moves {
                 match ask.kind {
                     Kind::Calendar(_) => *self.ledgers.entry(owner.ledger.clone()).or_default() += used,
@@ -118,11 +153,16 @@ impl Counter {
             }
         }
         self.slots.retain(|slot, _| slot + SLOTS >= slot_now);
-        self.held.retain(|other, _| alive.contains(other));
+        self.slots_before.retain(|slot, _| slot + SLOTS >= slot_now);
+        let mut slots = self.slots_before.clone();
+        for (slot, used) in &self.slots {
+            let larger = slots.entry(*slot).or_default();
+            *larger = used.max(larger).to_owned();
+        }
         let others = || self.held.iter().filter(|(other, _)| **other != owner.id);
         let reserved: i64 = others().map(|(_, (held, _))| held).sum();
         let free_of_others: i64 = others().map(|(_, (_, free))| free).sum();
-        let used = self.ledgers.values().sum::<i64>() + self.slots.values().sum::<i64>();
+        let used = self.ledgers.values().sum::<i64>() + slots.values().sum::<i64>();
         let (held, free) = if is_late { (0, 0) } else { (ask.held, ask.free) };
         let waits = self.awaited.clone().filter(|(other, till)| *till > now && *other != owner.id);
         let had = self.held.get(&owner.id).map_or(0, |(_, free)| *free);
@@ -140,7 +180,7 @@ impl Counter {
             reserved: reserved - free_of_others,
             free_of_others,
             slot_now,
-            slots: self.slots.clone(),
+            slots,
         }
     }
 

@@ -1,19 +1,23 @@
 //! The talk with Redis: one exchange at a time, on a thread of its own, so that busy workers do not make Redis look slow.
-//! An answer that takes longer than a call may wait opens the breaker; from then on calls go by what is known here, and
-//! this finds out when Redis is back.
+//! Answers that take longer than a call may wait, one by far or two in a row, open the breaker; from then on calls go by
+//! what is known here, and this finds out when Redis is back.
 
 use std::{sync::Arc, thread, time::Duration};
 
 use futures_util::StreamExt as _;
 use redis::RedisError;
-use tokio::{runtime, time::sleep, time::timeout};
+use tokio::{
+    runtime,
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Core,
     line::Line,
     state::State,
-    wire::{self, CHANNEL},
+    wire::{self, CHANNEL, Reply},
 };
 use crate::telemetry::metrics::{self, Exchanged};
 
@@ -23,6 +27,10 @@ const LATE: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_secs(1);
 /// So many times as long calls may wait for the first connection.
 const FIRST: u32 = 10;
+/// In so many parts a call's patience is counted.
+const PARTS: u32 = 5;
+/// So many times as long calls wait once more for an answer that is late for the first time.
+const MORE: u32 = 3;
 /// How often it is looked after those who wait for a late answer.
 const LOOK_AFTER: Duration = Duration::from_millis(20);
 
@@ -31,7 +39,8 @@ pub(super) fn start(core: Arc<Core>, stop: CancellationToken) -> Result<(), Stri
     let failed = |error: std::io::Error| format!("shared: cannot start to talk with Redis: {error}");
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let talk = async move {
-        let all = async { tokio::join!(exchanges(&core), listen(&core), look_after(&core)) };
+        let lines = watch::Sender::new(0);
+        let all = async { tokio::join!(exchanges(&core, &lines), listen(&core, &lines), look_after(&core)) };
         stop.run_until_cancelled(all).await;
     };
     thread::Builder::new().name("quota".to_owned()).spawn(move || runtime.block_on(talk)).map_err(failed)?;
@@ -39,10 +48,10 @@ pub(super) fn start(core: Arc<Core>, stop: CancellationToken) -> Result<(), Stri
 }
 
 /// Talks over one connection after the other.
-async fn exchanges(core: &Arc<Core>) {
+async fn exchanges(core: &Arc<Core>, lines: &watch::Sender<u64>) {
     loop {
         let before = *core.answered.borrow();
-        let outcome = connected(core).await;
+        let outcome = connected(core, lines).await;
         go_away(core);
         core.shared.note_counters(&outcome);
         metrics::shared_exchange(Exchanged::Failed, None);
@@ -58,23 +67,49 @@ fn go_away(core: &Arc<Core>) {
     core.answered.send_modify(|_| {});
 }
 
-/// Talks over one connection until it fails.
-async fn connected(core: &Arc<Core>) -> Result<(), RedisError> {
+/// Waits so many parts of a call's patience. A part counts once however long it takes: that this machine is too busy to
+/// run this thread is no fault of Redis.
+async fn within<F: Future + Unpin>(core: &Core, parts: u32, answer: &mut F) -> Option<F::Output> {
+    for _ in 0..parts {
+        if let Ok(answer) = timeout(core.patience / PARTS, &mut *answer).await {
+            return Some(answer);
+        }
+    }
+    None
+}
+
+/// Waits for an answer that is late. It may be a hiccup: those who wait for it do so a little longer, and none is admitted
+/// by what is known here alone that this answer refuses.
+async fn late<F>(core: &Arc<Core>, answer: &mut F) -> Result<Reply, RedisError>
+where
+    F: Future<Output = Result<Reply, RedisError>> + Unpin,
+{
+    if let Some(reply) = within(core, PARTS * MORE, answer).await {
+        return reply;
+    }
+    be_away(core);
+    timeout(LATE, answer).await.map_err(|_| crate::shared::hangs())?
+}
+
+fn be_away(core: &Arc<Core>) {
+    go_away(core);
+    core.shared.note_counters(&Err(crate::shared::hangs()));
+}
+
+/// Talks over one connection until it fails. `lines` tells that there is a new one.
+async fn connected(core: &Arc<Core>, lines: &watch::Sender<u64>) -> Result<(), RedisError> {
     let mut line = Line::new(Box::new(core.shared.connect(core.patience + LATE).await?));
+    lines.send_modify(|line| *line += 1);
     core.state().rebuild();
-    let mut late = 0;
+    let mut delays = 0;
     loop {
         until_due(core).await;
         let sent = core.now();
         let exchange = core.state().next(sent);
         let mut answer = Box::pin(line.exchange(&exchange, &core.owner));
-        let (reply, in_time) = match timeout(core.patience, &mut answer).await {
-            Ok(reply) => (reply?, true),
-            Err(_) => {
-                go_away(core);
-                core.shared.note_counters(&Err(crate::shared::hangs()));
-                (timeout(LATE, &mut answer).await.map_err(|_| crate::shared::hangs())??, false)
-            }
+        let (reply, in_time) = match within(core, PARTS, &mut answer).await {
+            Some(reply) => (reply?, true),
+            None => (late(core, &mut answer).await?, false),
         };
         let now = core.now();
         let how = if in_time { Exchanged::InTime } else { Exchanged::Late };
@@ -91,13 +126,14 @@ async fn connected(core: &Arc<Core>) -> Result<(), RedisError> {
         core.tell(told);
         core.answered.send_replace(exchange.sequence);
         if in_time {
-            late = 0;
+            delays = 0;
             core.shared.note_counters(&Ok(()));
             continue;
         }
-        // It may have been a hiccup: the first time it is tried again at once.
-        late += 1;
-        if late > 1 {
+        // After a hiccup it is tried again at once. Two in a row are none.
+        delays += 1;
+        if delays > 1 {
+            be_away(core);
             sleep(PROBE).await;
         }
         core.state().hurry();
@@ -140,15 +176,23 @@ async fn look_after(core: &Arc<Core>) {
     }
 }
 
-/// Hears what other replicas need.
-async fn listen(core: &Arc<Core>) {
+/// Hears what other replicas need. Anew with every new line: where the old one led, nobody may speak any more.
+async fn listen(core: &Arc<Core>, lines: &watch::Sender<u64>) {
+    let mut lines = lines.subscribe();
     loop {
+        lines.mark_unchanged();
         if let Ok(messages) = core.shared.messages(CHANNEL).await {
             // What was said meanwhile was missed.
             core.change(State::rebuild);
             let mut messages = messages.into_on_message();
-            while let Some(message) = messages.next().await {
-                hear(core, &message.get_payload::<String>().unwrap_or_default());
+            let heard = async {
+                while let Some(message) = messages.next().await {
+                    hear(core, &message.get_payload::<String>().unwrap_or_default());
+                }
+            };
+            tokio::select! {
+                () = heard => {}
+                _ = lines.changed() => continue,
             }
         }
         sleep(PROBE).await;

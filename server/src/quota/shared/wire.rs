@@ -64,7 +64,7 @@ pub(super) struct Owner {
 
 /// All keys are in one slot of a cluster, so that one function may touch them all. The number goes up when the form of
 /// keys changes, so that replicas of two versions do not misread each other.
-const PREFIX: &str = "{tollgate}:quota:1";
+pub(super) const PREFIX: &str = "{tollgate}:quota:1";
 
 /// Where replicas tell each other that room is wanted or was made.
 pub(super) const CHANNEL: &str = "tollgate:quota:1";

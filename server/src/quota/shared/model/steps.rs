@@ -12,7 +12,7 @@ use super::Model;
 use crate::{
     quota::shared::{
         line::Line,
-        wire::{Ask, Exchange, Kind, Owner, Reply, Verdict},
+        wire::{Ask, Exchange, Kind, Owner, PREFIX, Reply, Verdict},
     },
     redis_server::Redis,
 };
@@ -21,8 +21,14 @@ use crate::{
 #[derive(Clone, Debug)]
 enum Step {
     Flush,
+    /// Who is alive is evicted.
+    Evict,
     Repeat(usize),
-    Exchange { owner: usize, asks: Vec<Said>, claims: Vec<Vec<(usize, i64)>> },
+    Exchange {
+        owner: usize,
+        asks: Vec<Said>,
+        claims: Vec<Vec<(usize, i64)>>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -68,6 +74,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0_usize..4, proptest::collection::vec(said(), 1..4), proptest::collection::vec(claim, 0..4));
     prop_oneof![
         1 => Just(Step::Flush),
+        1 => Just(Step::Evict),
         4 => (0_usize..4).prop_map(Step::Repeat),
         40 => exchange.prop_map(|(owner, asks, claims)| Step::Exchange { owner, asks, claims }),
     ]
@@ -162,6 +169,11 @@ async fn run(redis: &Redis, steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Flush => {
                 redis::cmd("FLUSHALL").exec_async(&mut commands).await.unwrap();
                 model = Model::default();
+                continue;
+            }
+            Step::Evict => {
+                redis::cmd("DEL").arg(PREFIX).exec_async(&mut commands).await.unwrap();
+                model.forget_the_era();
                 continue;
             }
             Step::Repeat(who) => match last[who].clone() {

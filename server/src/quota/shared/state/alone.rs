@@ -52,7 +52,8 @@ impl<W> State<W> {
     fn alone(&mut self, one: Waiting<W>, now: Duration, told: &mut Vec<(W, Outcome)>) -> Option<Waiting<W>> {
         let is_young = now.saturating_sub(one.since) < self.patience * LAST_WORD;
         match self.admit(&one.charges, now) {
-            None | Some(Err(Denied::Unknown(_))) if is_young => return Some(one),
+            // Nobody is refused for what the late answer may yet grant.
+            None | Some(Err(_)) if is_young => return Some(one),
             None => {}
             Some(outcome) => told.push((one.whom, outcome)),
         }
