@@ -4,7 +4,6 @@ mod alerting;
 mod counting;
 mod declared;
 mod greeting;
-mod recalled;
 mod routing;
 mod spent;
 pub mod store;
@@ -290,10 +289,6 @@ fn edge(
     let gates = Arc::new(Gates::new((&config.load).into()));
     gates.show(&load);
     let quota = Arc::new(quota(config, engine));
-    let counters = quota.clone();
-    auth.on_reset(Box::new(move |id, used| {
-        used.iter().for_each(|(counter, used)| counters.set_back(counter, *used, id));
-    }));
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),

@@ -15,8 +15,9 @@ const QUIET_MS: i64 = 250;
 const RECALL_MS: i64 = 100;
 const SHARES: i64 = 20;
 
+/// Redis, with the function.
 #[derive(Debug, Default)]
-struct Model {
+pub(super) struct Model {
     alive: BTreeMap<Arc<str>, i64>,
     counters: HashMap<Arc<str>, Counter>,
     answered: HashMap<Arc<str>, (u64, Reply)>,
@@ -51,7 +52,7 @@ struct View {
 
 impl Model {
     /// Answers as Redis should. What Redis drew itself, the time and the ids of new counters, is taken from its answer.
-    fn exchange(&mut self, exchange: &Exchange, owner: &Owner, real: &Reply) -> Reply {
+    pub(super) fn exchange(&mut self, exchange: &Exchange, owner: &Owner, real: &Reply) -> Reply {
         if let Some((sequence, reply)) = self.answered.get(&owner.id)
             && *sequence == exchange.sequence
         {
