@@ -5,7 +5,6 @@ mod counting;
 mod data_dir;
 mod declared;
 mod greeting;
-mod recalled;
 mod routing;
 mod signals;
 mod spent;
@@ -288,10 +287,6 @@ fn edge(
     let gates = Arc::new(Gates::new((&config.load).into()));
     gates.show(&load);
     let quota = Arc::new(quota(config, engine));
-    let counters = quota.clone();
-    auth.on_reset(Box::new(move |id, used| {
-        used.iter().for_each(|(counter, used)| counters.set_back(counter, *used, id));
-    }));
     let pipeline = Pipeline {
         auth: auth.clone(),
         meter: meter.clone(),

@@ -29,7 +29,7 @@ pub use self::{
     fingerprint::Fingerprint,
     forward::{Endpoint, Forward, Slot, Tail, TailError},
     id::new_id,
-    limit::{Limit, Metric, Only, Period, Rule, Subject},
+    limit::{Adjusted, Limit, Metric, Only, Period, Rule, Subject},
     need::{Need, Needs, Priority},
     rate_limits::{RateLimit, RateLimits},
     reply::{

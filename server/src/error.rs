@@ -24,6 +24,8 @@ pub struct Facts {
     pub field: Option<String>,
     /// When a retry makes sense.
     pub retry_after: Option<Duration>,
+    /// Whether the same call can never succeed, whatever its reason says of a retry.
+    pub for_good: bool,
     /// Further facts for `ErrorInfo.metadata`.
     pub metadata: Vec<(&'static str, String)>,
     /// What the upstream said, if one was asked.
@@ -77,6 +79,7 @@ impl Error {
             message: message.into(),
             field: None,
             retry_after: None,
+            for_good: false,
             metadata: Vec::new(),
             upstream: None,
             attempts: Vec::new(),
@@ -121,6 +124,13 @@ impl Error {
     #[must_use]
     pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
         self.0.retry_after = wait;
+        self
+    }
+
+    /// Says that the same call can never succeed.
+    #[must_use]
+    pub fn for_good(mut self) -> Self {
+        self.0.for_good = true;
         self
     }
 

@@ -93,6 +93,22 @@ async fn a_budget_that_is_nearly_spent_is_told_once_and_signed_also_over_a_resta
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_of_a_target_is_told_too() {
+    let upstream = Upstream::start(|_| whole(200, "application/json", completion("hi", 100, 50))).await;
+    let hook = webhook().await;
+    let gateway = Gateway::start(&format!(
+        "- {{ name: limited, key: {LIMITED} }}\n{}providers:\n{}models:\n  m:\n    \
+         targets: [{{ provider: up, model: m-1, budget: {{ usd: 0.001, per: month }} }}]\n    \
+         price: {{ input_per_million: 1, output_per_million: 2 }}\n",
+        alerts(&hook, "budget: 20%"),
+        upstream.provider("up")
+    ));
+    assert_eq!(call(&gateway).await, 200);
+    let told = verified(&hook.asked(1).await[0]);
+    assert_eq!((&told["subject"], &told["used"]), (&"target:up/m-1".into(), &200_000.into()), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_alert_that_is_refused_for_now_comes_again_under_the_same_id() {
     let upstream = Upstream::start(|_| whole(200, "application/json", completion("hi", 100, 50))).await;
     let times = std::sync::atomic::AtomicUsize::new(0);

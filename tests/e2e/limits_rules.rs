@@ -122,6 +122,13 @@ async fn a_target_at_its_limit_is_passed_over_and_none_left_is_a_refusal() {
     assert_eq!((refused.status.as_u16(), refused.header("x-should-retry")), (429, "true"));
     let words = refused.text();
     assert!(words.contains("the target `up/m-2` is limited to 300 tokens per day; 300 are used"), "{words}");
+    let status = Caller::new(gateway.ops, KEY).get("/status").await.json();
+    let shown = status["quotas"].as_array().unwrap().iter();
+    let shown: Vec<_> =
+        shown.map(|one| ["subject", "metric", "limit", "used"].map(|name| &one[name])).collect();
+    let first = ["target:up/m-1", "requests", "1", "1"].map(|word| json!(word));
+    let second = ["target:up/m-2", "tokens", "300", "300"].map(|word| json!(word));
+    assert_eq!(shown, [first.each_ref(), second.each_ref()], "operators see it");
 }
 
 #[tokio::test]

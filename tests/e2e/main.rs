@@ -16,6 +16,8 @@ mod http2;
 mod keys;
 mod ledger;
 mod limits;
+mod limits_away;
+mod limits_reset;
 mod limits_rules;
 mod limits_streams;
 mod mixed;

@@ -36,6 +36,15 @@ impl Redis {
         Self::start_on(Some(Port::hold()), more.iter().map(|word| (*word).to_owned()).collect())
     }
 
+    /// Starts one that may join a cluster, with more on its command line.
+    pub fn start_in_cluster(more: &[&str]) -> Self {
+        let (port, bus) = (Port::hold(), Port::hold());
+        let own =
+            ["--cluster-enabled", "yes", "--cluster-port", &bus.addr.port().to_string()].map(str::to_owned);
+        let more = own.into_iter().chain(more.iter().map(|word| (*word).to_owned())).collect();
+        Self::start_in(tempfile::tempdir().unwrap(), vec![port, bus], more)
+    }
+
     /// Starts a sentinel that watches a server by this name.
     pub fn start_sentinel(name: &str, server: SocketAddr) -> Self {
         Self::start_sentinel_with(name, server, &[])

@@ -1,11 +1,11 @@
-//! What `tollctl status` shows to operators: targets, load, stores.
+//! What `tollctl status` shows to operators: targets and their limits, load, stores.
 
 use tollgate_client::api::admin::{
     GetStatusResponse, LoadStatus, StoreStatus, TargetStatus, target_status::State,
 };
 
 use super::{
-    amount,
+    amount, quota,
     table::{Column, Table},
     time,
 };
@@ -18,6 +18,10 @@ pub(crate) fn lines(status: &GetStatusResponse) -> Vec<String> {
     if !status.targets.is_empty() {
         lines.push(String::new());
         lines.extend(targets(&status.targets).lines());
+    }
+    if !status.quotas.is_empty() {
+        lines.push(String::new());
+        lines.extend(quota::table(&status.quotas).lines());
     }
     lines
 }
@@ -102,7 +106,25 @@ fn of(limit: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tollgate_client::api::v1::Quota;
+
     use super::*;
+
+    #[test]
+    fn limits_of_targets_stand_below_them() {
+        let quota = Quota {
+            subject: "target:a/m".into(),
+            metric: "requests".into(),
+            window: "day".into(),
+            limit: 5,
+            used: 2,
+            ..Default::default()
+        };
+        let status = GetStatusResponse { quotas: vec![quota], ..Default::default() };
+        let text = lines(&status);
+        let row: Vec<_> = text.last().unwrap().split_whitespace().collect();
+        assert_eq!(row, ["target:a/m", "requests/day", "-", "5", "2", "0", "3", "-"], "{text:?}");
+    }
 
     #[test]
     fn what_is_not_well_is_seen_at_a_glance() {

@@ -76,7 +76,8 @@ async fn watch(context: &mut Context, request: WatchQuotaRequest) -> Result<(), 
     }
 }
 
-fn table(quotas: &[Quota]) -> Table {
+/// Shows how limits stand.
+pub(super) fn table(quotas: &[Quota]) -> Table {
     let words = ["whose", "limit", "of calls"].map(Column::left);
     let numbers = ["most", "used", "reserved", "left"].map(Column::right);
     let mut table = Table::new(words.into_iter().chain(numbers).chain([Column::left("anew (UTC)")]));

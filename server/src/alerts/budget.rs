@@ -86,7 +86,7 @@ fn span(quota: &v1::Quota) -> Option<(i128, i128)> {
 }
 
 /// Names a limit in its window, which its end names; what slides is told once in an hour, and a total has one window. The
-/// amount is part of it: a limit that was raised can be used up again.
+/// amount is part of it, and what is forgiven: a limit that was raised, or reset, can be used up again.
 fn identity(quota: &v1::Quota, now: Timestamp) -> String {
     let window = match (&*quota.window, &quota.reset_time) {
         ("second" | "minute" | "hour" | "", _) => (now.as_second() / 3_600).to_string(),
@@ -94,7 +94,11 @@ fn identity(quota: &v1::Quota, now: Timestamp) -> String {
         (_, None) => "total".to_owned(),
     };
     let v1::Quota { subject, metric, window: period, limit, model, tag, .. } = quota;
-    format!("{subject}/{metric}/{period}/{model}/{tag}/{limit}/{window}")
+    let reset = match quota.forgiven_amount {
+        0 => String::new(),
+        forgiven => format!("/after {forgiven}"),
+    };
+    format!("{subject}/{metric}/{period}/{model}/{tag}/{limit}/{window}{reset}")
 }
 
 fn whose(quota: &v1::Quota) -> String {
@@ -211,6 +215,18 @@ mod tests {
         };
         assert_eq!(identity(3_600), identity(7_199));
         assert_ne!(identity(3_600), identity(7_200));
+    }
+
+    #[test]
+    fn a_budget_that_was_reset_is_told_of_again_when_it_is_used_up_again() {
+        let now = Timestamp::from_second(10 * DAY - 1).unwrap();
+        let told = |forgiven_amount, used| {
+            let quota = v1::Quota { forgiven_amount, ..quota(used, 1_000, 10 * DAY) };
+            alerts(&settings(800_000), &[quota], now).iter().map(|one| one.id("here")).collect::<Vec<_>>()
+        };
+        let first = told(0, 900);
+        assert_eq!((first.len(), told(900, 0).len()), (1, 0));
+        assert_ne!(told(900, 800), first);
     }
 
     #[test]

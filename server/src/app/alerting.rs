@@ -57,7 +57,8 @@ impl Source for Books {
             for key in keys {
                 let Some(caller) = self.pipeline.auth.caller(&key) else { continue };
                 let models = self.pipeline.routes.limits().flat_map(|(_, limits)| limits.iter().cloned());
-                let of = self.pipeline.quota.standing(&caller, models).await?;
+                let all = models.chain(self.pipeline.routes.limits_of_targets());
+                let of = self.pipeline.quota.standing(&caller, all).await?;
                 standings.extend(of.quotas);
             }
             self.seen.store(last, Relaxed);

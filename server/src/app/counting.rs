@@ -4,7 +4,7 @@ use std::{io::ErrorKind, path::Path, sync::Arc};
 
 use uuid::Uuid;
 
-use super::{Spent, recalled::Recalled};
+use super::Spent;
 use crate::{
     auth::Auth,
     config::Config,
@@ -21,10 +21,8 @@ pub(super) fn engine(
     data_dir: &Path,
 ) -> Result<Arc<dyn Engine>, String> {
     let calendar = Calendar::new(config.time_zone.0.clone());
-    let history =
-        Arc::new(Recalled { ledger: Spent { meter: meter.clone(), auth: auth.clone() }, auth: auth.clone() });
+    let history = Arc::new(Spent { meter: meter.clone(), auth: auth.clone() });
     let Some(shared) = shared else { return Ok(Arc::new(Local::new(history, calendar))) };
-    auth.count_resets_as_room();
     // All replicas read one ledger in PostgreSQL; without it each has one of its own.
     let ledger = match config.store_postgres()? {
         Some(_) => "postgres".to_owned(),

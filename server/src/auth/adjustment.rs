@@ -38,7 +38,7 @@ pub(super) struct Record {
     pub(super) metric: String,
     pub(super) window: String,
     pub(super) amount: i64,
-    /// Resets: what each counter was set back by.
+    /// Resets: what each counter had come to in its window.
     pub(super) used: BTreeMap<String, i64>,
     /// When the window ends in which it was made; absent for ever.
     pub(super) end: Option<SystemTime>,

@@ -29,8 +29,10 @@ const WINDOWS: [&str; 3] = ["day", "month", "total"];
 /// How the limits stand that a change is about, as the counters say.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
-    /// What is used, by counter.
-    pub used: BTreeMap<String, i64>,
+    /// What is used, and counts: the most of any of them.
+    pub used: i64,
+    /// What each counter has come to, by its name.
+    pub counted: BTreeMap<String, i64>,
     /// When the window ends that runs; absent: never.
     pub end: Option<SystemTime>,
 }
@@ -82,7 +84,7 @@ impl Room {
     pub(super) fn limits_of(&self, who: &Authority, about: About<'_>) -> Result<Arc<[Arc<Rule>]>, Error> {
         let read = self.store.read(|store| {
             let owner = find(store, who, about)?;
-            Ok(check::rules(&owner.subject, &owner.limits))
+            Ok(self.index.rules(&owner.subject, &owner.limits))
         });
         read.map_err(Trouble::into_error)
     }
@@ -122,10 +124,9 @@ impl Room {
         now: SystemTime,
     ) -> Result<admin::ResetUsageResponse, Error> {
         let about = About::read(&request.subject, &request.metric, &request.window)?;
-        let used = measured.used.values().copied().max().unwrap_or(0);
-        let mut record = new_record(who, about, (Kind::Reset, used), &request.reason, now)?;
+        let mut record = new_record(who, about, (Kind::Reset, measured.used), &request.reason, now)?;
         record.end = measured.end;
-        record.used.clone_from(&measured.used);
+        record.used.clone_from(&measured.counted);
         let adjustment = self.adjust(who, about, record, now)?;
         Ok(admin::ResetUsageResponse { adjustment: Some(adjustment) })
     }
@@ -147,21 +148,23 @@ impl Room {
                 }
                 let owner = find(store, who, about)?;
                 if record.kind == Kind::TopUp {
-                    self.check_raise(who, &owner, &record)?;
+                    self.check_raise(who, &owner, record.amount, now)?;
                 }
                 adjustments::add(store, &record)?;
                 Ok(record)
             },
-            |record| self.take_adjustment(record.clone(), now),
+            |record| self.index.put_adjustment(record.clone(), now),
         );
         written.map(|record| record.to_proto()).map_err(Trouble::into_error)
     }
 
     /// Checks that a raised limit is no higher than what binds the caller.
-    fn check_raise(&self, who: &Authority, owner: &Owner, raise: &Record) -> Result<(), Error> {
-        let mut raised = self.index.raised(&owner.subject, &owner.limits);
-        for limit in raised.iter_mut().filter(|limit| raise.is_of(limit)) {
-            limit.amount = limit.amount.checked_add(raise.amount).ok_or_else(|| {
+    fn check_raise(&self, who: &Authority, owner: &Owner, raise: i64, now: SystemTime) -> Result<(), Error> {
+        let mut raised = owner.limits.clone();
+        for limit in &mut raised {
+            let rules = self.index.rules(&owner.subject, std::slice::from_ref(limit));
+            let amount = rules.iter().map(|rule| rule.amount(now)).sum::<i64>();
+            limit.amount = amount.checked_add(raise).ok_or_else(|| {
                 Error::invalid("amount", "the limit and what it is raised by are more than can be counted")
             })?;
         }

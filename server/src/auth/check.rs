@@ -1,6 +1,6 @@
 //! Rules for the fields of a key, with the path of the field that breaks one.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use tollgate_api::{admin, v1};
 
@@ -9,7 +9,7 @@ use super::{
     record::{from_micros, to_micros},
 };
 use crate::{
-    call::{self, Limit, Metric, Period, Priority, Rule, Scope, Scopes, Subject},
+    call::{self, Metric, Period, Priority, Scope, Scopes},
     error::Error,
 };
 
@@ -143,11 +143,6 @@ pub(super) fn limits(field: &str, limits: &[admin::Limit]) -> Result<(), Error> 
         }
     }
     Ok(())
-}
-
-/// Reads checked limits as the quota room counts them.
-pub(super) fn rules(subject: &Subject, limits: &[admin::Limit]) -> Arc<[Arc<Rule>]> {
-    limits.iter().filter_map(Limit::from_contract).map(|limit| Rule::new(subject.clone(), limit)).collect()
 }
 
 /// Reads the default tags.

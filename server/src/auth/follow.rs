@@ -164,7 +164,7 @@ impl Room {
             return self.take_over(pepper, now);
         }
         let all = self.store.read(|store| everything(store, now))?;
-        self.replace(&all, now);
+        self.index.replace(&all, now);
         Ok(())
     }
 
@@ -181,7 +181,7 @@ impl Room {
                     },
                     Change::Adjustment(id) => {
                         let made = adjustments::by_id(store, id)?;
-                        made.into_iter().for_each(|made| self.take_adjustment(made, now));
+                        made.into_iter().for_each(|made| self.index.put_adjustment(made, now));
                     }
                 }
             }

@@ -31,7 +31,6 @@ mod teams;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -73,9 +72,6 @@ pub struct Declared {
     pub admin_key: Option<SecretString>,
 }
 
-/// Hears of a reset: its id, and what each counter is to be set back by.
-pub type OnReset = Box<dyn Fn(&str, &BTreeMap<String, i64>) + Send + Sync>;
-
 /// Is shown the first key, this one time.
 pub type Announce = Box<dyn Fn(&SecretString) + Send + Sync>;
 
@@ -95,7 +91,6 @@ struct Room {
     declared: RwLock<Declared>,
     /// Whether what is in memory is what the store holds. If not, a key that is not known may be one that is new.
     in_touch: AtomicBool,
-    on_reset: OnceLock<OnReset>,
 }
 
 impl Auth {
@@ -128,36 +123,12 @@ impl Auth {
 
     /// Returns who calls with the key of that id, revoked or not.
     pub fn caller(&self, id: &str) -> Option<Arc<Caller>> {
-        self.room.index.by_id(id).map(|entry| entry.caller.clone())
+        self.room.index.caller(id)
     }
 
     /// Returns the name of a key, revoked or not, for messages to people.
     pub fn key_name(&self, id: &str) -> Option<String> {
         self.room.index.by_id(id).map(|entry| entry.caller.key_name.clone())
-    }
-
-    /// Has resets make room in limits, in place of setting counters back. For counters that replicas share: those only know
-    /// sums that grow.
-    pub fn count_resets_as_room(&self) {
-        self.room.index.count_resets_as_room();
-    }
-
-    /// Returns what resets took off the history of a counter in the window that runs.
-    pub fn taken_off(&self, counter: &str) -> i64 {
-        let (used, is_room) = self.room.index.reset(counter, SystemTime::now());
-        if is_room { 0 } else { used }
-    }
-
-    /// Returns what of a counter is used and does not count any more, since a reset made room for it.
-    pub fn room_made(&self, counter: &str) -> i64 {
-        let (used, is_room) = self.room.index.reset(counter, SystemTime::now());
-        if is_room { used } else { 0 }
-    }
-
-    /// Has resets told, those of this replica and of others. Only the first who asks hears them.
-    pub fn on_reset(&self, hear: OnReset) {
-        // A second one would be a mistake of ours that nobody could do anything about.
-        let _ = self.room.on_reset.set(hear);
     }
 
     /// Writes when keys were last used. For a clean exit; while calls come it happens by itself, once a minute.
@@ -216,20 +187,6 @@ impl Room {
         if let Err(trouble) = stored {
             // Nobody waits for it, and the next flush tries again.
             trouble.into_error();
-        }
-    }
-
-    /// Takes over a top-up or a reset of this or another replica.
-    fn take_adjustment(&self, made: adjustment::Record, now: SystemTime) {
-        if self.index.put_adjustment(made.clone(), now) {
-            self.tell_reset(&made);
-        }
-    }
-
-    /// Has a reset told that is new here.
-    fn tell_reset(&self, reset: &adjustment::Record) {
-        if let (adjustment::Kind::Reset, Some(hear)) = (reset.kind, self.on_reset.get()) {
-            hear(&reset.id, &reset.used);
         }
     }
 }

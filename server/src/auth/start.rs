@@ -93,7 +93,6 @@ impl Room {
             pepper: OnceLock::new(),
             declared: RwLock::new(declared),
             in_touch: false.into(),
-            on_reset: OnceLock::new(),
         }
     }
 
@@ -126,7 +125,7 @@ impl Room {
             return Err(Error::internal(message).into());
         }
         let publish = |all: &Everything| {
-            self.replace(all, now);
+            self.index.replace(all, now);
             self.index.set_admin(admin);
         };
         let changed = self.store.change(
@@ -138,13 +137,6 @@ impl Room {
             publish,
         );
         changed.map(drop)
-    }
-
-    /// Takes over all that the store holds.
-    pub(super) fn replace(&self, all: &Everything, now: SystemTime) {
-        for reset in self.index.replace(all, now) {
-            self.tell_reset(&reset);
-        }
     }
 }
 

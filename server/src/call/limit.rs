@@ -1,7 +1,9 @@
 //! Limits: at most so much of what, in what time, of which calls.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tollgate_api::admin;
 
 use super::glob_matches;
@@ -100,7 +102,7 @@ impl Subject {
     }
 }
 
-/// A limit and whose it is.
+/// A limit, whose it is, and what admins changed of it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Whose.
@@ -110,11 +112,29 @@ pub struct Rule {
     /// Names the counter of what is used, over all replicas. Does not change with the amount, so that a limit that is
     /// raised or lowered forgets nothing.
     pub counter: Arc<str>,
+    /// What admins changed of it.
+    pub adjusted: Adjusted,
+}
+
+/// What admins changed of a limit in one of its windows. Counters know nothing of it: they count what was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adjusted {
+    /// So much more may be used.
+    pub topped_up: i64,
+    /// So much of what was used does not count.
+    pub forgiven: i64,
+    /// When that window ends; absent: never.
+    pub until: Option<SystemTime>,
 }
 
 impl Rule {
-    /// Makes the rule, and its counter's name.
+    /// Makes the rule of a limit that nobody changed.
     pub fn new(subject: Subject, limit: Limit) -> Arc<Self> {
+        Self::adjusted(subject, limit, |_| Adjusted::default())
+    }
+
+    /// Makes the rule, and its counter's name, for which `adjusted` tells what admins changed.
+    pub fn adjusted(subject: Subject, limit: Limit, adjusted: impl FnOnce(&str) -> Adjusted) -> Arc<Self> {
         let period = if limit.metric == Metric::Concurrent { "" } else { limit.period.as_str() };
         let (metric, only) = (limit.metric.as_str(), &limit.only);
         let mut counter = format!("{subject}/{metric}/{period}");
@@ -124,7 +144,29 @@ impl Rule {
         if *only != Only::default() {
             counter.push_str(&format!("/{}/{}", only.model, only.tag_text()));
         }
-        Arc::new(Self { subject, limit, counter: counter.into() })
+        let adjusted = adjusted(&counter);
+        Arc::new(Self { subject, limit, counter: counter.into(), adjusted })
+    }
+
+    /// Returns the most that may be used in the window of that moment, top-ups included.
+    pub fn amount(&self, now: SystemTime) -> i64 {
+        let Adjusted { topped_up, .. } = self.adjusted_at(now);
+        self.limit.amount.saturating_add(topped_up)
+    }
+
+    /// Returns how much of what was used in the window of that moment does not count, since it was reset.
+    pub fn forgiven(&self, now: SystemTime) -> i64 {
+        self.adjusted_at(now).forgiven
+    }
+
+    /// Returns what its counter may come to in the window of that moment.
+    pub fn ceiling(&self, now: SystemTime) -> i64 {
+        self.amount(now).saturating_add(self.forgiven(now))
+    }
+
+    fn adjusted_at(&self, now: SystemTime) -> Adjusted {
+        let holds = self.adjusted.until.is_none_or(|until| now < until);
+        if holds { self.adjusted } else { Adjusted::default() }
     }
 }
 
@@ -185,7 +227,8 @@ impl Metric {
 }
 
 /// The time a limit holds for: sliding up to an hour, by the calendar beyond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Period {
     /// Any second.
     Second,

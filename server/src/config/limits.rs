@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tollgate_api::admin::Limit;
 
 use super::values::{Amount, Usd};
+use crate::call::Period;
 
 /// Every limit there is, in the order in which they are shown.
 const NAMES: &[&str] = &[
@@ -94,35 +95,12 @@ pub struct Budget {
     pub usd: Usd,
     /// The span: `second`, `minute` and `hour` slide, `day` and `month` are the calendar's in `time_zone`, `total` is for
     /// ever. Default `month`.
-    #[serde(default)]
-    pub per: Window,
+    #[serde(default = "month")]
+    pub per: Period,
 }
 
-/// A span of time.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Window {
-    Second,
-    Minute,
-    Hour,
-    Day,
-    #[default]
-    Month,
-    Total,
-}
-
-impl Window {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Second => "second",
-            Self::Minute => "minute",
-            Self::Hour => "hour",
-            Self::Day => "day",
-            Self::Month => "month",
-            Self::Total => "total",
-        }
-    }
+fn month() -> Period {
+    Period::Month
 }
 
 /// Limits and budget of only some of the calls, or such that only warn.
@@ -217,7 +195,7 @@ mod tests {
     #[test]
     fn every_name_becomes_a_metric_and_a_window_of_the_contract() {
         let all = Limits(NAMES.iter().map(|name| (Name(name), Amount(7))).collect());
-        let budget = Budget { usd: Usd(20_000_000_000), per: Window::Day };
+        let budget = Budget { usd: Usd(20_000_000_000), per: Period::Day };
         let allowance = Allowance { limits: &all, budget: Some(&budget), limits_by: &[] };
         let limits = allowance.to_contract();
         assert_eq!(limits.len(), NAMES.len() + 1);

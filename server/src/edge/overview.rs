@@ -56,6 +56,7 @@ pub(super) async fn overview(edge: &Edge) -> admin::GetStatusResponse {
         config_hash: edge.about.config_hash.clone(),
         draining: edge.draining.is_cancelled(),
         targets: targets(&edge.pipeline, Moment::now()),
+        quotas: edge.pipeline.standing_of_targets().await.unwrap_or_default(),
         load: Some(load(&edge.pipeline.load.status())),
         stores: std::iter::once(admin::StoreStatus {
             name: "sqlite".to_owned(),

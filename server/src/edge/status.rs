@@ -101,11 +101,14 @@ pub fn openai_type(facts: &Facts) -> &'static str {
     of(facts.reason).openai_type
 }
 
-/// Tells whether the same call may succeed when it is repeated. When the caller's own hints leave no target, no time to
-/// wait for is known, and to wait is of no use.
+/// Tells whether the same call may succeed when it is repeated. When the caller's own hints leave no target, or a budget is
+/// spent, no time to wait for is known, and to wait is of no use.
 pub fn is_worth_repeating(facts: &Facts) -> bool {
-    let hopeless = facts.reason == Reason::NoTargetAvailable && facts.retry_after.is_none();
-    of(facts.reason).retry && !hopeless
+    let retry = match facts.reason {
+        Reason::NoTargetAvailable | Reason::BudgetExhausted => facts.retry_after.is_some(),
+        reason => of(reason).retry,
+    };
+    retry && !facts.for_good
 }
 
 /// Returns the HTTP status and the `error.type` of the Anthropic surface, which has fewer words than OpenAI's.

@@ -42,8 +42,11 @@ impl Pipeline {
         let about = (subject.to_owned(), metric.to_owned(), window.to_owned());
         let rules = self.auth.limits_of(caller, about.0, about.1, about.2).await?;
         let standing = self.quota.standing_of(&rules).await?;
-        let used = |one: &Standing| one.used.saturating_sub(self.auth.room_made(&one.rule.counter)).max(0);
-        let used = standing.iter().map(|one| (one.rule.counter.to_string(), used(one))).collect();
-        Ok(Measured { used, end: standing.iter().find_map(|one| one.reset) })
+        let counted = |one: &Standing| (one.rule.counter.to_string(), one.used.saturating_add(one.forgiven));
+        Ok(Measured {
+            used: standing.iter().map(|one| one.used).max().unwrap_or(0),
+            counted: standing.iter().map(counted).collect(),
+            end: standing.iter().find_map(|one| one.reset),
+        })
     }
 }

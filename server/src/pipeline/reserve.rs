@@ -11,7 +11,7 @@ use crate::{
     config::Unpriced,
     error::Error,
     meter::Open,
-    quota::{self, Admitted, Amounts, Applies, Offer, Wanted},
+    quota::{self, Admitted, Amounts, Applies, Offer, Standing, Wanted},
     route::Plan,
 };
 
@@ -153,16 +153,29 @@ impl Pipeline {
         self.quota.standing(caller, self.limits_of_models(caller)).await
     }
 
+    /// Tells how the limits of targets stand.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE` if what was used cannot be known.
+    pub async fn standing_of_targets(&self) -> Result<Vec<v1::Quota>, Error> {
+        let standing = self.quota.standing_of(&self.routes.limits_of_targets()).await?;
+        Ok(standing.iter().map(Standing::to_proto).collect())
+    }
+
     /// Tells each time when what is used of one of these limits passes a threshold.
     ///
     /// # Errors
     /// `INVALID_REQUEST` for thresholds that cannot be passed.
     pub fn watch_quota(
         &self,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         request: v1::WatchQuotaRequest,
     ) -> Result<BoxStream<'static, Result<v1::WatchQuotaResponse, Error>>, Error> {
-        self.quota.watch(caller, self.limits_of_models(caller), request)
+        let models = self.limits_of_models(caller).collect();
+        let (auth, caller) = (self.auth.clone(), caller.clone());
+        // The configuration's `admin_key` is no key of the store.
+        let caller = move || auth.caller(&caller.key_id).unwrap_or_else(|| caller.clone());
+        self.quota.watch(caller, models, request)
     }
 
     /// Returns the limits of the models that a caller may ask for.

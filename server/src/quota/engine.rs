@@ -1,17 +1,18 @@
 //! Who counts: the interface between the room and its counters, in this process or over all replicas.
 
 use std::{
+    future::Ready,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use tollgate_api::v1;
 use uuid::Uuid;
 
 use super::Amounts;
 use crate::{
-    call::{Metric, Rule},
+    call::{Metric, RateLimit, RateLimits, Rule},
     error::Error,
 };
 
@@ -38,50 +39,63 @@ pub struct Claim {
 /// What is held of one limit until the call is settled.
 #[derive(Debug)]
 pub struct Part {
-    /// The limit.
-    pub rule: Arc<Rule>,
+    /// How the limit stands, this included, as far as is known without asking anybody.
+    pub standing: Standing,
     /// How much is held.
     pub amount: i64,
-    /// What is used and reserved of it, this included, as far as is known without asking anybody.
-    pub used: i64,
-    /// When the window starts anew, or all that was used has left it, as in `Standing`.
-    pub reset: Option<SystemTime>,
     /// Where the engine counts it.
     pub(super) place: super::window::Place,
+}
+
+impl Part {
+    /// Returns the limit.
+    pub fn rule(&self) -> &Arc<Rule> {
+        &self.standing.rule
+    }
 }
 
 /// What a call holds.
 pub type Held = Vec<Part>;
 
+/// What becomes of a claim: mostly it is known at once.
+pub type Decision<'e> = Either<Ready<Result<Held, Denied>>, BoxFuture<'e, Result<Held, Denied>>>;
+
 /// Why a claim was not granted.
 #[derive(Debug)]
 pub enum Denied {
-    /// A limit has no room. That it was the engine that said so, and not a lost connection, is certain.
+    /// A limit has no room.
     Full {
-        /// The limit.
-        rule: Arc<Rule>,
+        /// How the limit stands.
+        standing: Standing,
         /// What the call asked for of it.
         amount: i64,
-        /// What is used and reserved of it.
-        used: i64,
-        /// The part of it that running calls hold in reserve.
-        reserved: i64,
         /// When there may be room, if that can be known.
         wait: Option<Duration>,
-        /// When the window starts anew, or all that was used has left it, as in `Standing`.
-        reset: Option<SystemTime>,
     },
-    /// It cannot be known: the store of the counters, or of what was used before, is away.
+    /// A limit has no room as far as this replica knows. There may be some: the counters that replicas share are away.
+    Away {
+        /// How the limit stands, as far as is known here.
+        standing: Standing,
+        /// What the call asked for of it.
+        amount: i64,
+        /// When there will be room even if the counters stay away, if that can be known.
+        wait: Option<Duration>,
+    },
+    /// It cannot be known: the store of what was used before is away.
     Unknown(Error),
 }
 
-/// How one limit stands.
+/// How one limit stands. What callers and operators see of a limit is all made from this.
 #[derive(Clone, Debug)]
 pub struct Standing {
     /// The limit.
     pub rule: Arc<Rule>,
-    /// Used in the current window, without what is reserved.
+    /// The most that may be used in the current window, top-ups included.
+    pub limit: i64,
+    /// Used in the current window, without what is reserved, and without what is forgiven.
     pub used: i64,
+    /// Used before a reset in the current window, which does not count.
+    pub forgiven: i64,
     /// What running calls hold in reserve.
     pub reserved: i64,
     /// When the window starts anew, or all that was used has left it; absent for totals and calls in flight.
@@ -89,6 +103,28 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Makes it of what a counter has come to, without and in reserve.
+    pub(super) fn new(
+        rule: &Arc<Rule>,
+        (counted, reserved): (i64, i64),
+        reset: Option<SystemTime>,
+        now: SystemTime,
+    ) -> Self {
+        let (limit, forgiven) = (rule.amount(now), rule.forgiven(now));
+        let used = counted.saturating_sub(forgiven).max(0);
+        Self { rule: rule.clone(), limit, used, forgiven, reserved, reset }
+    }
+
+    /// Returns what is used and reserved.
+    pub fn taken(&self) -> i64 {
+        self.used.saturating_add(self.reserved)
+    }
+
+    /// Notes it for the headers of the answer.
+    pub fn note(&self, limits: &mut RateLimits) {
+        limits.note(self.rule.limit.metric, RateLimit::new(self.limit, self.taken(), self.reset));
+    }
+
     /// Shows the limit as the contract does.
     pub fn to_proto(&self) -> v1::Quota {
         let limit = &self.rule.limit;
@@ -97,29 +133,27 @@ impl Standing {
             subject: self.rule.subject.to_string(),
             metric: limit.metric.as_str().to_owned(),
             window: window.to_owned(),
-            limit: limit.amount,
+            limit: self.limit,
             used: self.used,
             reserved_amount: self.reserved,
             reset_time: self.reset.map(Into::into),
             soft: limit.soft,
             model: limit.only.model.clone(),
             tag: limit.only.tag_text(),
+            forgiven_amount: self.forgiven,
         }
     }
 }
 
-/// What counts. There is one for a process: of its own, or over all replicas.
+/// What counts. There is one for a process: of its own, or over all replicas. Counters count what was used; what admins
+/// changed of a limit is the rule's to say.
 pub trait Engine: Send + Sync {
     /// Holds what the claim asks for of every limit, or of none. Soft limits are counted and refuse nothing.
-    fn reserve(&self, claim: Claim) -> BoxFuture<'_, Result<Held, Denied>>;
+    fn reserve(&self, claim: Claim) -> Decision<'_>;
 
     /// Replaces what a call held by what it used. Never waits, never fails: what cannot be told to others at once is
     /// told later. A request stays one, whatever became of it.
     fn settle(&self, held: Held, used: Amounts);
-
-    /// Takes off a counter what an admin's reset found to be used. Told to each replica, once for each reset: an engine
-    /// whose counters are shared does it once, by the reset's id. What calls hold in reserve stays.
-    fn set_back(&self, _counter: &str, _used: i64, _reset: &str) {}
 
     /// Tells how these limits stand.
     fn standing<'a>(&'a self, rules: &'a [Arc<Rule>]) -> BoxFuture<'a, Result<Vec<Standing>, Error>>;

@@ -1,31 +1,34 @@
 //! Counting in this process, exact on one replica: every decision over all limits of a call is one critical section.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 
 use super::{
     Amounts,
     calendar::Calendar,
-    engine::{Charge, Claim, Denied, Engine, Held, History, Part, Standing},
-    window::Window,
+    counters::Counters,
+    engine::{Charge, Claim, Decision, Denied, Engine, Held, History, Part, Standing},
+    window::{Full, Window},
 };
 use crate::{
     call::{Metric, Rule},
     error::Error,
 };
 
-/// The engine. Each counter is some hundred bytes and is the limit's memory: there are at most as many as limits of
-/// keys, teams, models and targets that were called, which the store of the keys bounds.
+/// The engine. Each counter is some hundred bytes; there are as many as limits of keys, teams, models and targets of
+/// which something was used in the window that runs, and no more than that for long.
 pub struct Local {
-    counters: Mutex<HashMap<Arc<str>, Window>>,
+    counters: Mutex<Counters<Window>>,
     history: Arc<dyn History>,
     calendar: Calendar,
 }
+
+/// A counter that nothing was added to for so long is dropped, if it holds nothing.
+const IDLE: Duration = Duration::from_secs(3_600);
 
 /// The counter of a rule is not there yet.
 struct Missing;
@@ -36,7 +39,7 @@ impl Local {
         Self { counters: Mutex::default(), history, calendar }
     }
 
-    fn counters(&self) -> MutexGuard<'_, HashMap<Arc<str>, Window>> {
+    fn counters(&self) -> MutexGuard<'_, Counters<Window>> {
         // Every change leaves the counters whole before anything can panic.
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -45,16 +48,18 @@ impl Local {
     async fn recall(&self, rules: impl Iterator<Item = &Arc<Rule>>, now: SystemTime) -> Result<(), Error> {
         let missing: Vec<Arc<Rule>> = {
             let counters = self.counters();
-            rules.filter(|rule| !counters.contains_key(&rule.counter)).cloned().collect()
+            rules.filter(|rule| counters.get(&rule.counter).is_none()).cloned().collect()
         };
         for rule in missing {
             let used = if rule.limit.period.is_calendar() && rule.limit.metric != Metric::Concurrent {
-                self.history.used(&rule, self.calendar.span(rule.limit.period, now).start).await?
+                let used = self.history.used(&rule, self.calendar.span(rule.limit.period, now).start).await?;
+                // Calls that came to nothing are requests all the same, which only their counter and the reset knew of.
+                used.max(rule.forgiven(now))
             } else {
                 0
             };
-            let new = || Window::new(rule.limit.clone(), used, &self.calendar, now);
-            self.counters().entry(rule.counter.clone()).or_insert_with(new);
+            let new = || Window::new(&rule.limit, used, &self.calendar, now);
+            self.counters().add(&rule.counter, new, |window| window.is_over(now, IDLE));
         }
         Ok(())
     }
@@ -64,56 +69,47 @@ impl Local {
         let mut counters = self.counters();
         for Charge { rule, amount } in charges {
             let window = counters.get_mut(&rule.counter).ok_or(Missing)?;
-            window.limit.amount = rule.limit.amount;
-            if let Some(full) = window.would_overflow(*amount, now).filter(|_| !rule.limit.soft) {
-                return Ok(Err(Denied::Full {
-                    rule: rule.clone(),
-                    amount: *amount,
-                    used: full.used,
-                    reserved: window.reserved(),
-                    wait: full.wait,
-                    reset: window.reset(now),
-                }));
+            if rule.limit.soft {
+                continue;
+            }
+            if let Err(Full { wait }) = window.room_for(*amount, rule.ceiling(now), now) {
+                let (standing, amount) = (window.standing(rule, now), *amount);
+                return Ok(Err(Denied::Full { standing, amount, wait }));
             }
         }
         let mut held = Vec::with_capacity(charges.len());
         for Charge { rule, amount } in charges {
             let window = counters.get_mut(&rule.counter).ok_or(Missing)?;
             let place = window.add(*amount, now);
-            let (used, reset) = (window.used(now), window.reset(now));
-            held.push(Part { rule: rule.clone(), amount: *amount, used, reset, place });
+            held.push(Part { standing: window.standing(rule, now), amount: *amount, place });
         }
+        counters.sweep(1, |window| window.is_over(now, IDLE));
         Ok(Ok(held))
     }
 }
 
 impl Engine for Local {
-    fn reserve(&self, claim: Claim) -> BoxFuture<'_, Result<Held, Denied>> {
+    fn reserve(&self, claim: Claim) -> Decision<'_> {
         let now = SystemTime::now();
         if let Ok(decided) = self.take(&claim.charges, now) {
-            return Box::pin(std::future::ready(decided));
+            return Either::Left(std::future::ready(decided));
         }
-        Box::pin(async move {
+        Either::Right(Box::pin(async move {
             self.recall(claim.charges.iter().map(|charge| &charge.rule), now)
                 .await
                 .map_err(Denied::Unknown)?;
             let missing = |Missing| Denied::Unknown(Error::internal("a counter that was made is not there"));
-            self.take(&claim.charges, now).map_err(missing)?
-        })
+            self.take(&claim.charges, SystemTime::now()).map_err(missing)?
+        }))
     }
 
     fn settle(&self, held: Held, used: Amounts) {
         let mut counters = self.counters();
         for part in held {
-            if let Some(window) = counters.get_mut(&part.rule.counter) {
-                window.settle(part.place, part.amount, used.of(part.rule.limit.metric));
+            let rule = part.rule();
+            if let Some(window) = counters.get_mut(&rule.counter) {
+                window.settle(part.place, part.amount, used.of(rule.limit.metric));
             }
-        }
-    }
-
-    fn set_back(&self, counter: &str, used: i64, _: &str) {
-        if let Some(window) = self.counters().get_mut(counter) {
-            window.set_back(used);
         }
     }
 
@@ -122,12 +118,8 @@ impl Engine for Local {
             let now = SystemTime::now();
             self.recall(rules.iter(), now).await?;
             let mut counters = self.counters();
-            let stands = rules.iter().filter_map(|rule| {
-                let window = counters.get_mut(&rule.counter)?;
-                let (held, reserved) = (window.used(now), window.reserved());
-                let reset = window.reset(now);
-                Some(Standing { rule: rule.clone(), used: held - reserved, reserved, reset })
-            });
+            let stands =
+                rules.iter().filter_map(|rule| Some(counters.get_mut(&rule.counter)?.standing(rule, now)));
             Ok(stands.collect())
         })
     }

@@ -9,6 +9,7 @@
 
 mod amounts;
 mod calendar;
+mod counters;
 mod engine;
 mod local;
 mod queue;
@@ -22,7 +23,7 @@ mod window;
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::stream::BoxStream;
@@ -32,7 +33,7 @@ use uuid::Uuid;
 pub use self::{
     amounts::{Amounts, used},
     calendar::Calendar,
-    engine::{Charge, Claim, Denied, Engine, Held, History, Part, Standing},
+    engine::{Charge, Claim, Decision, Denied, Engine, Held, History, Part, Standing},
     local::Local,
     reservation::{Reservation, SOFT_LIMIT},
     rules::{Applies, Rules, charge, needs_cap, needs_price},
@@ -145,8 +146,7 @@ impl Quota {
         caller: &Caller,
         models: impl Iterator<Item = Arc<Rule>>,
     ) -> Result<v1::GetQuotaResponse, Error> {
-        let rules = self.all_of(caller, models);
-        let standing = self.engine.standing(&rules).await?;
+        let standing = self.standing_of(&all_of(caller, models, &self.settings.gateway)).await?;
         Ok(v1::GetQuotaResponse { quotas: standing.iter().map(Standing::to_proto).collect() })
     }
 
@@ -155,31 +155,26 @@ impl Quota {
     /// # Errors
     /// `STORE_UNAVAILABLE` if what was used cannot be known.
     pub async fn standing_of(&self, rules: &[Arc<Rule>]) -> Result<Vec<Standing>, Error> {
+        if rules.is_empty() {
+            return Ok(Vec::new());
+        }
         self.engine.standing(rules).await
     }
 
-    /// Takes off a counter what an admin's reset found to be used.
-    pub fn set_back(&self, counter: &str, used: i64, reset: &str) {
-        self.engine.set_back(counter, used, reset);
-    }
-
-    /// Tells each time when what is used of one of these limits passes a threshold, as `standing` has them.
+    /// Tells each time when what is used of one of these limits passes a threshold, as `standing` has them. `caller` is
+    /// asked each time, since its limits may change.
     ///
     /// # Errors
     /// `INVALID_REQUEST` for thresholds that cannot be passed.
     pub fn watch(
         &self,
-        caller: &Caller,
-        models: impl Iterator<Item = Arc<Rule>>,
+        caller: impl Fn() -> Arc<Caller> + Send + 'static,
+        models: Vec<Arc<Rule>>,
         request: v1::WatchQuotaRequest,
     ) -> Result<BoxStream<'static, Result<v1::WatchQuotaResponse, Error>>, Error> {
-        watch::watch(self.engine.clone(), self.all_of(caller, models), request.thresholds)
-    }
-
-    fn all_of(&self, caller: &Caller, models: impl Iterator<Item = Arc<Rule>>) -> Vec<Arc<Rule>> {
-        let teams = caller.teams.iter().flat_map(|team| team.limits.iter());
-        let own = caller.limits.iter().chain(teams).cloned();
-        own.chain(models).chain(self.settings.gateway.iter().cloned()).collect()
+        let gateway = self.settings.gateway.clone();
+        let rules = move || all_of(&caller(), models.iter().cloned(), &gateway);
+        watch::watch(self.engine.clone(), rules, request.thresholds)
     }
 
     fn refuse(&self, caller: &Caller, denied: Denied) -> Error {
@@ -187,10 +182,17 @@ impl Quota {
     }
 }
 
+/// Returns all limits of a caller, of these models, and the gateway's.
+fn all_of(caller: &Caller, models: impl Iterator<Item = Arc<Rule>>, gateway: &Rules) -> Vec<Arc<Rule>> {
+    let teams = caller.teams.iter().flat_map(|team| team.limits.iter());
+    let own = caller.limits.iter().chain(teams).cloned();
+    own.chain(models).chain(gateway.iter().cloned()).collect()
+}
+
 /// Makes the error of a call whose price is not known, under a budget that must hold.
 pub fn unpriced(rule: &Rule, caller: &Caller, model: &str) -> Error {
     let shown: String = model.chars().take(100).collect();
-    let budget = refusal::in_words(rule, &caller.key_name);
+    let budget = refusal::in_words(rule, rule.amount(SystemTime::now()), &caller.key_name);
     let message = format!(
         "no price is known of the model `{shown}`, and `unpriced: refuse` is configured: {budget}; set `price` of the model"
     );

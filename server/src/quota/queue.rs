@@ -123,8 +123,12 @@ impl Drop for Place<'_> {
 
 /// Returns what is waited for and how long it takes, if it is a matter of moments.
 fn wait_for(denied: &Denied) -> Option<(&Rule, Duration)> {
-    let Denied::Full { rule, wait, .. } = denied else { return None };
+    let (Denied::Full { standing, amount, wait } | Denied::Away { standing, amount, wait }) = denied else {
+        return None;
+    };
+    let rule = &*standing.rule;
     match rule.limit.metric {
+        _ if *amount > standing.limit => None,
         Metric::CostNanos => None,
         Metric::Concurrent => Some((rule, PLACE)),
         _ if rule.limit.period.is_calendar() => None,

@@ -4,57 +4,69 @@ use std::time::{Duration, SystemTime};
 
 use jiff::{Timestamp, Unit};
 
-use super::Denied;
+use super::{Denied, Standing};
 use crate::{
-    call::{Caller, Metric, RateLimit, RateLimits, Rule, Subject},
+    call::{Caller, Metric, RateLimits, Rule, Subject},
     config::BudgetStatus,
     error::{Error, Reason},
     telemetry,
 };
 
+/// When a call may try again that only counters that are away could have admitted.
+const AWAY: Duration = Duration::from_secs(1);
+
 /// Makes the error of a claim that was not granted, and counts it.
 pub(super) fn refusal(caller: &Caller, denied: Denied, budget_status: BudgetStatus) -> Error {
-    let (rule, amount, used, reserved, wait, reset) = match denied {
-        Denied::Full { rule, amount, used, reserved, wait, reset } => {
-            (rule, amount, used, reserved, wait, reset)
-        }
+    let (standing, amount, wait, is_away) = match denied {
+        Denied::Full { standing, amount, wait } => (standing, amount, wait, false),
+        Denied::Away { standing, amount, .. } => (standing, amount, Some(AWAY), true),
         Denied::Unknown(error) => return error,
     };
-    let limit = &rule.limit;
-    telemetry::metrics::limit_rejected(limit.metric.label(), rule.subject.label());
-    let is_budget = limit.metric == Metric::CostNanos;
-    let reason = if is_budget { Reason::BudgetExhausted } else { Reason::RateLimited };
-    let again = if amount > limit.amount && limit.amount > 0 {
+    let Standing { rule, limit, used, reserved, reset, .. } = &standing;
+    telemetry::metrics::limit_rejected(rule.limit.metric.label(), rule.subject.label());
+    let is_budget = rule.limit.metric == Metric::CostNanos;
+    let is_never = amount > *limit;
+    let wait = wait.filter(|_| !is_never && (is_away || !is_budget));
+    let again = if is_never && *limit > 0 {
         "; that is more than the whole limit: ask for less (`max_tokens`, a shorter prompt) or raise it"
             .to_owned()
     } else {
-        when(wait.filter(|_| !is_budget), reset)
+        when(wait, reset.filter(|_| !is_never))
+    };
+    let known = if is_away && !is_never {
+        "; the counters that replicas share (Redis) are away, and what this replica holds of the limit is spent"
+    } else {
+        ""
     };
     let message = format!(
-        "{}; {} are used, {reserved} reserved by running calls, and this call may need {amount}{again}",
-        in_words(&rule, &caller.key_name),
-        used.saturating_sub(reserved),
+        "{}; {used} are used, {reserved} reserved by running calls, and this call may need {amount}{known}{again}",
+        in_words(rule, *limit, &caller.key_name),
     );
     let mut limits = RateLimits::default();
-    limits.note(limit.metric, RateLimit::new(limit.amount, used, reset));
-    let error = Error::new(reason, message)
+    standing.note(&mut limits);
+    let reason = if is_budget { Reason::BudgetExhausted } else { Reason::RateLimited };
+    let window = if rule.limit.metric == Metric::Concurrent { "" } else { rule.limit.period.as_str() };
+    let mut error = Error::new(reason, message)
         .with("subject", rule.subject.to_string())
-        .with("metric", limit.metric.as_str())
-        .with("window", if limit.metric == Metric::Concurrent { "" } else { limit.period.as_str() })
-        .with("limit", limit.amount.to_string())
-        .with("used", used.saturating_sub(reserved).to_string())
+        .with("metric", rule.limit.metric.as_str())
+        .with("window", window)
+        .with("limit", limit.to_string())
+        .with("used", used.to_string())
         .with("reserved_amount", reserved.to_string())
         .rate_limits(limits)
-        .retry_after(wait.filter(|_| !is_budget));
-    let error = match reset.and_then(shown) {
-        Some(reset) => error.with("reset_time", reset),
-        None => error,
-    };
-    if is_budget { error.http_status(budget_status.code()) } else { error }
+        .retry_after(wait);
+    if let Some(reset) = reset.and_then(shown) {
+        error = error.with("reset_time", reset);
+    }
+    if is_never {
+        error = error.for_good();
+    }
+    // What is refused for a moment only is no spent budget.
+    if is_budget && !is_away { error.http_status(budget_status.code()) } else { error }
 }
 
-/// Says whose limit it is, and which.
-pub(super) fn in_words(rule: &Rule, key_name: &str) -> String {
+/// Says whose limit it is, and which; `amount` is what it is now.
+pub(super) fn in_words(rule: &Rule, amount: i64, key_name: &str) -> String {
     let limit = &rule.limit;
     let whose = match &rule.subject {
         Subject::Key(_) => format!("the key `{key_name}`"),
@@ -65,8 +77,8 @@ pub(super) fn in_words(rule: &Rule, key_name: &str) -> String {
     };
     let (metric, period) = (limit.metric.as_str(), limit.period.as_str());
     let what = match limit.metric {
-        Metric::Concurrent => format!("at most {} calls at a time", limit.amount),
-        _ => format!("{} {metric} per {period}", limit.amount),
+        Metric::Concurrent => format!("at most {amount} calls at a time"),
+        _ => format!("{amount} {metric} per {period}"),
     };
     let model = match limit.only.model.as_str() {
         "" => String::new(),
@@ -95,4 +107,52 @@ fn when(wait: Option<Duration>, reset: Option<SystemTime>) -> String {
 fn shown(at: SystemTime) -> Option<String> {
     let round = jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Ceil);
     Some(Timestamp::try_from(at).ok()?.round(round).ok()?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        call::{Limit, Period},
+        edge::status::is_worth_repeating,
+    };
+
+    /// What is told of a limit of 100 of which 70 are used and 20 reserved: the words, whether to try again, and when.
+    fn told(metric: Metric, amount: i64, is_away: bool) -> (Error, bool, Option<Duration>) {
+        let rule = Rule::new(Subject::Team("t".into()), Limit::new(metric, Period::Day, 100));
+        let standing = Standing::new(&rule, (70, 20), None, SystemTime::now());
+        let wait = Some(Duration::from_secs(7_200));
+        let denied = if is_away {
+            Denied::Away { standing, amount, wait }
+        } else {
+            Denied::Full { standing, amount, wait }
+        };
+        let error = refusal(&Caller::for_test(), denied, BudgetStatus::PaymentRequired);
+        let (repeats, after) = (is_worth_repeating(error.facts()), error.facts().retry_after);
+        (error, repeats, after)
+    }
+
+    #[test]
+    fn whether_and_when_to_try_again_depends_on_what_is_known() {
+        let (hours, second) = (Some(Duration::from_secs(7_200)), Some(Duration::from_secs(1)));
+        for (metric, amount, is_away, repeats, after) in [
+            (Metric::Tokens, 30, false, true, hours),
+            (Metric::CostNanos, 30, false, false, None),
+            (Metric::Tokens, 30, true, true, second),
+            (Metric::CostNanos, 30, true, true, second),
+            (Metric::Tokens, 101, false, false, None),
+            (Metric::CostNanos, 101, false, false, None),
+            (Metric::Tokens, 101, true, false, None),
+        ] {
+            let (error, told_repeats, told_after) = told(metric, amount, is_away);
+            assert_eq!((told_repeats, told_after), (repeats, after), "{error}");
+            let is_budget = metric == Metric::CostNanos;
+            let reason = if is_budget { Reason::BudgetExhausted } else { Reason::RateLimited };
+            assert_eq!(error.reason(), reason);
+            assert_eq!(error.facts().http_status, (is_budget && !is_away).then_some(402), "{error}");
+            let words = error.to_string();
+            assert_eq!(words.contains("(Redis) are away"), is_away && repeats, "{words}");
+            assert_eq!(words.ends_with("try again in 1s"), is_away && repeats, "{words}");
+        }
+    }
 }

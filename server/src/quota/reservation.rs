@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tollgate_api::v1;
 
-use super::{Amounts, Engine, Held, refusal::in_words};
+use super::{Amounts, Engine, Held, Standing, refusal::in_words};
 use crate::{
-    call::{Metric, RateLimit, RateLimits},
+    call::{Metric, RateLimits},
     telemetry,
 };
 
@@ -32,7 +32,7 @@ impl Reservation {
 
     /// Takes the places among calls at a time out of it, which are given back earlier than the rest.
     pub(super) fn split_places(&mut self) -> Self {
-        let is_place = |part: &mut super::Part| part.rule.limit.metric == Metric::Concurrent;
+        let is_place = |part: &mut super::Part| part.rule().limit.metric == Metric::Concurrent;
         let places = self.held.extract_if(.., is_place).collect();
         Self { engine: self.engine.clone(), held: places }
     }
@@ -40,23 +40,21 @@ impl Reservation {
     /// Returns the tightest of the limits that refuse, as they stand now.
     pub(super) fn rate_limits(&self) -> RateLimits {
         let mut limits = RateLimits::default();
-        for part in self.held.iter().filter(|part| !part.rule.limit.soft) {
-            let limit = &part.rule.limit;
-            limits.note(limit.metric, RateLimit::new(limit.amount, part.used, part.reset));
-        }
+        let standings = self.held.iter().map(|part| &part.standing);
+        standings.filter(|one| !one.rule.limit.soft).for_each(|one| one.note(&mut limits));
         limits
     }
 
     /// Warns of every limit that is passed and refuses nothing.
     pub(super) fn warnings(&self, key_name: &str) -> Vec<v1::Warning> {
-        let passed =
-            self.held.iter().filter(|part| part.rule.limit.soft && part.used > part.rule.limit.amount);
-        let warning = |part: &super::Part| {
-            telemetry::metrics::soft_limit_passed(part.rule.limit.metric.label(), part.rule.subject.label());
-            let words = in_words(&part.rule, key_name);
+        let standings = self.held.iter().map(|part| &part.standing);
+        let passed = standings.filter(|one| one.rule.limit.soft && one.taken() > one.limit);
+        let warning = |one: &Standing| {
+            telemetry::metrics::soft_limit_passed(one.rule.limit.metric.label(), one.rule.subject.label());
+            let words = in_words(&one.rule, one.limit, key_name);
             v1::Warning {
                 code: SOFT_LIMIT.to_owned(),
-                message: format!("{words}, which only warns; {} are used or reserved", part.used),
+                message: format!("{words}, which only warns; {} are used or reserved", one.taken()),
                 field: String::new(),
             }
         };

@@ -117,9 +117,9 @@ impl Spending {
         if shares.iter().flatten().filter(of_call).count() > billed {
             return None;
         }
-        let again = first.reservation.parts().iter().filter(|part| is_used_up(part.rule.limit.metric));
+        let again = first.reservation.parts().iter().filter(|part| is_used_up(part.rule().limit.metric));
         let charges: Vec<_> =
-            again.map(|part| Charge { rule: part.rule.clone(), amount: part.amount }).collect();
+            again.map(|part| Charge { rule: part.rule().clone(), amount: part.amount }).collect();
         (!charges.is_empty()).then_some(charges)
     }
 

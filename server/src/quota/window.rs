@@ -2,11 +2,15 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use super::calendar::{Calendar, Span};
-use crate::call::{Limit, Metric, Period};
+use super::{
+    Standing,
+    calendar::{Calendar, Span},
+};
+use crate::call::{Limit, Metric, Period, Rule};
 
 /// Slots of a sliding window; each is counted until it has left the window wholly.
 const SLOTS: u64 = 60;
@@ -14,7 +18,9 @@ const SLOTS: u64 = 60;
 /// The counter of one limit.
 #[derive(Debug)]
 pub(super) struct Window {
-    pub(super) limit: Limit,
+    metric: Metric,
+    period: Period,
+    /// Used and reserved.
     used: i64,
     /// Sliding windows: what each slot holds, the oldest first.
     slots: VecDeque<Slot>,
@@ -23,6 +29,8 @@ pub(super) struct Window {
     calendar: Calendar,
     /// What of it running calls hold.
     reserved: i64,
+    /// When something was last added.
+    touched: SystemTime,
 }
 
 /// A part of a sliding window.
@@ -53,35 +61,53 @@ impl Place {
     }
 }
 
-/// Why an amount does not fit.
+/// An amount does not fit.
 #[derive(Debug)]
 pub(super) struct Full {
-    /// Used and reserved.
-    pub(super) used: i64,
     /// When enough has left the window, if that can be known.
     pub(super) wait: Option<Duration>,
 }
 
 impl Window {
-    pub(super) fn new(limit: Limit, used: i64, calendar: &Calendar, now: SystemTime) -> Self {
-        let span = calendar.span(limit.period, now);
-        let calendar = calendar.clone();
-        let mut window = Self { limit, used: 0, slots: VecDeque::new(), span, calendar, reserved: 0 };
-        if window.sliding().is_none() && window.limit.metric != Metric::Concurrent {
+    pub(super) fn new(limit: &Limit, used: i64, calendar: &Calendar, now: SystemTime) -> Self {
+        let (metric, period) = (limit.metric, limit.period);
+        let (span, calendar) = (calendar.span(period, now), calendar.clone());
+        let mut window = Self {
+            metric,
+            period,
+            used: 0,
+            slots: VecDeque::new(),
+            span,
+            calendar,
+            reserved: 0,
+            touched: now,
+        };
+        if window.sliding().is_none() && metric != Metric::Concurrent {
             window.used = used;
         }
         window
     }
 
-    /// Returns the part of what was last told as used that running calls only hold in reserve.
-    pub(super) fn reserved(&self) -> i64 {
-        self.reserved
+    /// Tells how the limit of that rule, which is counted here, stands now.
+    pub(super) fn standing(&mut self, rule: &Arc<Rule>, now: SystemTime) -> Standing {
+        self.advance(now);
+        let counted = self.used.saturating_sub(self.reserved);
+        Standing::new(rule, (counted, self.reserved), self.reset(now), now)
     }
 
-    /// Returns when the period ends, or all that was used has left the window, as `used`, `would_overflow` or `add` found it
-    /// at that moment.
-    pub(super) fn reset(&self, now: SystemTime) -> Option<SystemTime> {
-        if self.limit.metric == Metric::Concurrent {
+    /// Tells whether nothing is lost if the counter is dropped: it was idle for so long, and holds nothing. One that is
+    /// made when it is needed again then has nothing either: all that is used goes through here.
+    pub(super) fn is_over(&mut self, now: SystemTime, idle: Duration) -> bool {
+        let is_idle = now.duration_since(self.touched).is_ok_and(|span| span >= idle);
+        if is_idle {
+            self.advance(now);
+        }
+        is_idle && self.used == 0 && self.slots.is_empty()
+    }
+
+    /// Returns when the period ends, or all that was used has left the window.
+    fn reset(&self, now: SystemTime) -> Option<SystemTime> {
+        if self.metric == Metric::Concurrent {
             return None;
         }
         let Some(width) = self.slot_width() else { return self.span.end };
@@ -91,17 +117,11 @@ impl Window {
         SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(end)
     }
 
-    /// Returns what is used and reserved now.
-    pub(super) fn used(&mut self, now: SystemTime) -> i64 {
+    /// Finds out whether so much more fits below this ceiling now.
+    pub(super) fn room_for(&mut self, amount: i64, ceiling: i64, now: SystemTime) -> Result<(), Full> {
         self.advance(now);
-        self.used
-    }
-
-    /// Tells why this amount does not fit now; nothing if it does.
-    pub(super) fn would_overflow(&mut self, amount: i64, now: SystemTime) -> Option<Full> {
-        self.advance(now);
-        let fits = self.used.checked_add(amount).is_some_and(|sum| sum <= self.limit.amount);
-        (!fits).then(|| Full { used: self.used, wait: self.wait_for(amount, now) })
+        let fits = self.used.checked_add(amount).is_some_and(|sum| sum <= ceiling);
+        if fits { Ok(()) } else { Err(Full { wait: self.wait_for(amount, ceiling, now) }) }
     }
 
     /// Counts this amount and tells where.
@@ -110,6 +130,7 @@ impl Window {
         let held = if self.reserves() { amount } else { 0 };
         self.used = self.used.saturating_add(amount);
         self.reserved = self.reserved.saturating_add(held);
+        self.touched = now;
         let mut slot = self.slot(now);
         if self.sliding().is_some() {
             match self.slots.back_mut() {
@@ -126,7 +147,7 @@ impl Window {
 
     /// Replaces an amount that was added there by what was used.
     pub(super) fn settle(&mut self, place: Place, amount: i64, used: i64) {
-        let correction = match self.limit.metric {
+        let correction = match self.metric {
             // The request was made, whatever became of it.
             Metric::Requests => return,
             Metric::Concurrent => -amount,
@@ -147,14 +168,9 @@ impl Window {
         self.reserved = self.reserved.saturating_sub(released);
     }
 
-    /// Takes off what was found to be used; what is reserved stays.
-    pub(super) fn set_back(&mut self, used: i64) {
-        self.used = self.used.saturating_sub(used).max(self.reserved());
-    }
-
     /// Tells whether calls hold an amount of this that only their end makes true.
     fn reserves(&self) -> bool {
-        !matches!(self.limit.metric, Metric::Requests | Metric::Concurrent)
+        !matches!(self.metric, Metric::Requests | Metric::Concurrent)
     }
 
     fn advance(&mut self, now: SystemTime) {
@@ -169,18 +185,18 @@ impl Window {
                 self.used = self.used.saturating_sub(left.used);
                 self.reserved = self.reserved.saturating_sub(left.reserved);
             }
-        } else if self.limit.metric != Metric::Concurrent && self.span.end.is_some_and(|end| now >= end) {
+        } else if self.metric != Metric::Concurrent && self.span.end.is_some_and(|end| now >= end) {
             // A clock that went back opens no new period.
-            self.span = self.calendar.span(self.limit.period, now);
+            self.span = self.calendar.span(self.period, now);
             (self.used, self.reserved) = (0, 0);
         }
     }
 
     fn sliding(&self) -> Option<Duration> {
-        if self.limit.metric == Metric::Concurrent {
+        if self.metric == Metric::Concurrent {
             return None;
         }
-        match self.limit.period {
+        match self.period {
             Period::Second => Some(Duration::from_secs(1)),
             Period::Minute => Some(Duration::from_secs(60)),
             Period::Hour => Some(Duration::from_secs(3600)),
@@ -200,11 +216,11 @@ impl Window {
         Some(Duration::from_millis(millis))
     }
 
-    fn wait_for(&self, amount: i64, now: SystemTime) -> Option<Duration> {
+    fn wait_for(&self, amount: i64, ceiling: i64, now: SystemTime) -> Option<Duration> {
         let Some(width) = self.slot_width() else {
             return self.span.end.and_then(|end| end.duration_since(now).ok());
         };
-        let mut excess = self.used.saturating_add(amount).saturating_sub(self.limit.amount);
+        let mut excess = self.used.saturating_add(amount).saturating_sub(ceiling);
         let slot_now = self.slot(now);
         for slot in &self.slots {
             excess = excess.saturating_sub(slot.used);
@@ -225,60 +241,18 @@ impl Slot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn time(text: &str) -> SystemTime {
-        text.parse::<jiff::Timestamp>().unwrap().into()
+impl Window {
+    /// Returns what is used and reserved now.
+    pub(super) fn used(&mut self, now: SystemTime) -> i64 {
+        self.advance(now);
+        self.used
     }
 
-    fn window(limit: Limit, used: i64, now: SystemTime) -> Window {
-        Window::new(limit, used, &Calendar::utc(), now)
-    }
-
-    #[test]
-    fn a_slot_of_a_second_does_not_leave_it_early() {
-        let limit = Limit::new(Metric::Requests, Period::Second, 1);
-        // Late in its slot, whatever the slots' width: the worst moment.
-        for late in 0..40 {
-            let first = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_000 + late);
-            let mut window = window(limit.clone(), 0, first);
-            window.add(1, first);
-            assert!(window.would_overflow(1, first + Duration::from_millis(999)).is_some(), "{late}");
-            assert!(window.would_overflow(1, first + Duration::from_millis(1_040)).is_none(), "{late}");
-        }
-    }
-
-    #[test]
-    fn a_call_that_outlives_its_window_changes_nothing_of_the_next() {
-        let limit = Limit::new(Metric::Tokens, Period::Minute, 100);
-        let start = time("2027-02-28T12:00:00Z");
-        let mut window = window(limit, 0, start);
-        let old = window.add(90, start);
-        let later = start + Duration::from_secs(90);
-        window.add(50, later);
-        window.settle(old, 90, 5);
-        assert_eq!((window.used(later), window.reserved()), (50, 50));
-    }
-
-    #[test]
-    fn a_clock_that_was_far_ahead_blocks_no_longer_than_a_window() {
-        let now = time("2027-02-28T12:00:00Z");
-        let mut window = window(Limit::new(Metric::Requests, Period::Minute, 1), 0, now);
-        window.add(1, now + Duration::from_secs(86_400));
-        assert!(window.would_overflow(1, now).is_some());
-        assert!(window.would_overflow(1, now + Duration::from_secs(62)).is_none());
-    }
-
-    #[test]
-    fn a_new_day_starts_at_zero_and_late_settlements_do_not_touch_it() {
-        let limit = Limit::new(Metric::Tokens, Period::Day, 100);
-        let evening = time("2027-02-28T23:59:59Z");
-        let mut window = window(limit, 0, evening);
-        let ticket = window.add(90, evening);
-        let morning = time("2027-03-01T00:00:01Z");
-        assert!(window.would_overflow(90, morning).is_none());
-        window.settle(ticket, 90, 5);
-        assert_eq!(window.used(morning), 0);
+    /// Returns what of it running calls hold.
+    pub(super) fn reserved(&self) -> i64 {
+        self.reserved
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,6 +99,11 @@ impl Line {
         Self { target, ready }
     }
 
+    /// Returns the limits of its targets.
+    pub(super) fn limits(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.ready.iter().flat_map(|ready| ready.limits.iter())
+    }
+
     /// Returns the candidates that the line itself has, one for each credential.
     pub(super) fn candidates<'l>(
         &'l self,

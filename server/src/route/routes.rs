@@ -64,6 +64,15 @@ impl Routes {
         all.filter(|entry| !entry.limits.is_empty()).map(|entry| (&*entry.name, &*entry.limits))
     }
 
+    /// Returns the limits of all targets that have some, each once.
+    pub fn limits_of_targets(&self) -> Vec<Arc<Rule>> {
+        let entries = self.exact.values().chain(&self.patterns);
+        let all = entries.flat_map(Entry::every_line).flat_map(Line::limits);
+        let by_counter: BTreeMap<(&str, i64), &Arc<Rule>> =
+            all.map(|rule| ((&*rule.counter, rule.limit.amount), rule)).collect();
+        by_counter.into_values().cloned().collect()
+    }
+
     /// Returns every target that a model name stands for, its fallbacks left out: an alias of that name, else the longest
     /// pattern that matches.
     ///

@@ -40,17 +40,7 @@ fn cluster() -> Vec<Redis> {
 }
 
 fn node() -> Redis {
-    let bus = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    Redis::start_with(&[
-        "--cluster-enabled",
-        "yes",
-        "--cluster-port",
-        &bus,
-        "--cluster-node-timeout",
-        "2000",
-        "--cluster-replica-validity-factor",
-        "0",
-    ])
+    Redis::start_in_cluster(&["--cluster-node-timeout", "2000", "--cluster-replica-validity-factor", "0"])
 }
 
 fn bus(node: &Redis) -> String {

@@ -10,9 +10,9 @@ use std::{
 
 use tollgate_api::admin;
 
-use super::{adjusted::Adjusted, seconds, shown};
+use super::{adjustments::Adjustments, seconds, shown};
 use crate::{
-    auth::{check, pepper::Hash, record::Record},
+    auth::{pepper::Hash, record::Record},
     call::{Caller, ModelGlobs, Subject, Team},
     error::{Error, Reason},
 };
@@ -51,7 +51,7 @@ impl Entry {
     pub(super) fn new(
         record: &Record,
         used: Option<Arc<Used>>,
-        (teams, adjusted): (Arc<[Arc<Team>]>, &Adjusted),
+        (teams, adjustments): (Arc<[Arc<Team>]>, &Adjustments),
         generation: u64,
     ) -> Self {
         let subject = Subject::Key(record.id.as_str().into());
@@ -63,7 +63,7 @@ impl Entry {
                 scopes: record.scopes,
                 allowed_models: ModelGlobs::new(record.allowed_models.clone()),
                 default_tags: record.default_tags.clone(),
-                limits: check::rules(&subject, &adjusted.raised(&subject, &record.limits)),
+                limits: adjustments.rules(&subject, &record.limits),
                 teams,
                 priority: record.priority,
             }),
@@ -80,7 +80,11 @@ impl Entry {
     }
 
     /// Makes the entry anew, since its teams or adjustments have changed.
-    pub(super) fn renewed(&self, (teams, adjusted): (Arc<[Arc<Team>]>, &Adjusted), generation: u64) -> Self {
+    pub(super) fn renewed(
+        &self,
+        (teams, adjustments): (Arc<[Arc<Team>]>, &Adjustments),
+        generation: u64,
+    ) -> Self {
         let caller = &self.caller;
         let subject = Subject::Key(caller.key_id.as_str().into());
         Self {
@@ -91,7 +95,7 @@ impl Entry {
                 scopes: caller.scopes,
                 allowed_models: caller.allowed_models.clone(),
                 default_tags: caller.default_tags.clone(),
-                limits: check::rules(&subject, &adjusted.raised(&subject, &self.limits)),
+                limits: adjustments.rules(&subject, &self.limits),
                 teams,
                 priority: caller.priority,
             }),

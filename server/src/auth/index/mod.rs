@@ -1,6 +1,6 @@
 //! Keys and teams in memory: what every call looks at. No disk, one short read lock, one hash.
 
-mod adjusted;
+mod adjustments;
 mod entry;
 mod teams;
 
@@ -12,10 +12,10 @@ use std::{
 
 pub(super) use entry::Entry;
 
-use self::{adjusted::Adjusted, entry::Used, teams::Teams};
+use self::{adjustments::Adjustments, entry::Used, teams::Teams};
 use super::{adjustment, pepper::Hash, record::Record, team};
 use crate::{
-    call::{Caller, Subject},
+    call::{Caller, Rule, Subject},
     error::Error,
 };
 use tollgate_api::admin;
@@ -34,9 +34,7 @@ struct Maps {
     /// The configuration's `admin_key`, which is no key of the store.
     admin: Option<(Hash, Arc<Caller>)>,
     teams: Teams,
-    adjusted: Adjusted,
-    /// When the first of the adjustments ends.
-    lapse: Option<SystemTime>,
+    adjustments: Adjustments,
     /// Goes up when teams or adjustments change: entries are made anew when they are next used.
     generation: u64,
 }
@@ -67,15 +65,12 @@ impl Index {
                 return Ok(Some(caller.clone()));
             }
             let Some(entry) = maps.open(hash, now)? else { return Ok(None) };
-            if entry.generation == maps.generation && maps.lapse.is_none_or(|at| now < at) {
+            if entry.generation == maps.generation {
                 entry.touch(now);
                 return Ok(Some(entry.caller.clone()));
             }
         }
         let mut maps = self.write();
-        if maps.adjusted.lapse(now) {
-            maps.rebuild();
-        }
         maps.renew(hash);
         let entry = maps.open(hash, now)?;
         Ok(entry.map(|entry| {
@@ -103,29 +98,23 @@ impl Index {
         maps.rebuild();
     }
 
-    /// Takes over a top-up or a reset, and tells whether it is new and holds.
-    pub(super) fn put_adjustment(&self, record: adjustment::Record, now: SystemTime) -> bool {
+    /// Takes over a top-up or a reset.
+    pub(super) fn put_adjustment(&self, record: adjustment::Record, now: SystemTime) {
         let mut maps = self.write();
-        let is_new = maps.adjusted.put(record, now);
-        if is_new {
+        if maps.adjustments.put(record, now) {
             maps.rebuild();
         }
-        is_new
     }
 
-    /// Replaces everything that the store holds; when keys were used is kept. Returns the resets that were not known.
-    pub(super) fn replace(&self, all: &Everything, now: SystemTime) -> Vec<adjustment::Record> {
+    /// Replaces everything that the store holds; when keys were used is kept.
+    pub(super) fn replace(&self, all: &Everything, now: SystemTime) {
         let mut maps = self.write();
         let mut fresh = Maps { admin: maps.admin.clone(), generation: maps.generation, ..Maps::default() };
-        fresh.adjusted.resets_are_room = maps.adjusted.resets_are_room;
         for record in &all.teams {
             fresh.teams.put(record.clone());
         }
-        let mut resets = Vec::new();
         for record in &all.adjustments {
-            fresh.adjusted.put(record.clone(), now);
-            let is_new = maps.adjusted.put(record.clone(), now);
-            resets.extend(Some(record.clone()).filter(|one| is_new && one.kind == adjustment::Kind::Reset));
+            fresh.adjustments.put(record.clone(), now);
         }
         fresh.rebuild();
         for record in &all.keys {
@@ -135,13 +124,12 @@ impl Index {
         // What was changed here after the store was read. Keys never go; they are revoked.
         for (id, entry) in &maps.entries {
             if fresh.entries.get(id).is_none_or(|read| read.version < entry.version) {
-                let around = (fresh.teams.lineage(&entry.caller.team_id), &fresh.adjusted);
+                let around = (fresh.teams.lineage(&entry.caller.team_id), &fresh.adjustments);
                 let entry = entry.renewed(around, fresh.generation);
                 fresh.insert(entry);
             }
         }
         *maps = fresh;
-        resets
     }
 
     /// Replaces the configuration's `admin_key`.
@@ -159,6 +147,20 @@ impl Index {
         self.read().entries.get(id).cloned()
     }
 
+    /// Returns who calls with the key of that id, revoked or not, with the limits that hold for its next call.
+    pub(super) fn caller(&self, id: &str) -> Option<Arc<Caller>> {
+        let hash = {
+            let maps = self.read();
+            let entry = maps.entries.get(id)?;
+            if entry.generation == maps.generation {
+                return Some(entry.caller.clone());
+            }
+            entry.hash
+        };
+        self.write().renew(&hash);
+        self.by_id(id).map(|entry| entry.caller.clone())
+    }
+
     /// Returns the team of that id.
     pub(super) fn team(&self, id: &str) -> Option<team::Record> {
         self.read().teams.get(id).cloned()
@@ -169,25 +171,9 @@ impl Index {
         self.read().teams.below(id)
     }
 
-    /// Returns limits with the top-ups of their windows in them.
-    pub(super) fn raised(&self, subject: &Subject, limits: &[admin::Limit]) -> Vec<admin::Limit> {
-        self.read().adjusted.raised(subject, limits)
-    }
-
-    /// Has resets make room in limits from now on, in place of setting counters back.
-    pub(super) fn count_resets_as_room(&self) {
-        let mut maps = self.write();
-        maps.adjusted.resets_are_room = true;
-        maps.rebuild();
-    }
-
-    /// Returns what resets in the window that runs found to be used of a counter, and whether that is room in its limit.
-    pub(super) fn reset(&self, counter: &str, now: SystemTime) -> (i64, bool) {
-        let mut maps = self.write();
-        if maps.adjusted.lapse(now) {
-            maps.rebuild();
-        }
-        (maps.adjusted.reset(counter), maps.adjusted.resets_are_room)
+    /// Returns limits as they are counted, with what was changed of them.
+    pub(super) fn rules(&self, subject: &Subject, limits: &[admin::Limit]) -> Arc<[Arc<Rule>]> {
+        self.read().adjustments.rules(subject, limits)
     }
 
     /// Returns when the key was last used, in seconds since 1970; 0 is never.
@@ -238,7 +224,7 @@ impl Maps {
             return;
         }
         let used = used.or_else(|| before.map(|entry| entry.used.clone()));
-        let around = (self.teams.lineage(&record.team_id), &self.adjusted);
+        let around = (self.teams.lineage(&record.team_id), &self.adjustments);
         let entry = Entry::new(record, used, around, self.generation);
         self.insert(entry);
     }
@@ -247,7 +233,7 @@ impl Maps {
     fn renew(&mut self, hash: &Hash) {
         let entry = self.doors.get(hash).map(|door| &door.entry);
         let Some(entry) = entry.filter(|entry| entry.generation != self.generation) else { return };
-        let around = (self.teams.lineage(&entry.caller.team_id), &self.adjusted);
+        let around = (self.teams.lineage(&entry.caller.team_id), &self.adjustments);
         let entry = entry.renewed(around, self.generation);
         self.insert(entry);
     }
@@ -267,8 +253,7 @@ impl Maps {
 
     /// Takes changed teams or adjustments over to what calls look at.
     fn rebuild(&mut self) {
-        self.teams.rebuild(&self.adjusted);
-        self.lapse = self.adjusted.first_end();
+        self.teams.rebuild(&self.adjustments);
         self.generation += 1;
     }
 }

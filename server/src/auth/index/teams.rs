@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::adjusted::Adjusted;
+use super::adjustments::Adjustments;
 use crate::{
-    auth::{check, store, team::Record},
+    auth::{store, team::Record},
     call::{ModelGlobs, Subject, Team},
 };
 
@@ -54,9 +54,9 @@ impl Teams {
     }
 
     /// Makes all that calls look at anew.
-    pub(super) fn rebuild(&mut self, adjusted: &Adjusted) {
+    pub(super) fn rebuild(&mut self, adjustments: &Adjustments) {
         let built: HashMap<&str, Arc<Team>> =
-            self.records.values().map(|record| (record.id.as_str(), build(record, adjusted))).collect();
+            self.records.values().map(|record| (record.id.as_str(), build(record, adjustments))).collect();
         let lineage = |id: &str| -> Arc<[Arc<Team>]> {
             let parent = |id: &&str| self.records.get(*id).map(|record| record.parent_id.as_str());
             let ids = std::iter::successors(Some(id), parent).take(store::teams::DEEPEST);
@@ -66,12 +66,12 @@ impl Teams {
     }
 }
 
-fn build(record: &Record, adjusted: &Adjusted) -> Arc<Team> {
+fn build(record: &Record, adjustments: &Adjustments) -> Arc<Team> {
     let subject = Subject::Team(record.id.as_str().into());
     Arc::new(Team {
         id: record.id.clone(),
         allowed_models: ModelGlobs::new(record.allowed_models.clone()),
-        limits: check::rules(&subject, &adjusted.raised(&subject, &record.limits)),
+        limits: adjustments.rules(&subject, &record.limits),
         disabled: record.disabled,
     })
 }

@@ -1,11 +1,12 @@
 mod model;
+mod sweep;
 
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use super::*;
-use crate::call::{Limit, Period, Subject};
+use crate::call::{Adjusted, Limit, Period, Subject};
 
 /// What the ledger says of every calendar window.
 struct Used(i64);
@@ -40,10 +41,10 @@ fn at(seconds: u64) -> SystemTime {
 /// An engine that knows these rules since `at(0)`.
 fn engine(rules: &[Arc<Rule>]) -> Local {
     let local = Local::new(Arc::new(Used(0)), Calendar::utc());
-    let new = |rule: &Arc<Rule>| {
-        (rule.counter.clone(), Window::new(rule.limit.clone(), 0, &Calendar::utc(), at(0)))
-    };
-    local.counters().extend(rules.iter().map(new));
+    for rule in rules {
+        let new = || Window::new(&rule.limit, 0, &Calendar::utc(), at(0));
+        local.counters().add(&rule.counter, new, |_| false);
+    }
     local
 }
 
@@ -138,4 +139,50 @@ fn parallel_calls_never_pass_a_limit() {
         workers.into_iter().map(|worker| worker.join().unwrap()).sum()
     });
     assert_eq!(admitted, 100);
+}
+
+/// A limit of 100 tokens a day after a reset that found so much, until then.
+fn after_reset(forgiven: i64, until: SystemTime) -> [Arc<Rule>; 1] {
+    let limit = Limit::new(Metric::Tokens, Period::Day, 100);
+    let adjusted = |_: &str| Adjusted { topped_up: 0, forgiven, until: Some(until) };
+    [Rule::adjusted(Subject::Key("k".into()), limit, adjusted)]
+}
+
+#[test]
+fn a_reset_shows_as_zero_used_and_leaves_the_whole_limit_until_the_window_ends() {
+    let before = [rule(Metric::Tokens, Period::Day, 100)];
+    let local = engine(&before);
+    let settled = local.taken(&before, tokens(80, 0), at(0)).unwrap();
+    local.settle(settled, tokens(80, 0));
+    let running = local.taken(&before, tokens(15, 0), at(0)).unwrap();
+    let stands = |rules: &[Arc<Rule>], now| {
+        let standing = local.counters().get_mut(&rules[0].counter).unwrap().standing(&rules[0], now);
+        (standing.used, standing.reserved, standing.limit)
+    };
+    let midnight = Calendar::utc().span(Period::Day, at(0)).end.unwrap();
+    let reset = after_reset(80, midnight);
+    assert_eq!(stands(&reset, at(1)), (0, 15, 100), "what runs stays reserved");
+    assert!(local.taken(&reset, tokens(86, 0), at(1)).is_err());
+    local.settle(running, tokens(10, 0));
+    let Err(Denied::Full { standing, .. }) = local.taken(&reset, tokens(91, 0), at(2)) else { panic!() };
+    assert_eq!((standing.used, standing.limit), (10, 100));
+    let held = local.taken(&reset, tokens(90, 0), at(2)).unwrap();
+    assert_eq!((held[0].standing.used, held[0].standing.taken()), (10, 100));
+    // A caller who came in before midnight has the rule of the day that is over.
+    let tomorrow = midnight + Duration::from_secs(1);
+    assert!(local.taken(&reset, tokens(101, 0), tomorrow).is_err());
+    assert!(local.taken(&reset, tokens(100, 0), tomorrow).is_ok());
+}
+
+#[tokio::test]
+async fn a_reset_holds_for_what_the_ledger_says_too() {
+    let end = Calendar::utc().span(Period::Day, SystemTime::now()).end.unwrap();
+    for (ledger, used) in [(95, 15), (80, 0), (70, 0)] {
+        let local = Local::new(Arc::new(Used(ledger)), Calendar::utc());
+        let rules = after_reset(80, end + Duration::from_secs(86_400));
+        let standing = local.standing(&rules).await.unwrap();
+        assert_eq!((standing[0].used, standing[0].limit), (used, 100), "{ledger}");
+        assert!(local.reserve(claim(&rules, tokens(101 - used, 0))).await.is_err(), "{ledger}");
+        assert!(local.reserve(claim(&rules, tokens(100 - used, 0))).await.is_ok(), "{ledger}");
+    }
 }

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use uuid::Uuid;
 
 use super::*;
@@ -8,7 +8,7 @@ use crate::{
     call::{Limit, Period, Subject},
     config::Span,
     error::Error,
-    quota::{Amounts, Standing},
+    quota::{Amounts, Decision, Standing},
 };
 
 /// Lets one call in each time that somebody has put one into it.
@@ -18,11 +18,12 @@ struct Gate {
 }
 
 impl Engine for Gate {
-    fn reserve(&self, claim: Claim) -> BoxFuture<'_, Result<Held, Denied>> {
+    fn reserve(&self, claim: Claim) -> Decision<'_> {
         let free = self.free.fetch_update(SeqCst, SeqCst, |free| (free > 0).then(|| free - 1)).is_ok();
         let Charge { rule, amount } = claim.charges[0].clone();
-        let denied = Denied::Full { rule, amount, used: 1, reserved: 0, wait: self.wait, reset: None };
-        Box::pin(std::future::ready(if free { Ok(Vec::new()) } else { Err(denied) }))
+        let standing = Standing::new(&rule, (1, 0), None, std::time::SystemTime::now());
+        let denied = Denied::Full { standing, amount, wait: self.wait };
+        Either::Left(std::future::ready(if free { Ok(Vec::new()) } else { Err(denied) }))
     }
 
     fn settle(&self, _: Held, _: Amounts) {}

@@ -25,6 +25,8 @@ const SLOTS: i64 = 60;
 #[derive(Debug)]
 pub(super) struct Counter {
     pub(super) rule: Arc<Rule>,
+    /// What it may come to, when it was last looked at.
+    ceiling: i64,
     kind: Kind,
     /// Calendar periods: the current one.
     span: Option<Span>,
@@ -70,21 +72,25 @@ pub(super) struct Counter {
     taken: bool,
     /// When something was last admitted.
     touched: Duration,
+    /// When anybody last asked for it.
+    pub(super) wanted: Duration,
+    /// Whether Redis was asked about it and has not answered yet.
+    asked: bool,
 }
 
 impl Counter {
     /// Starts with what the ledger says of the current calendar period.
     pub(super) fn new(
         rule: Arc<Rule>,
-        ledger: &Arc<str>,
-        used: i64,
+        (ledger, used): (&Arc<str>, i64),
         calendar: &Calendar,
-        server_ms: i64,
+        (now, server_ms): (Duration, i64),
     ) -> Self {
         let span = is_calendar(&rule).then(|| calendar.span(rule.limit.period, time(server_ms)));
         let kind = kind(&rule, span);
         let is_calendar = matches!(kind, Kind::Calendar(_));
         Self {
+            ceiling: rule.ceiling(time(server_ms)),
             rule,
             kind,
             span,
@@ -110,6 +116,8 @@ impl Counter {
             pace: Pace::default(),
             taken: false,
             touched: Duration::ZERO,
+            wanted: now,
+            asked: false,
         }
     }
 
@@ -148,6 +156,7 @@ impl Counter {
                 self.give_back(gone);
             }
         }
+        self.ceiling = self.rule.ceiling(time(server_ms));
     }
 
     /// Starts the calendar period that holds this moment.
@@ -180,7 +189,7 @@ impl Counter {
     /// reserved, or the limit was lowered.
     fn left(&self) -> i64 {
         let all = self.all().saturating_add(self.free_of_others);
-        self.rule.limit.amount.saturating_sub(all)
+        self.ceiling.saturating_sub(all)
     }
 
     /// Admits so much, from what is free as far as that goes. Returns where it belongs.
@@ -236,8 +245,14 @@ impl Counter {
     }
 }
 
-fn is_calendar(rule: &Rule) -> bool {
+/// Tells whether a limit is counted by the calendar.
+pub(super) fn is_calendar(rule: &Rule) -> bool {
     rule.limit.period.is_calendar() && rule.limit.metric != Metric::Concurrent
+}
+
+/// Tells whether a limit fails closed when Redis is away: money, and what is counted by the calendar.
+pub(super) fn is_hard(rule: &Rule) -> bool {
+    is_calendar(rule) || rule.limit.metric == Metric::CostNanos
 }
 
 fn kind(rule: &Rule, span: Option<Span>) -> Kind {

@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use tokio::{
     sync::{Notify, oneshot, watch},
     time::timeout,
@@ -32,12 +32,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use self::{
-    state::{Outcome, State, TTL},
+    state::{Missing, Outcome, State, TTL},
     wire::Owner,
 };
 use super::{
     Amounts, Calendar,
-    engine::{Charge, Claim, Denied, Engine, Held, History, Standing},
+    engine::{Charge, Claim, Decision, Denied, Engine, Held, History, Standing},
 };
 use crate::{
     call::{Metric, Rule},
@@ -77,6 +77,12 @@ struct Core {
 }
 
 type Waiter = oneshot::Sender<Granted>;
+
+/// What becomes of a call at first.
+enum Admission {
+    Decided(Outcome),
+    Waits(oneshot::Receiver<Granted>),
+}
 
 impl Replicated {
     /// Starts to count with others in this Redis, which may be away. `ledger` names the ledger behind `history`, so that
@@ -119,8 +125,8 @@ impl Replicated {
     /// Makes the counters that are not there yet.
     async fn learn(&self, rules: impl Iterator<Item = &Arc<Rule>>) -> Result<(), Error> {
         let missing: Vec<Arc<Rule>> = {
-            let state = self.core.state();
-            rules.filter(|rule| !state.knows(rule)).cloned().collect()
+            let (mut state, now) = (self.core.state(), self.core.now());
+            rules.filter(|rule| !state.knows(rule, now)).cloned().collect()
         };
         for rule in missing {
             let used = if rule.limit.period.is_calendar() && rule.limit.metric != Metric::Concurrent {
@@ -162,24 +168,21 @@ impl Core {
     }
 
     /// Admits a call at once, or has it wait.
-    fn admit(&self, charges: Vec<Charge>) -> Result<Outcome, oneshot::Receiver<Granted>> {
-        let (decided, alone) = self.change(|state| {
+    fn admit(&self, charges: &mut Vec<Charge>) -> Result<Admission, Missing> {
+        self.change(|state| {
             let now = self.now();
-            if let Some(outcome) = state.admit(&charges, now) {
-                return (Ok(outcome), state.is_away());
+            if let Some(outcome) = state.admit(charges, now)? {
+                metrics::shared_claim(match (&outcome, state.is_away()) {
+                    (Err(_), _) => Admitted::Refused,
+                    (Ok(_), true) => Admitted::Alone,
+                    (Ok(_), false) => Admitted::Lease,
+                });
+                return Ok(Admission::Decided(outcome));
             }
             let (whom, answer) = oneshot::channel();
-            state.enqueue(charges, whom, now);
-            (Err(answer), false)
-        });
-        if let Ok(outcome) = &decided {
-            metrics::shared_claim(match (outcome, alone) {
-                (Err(_), _) => Admitted::Refused,
-                (Ok(_), true) => Admitted::Alone,
-                (Ok(_), false) => Admitted::Lease,
-            });
-        }
-        decided
+            state.enqueue(std::mem::take(charges), whom, now);
+            Ok(Admission::Waits(answer))
+        })
     }
 
     fn settle(&self, held: Held, used: Amounts) {
@@ -225,16 +228,28 @@ impl Drop for Granted {
 }
 
 impl Engine for Replicated {
-    fn reserve(&self, claim: Claim) -> BoxFuture<'_, Result<Held, Denied>> {
-        Box::pin(async move {
-            self.learn(claim.charges.iter().map(|charge| &charge.rule)).await.map_err(Denied::Unknown)?;
-            let answer = match self.core.admit(claim.charges) {
-                Ok(outcome) => return outcome,
-                Err(answer) => answer,
+    fn reserve(&self, claim: Claim) -> Decision<'_> {
+        let mut charges = claim.charges;
+        let first = match self.core.admit(&mut charges) {
+            Ok(Admission::Decided(outcome)) => return Either::Left(std::future::ready(outcome)),
+            first => first,
+        };
+        Either::Right(Box::pin(async move {
+            let mut next = first;
+            let answer = loop {
+                match next {
+                    Ok(Admission::Decided(outcome)) => return outcome,
+                    Ok(Admission::Waits(answer)) => break answer,
+                    Err(Missing) => {
+                        let rules = charges.iter().map(|charge| &charge.rule);
+                        self.learn(rules).await.map_err(Denied::Unknown)?;
+                    }
+                }
+                next = self.core.admit(&mut charges);
             };
             let granted = answer.await.ok().and_then(|mut granted| granted.outcome.take());
             granted.unwrap_or_else(|| Err(Denied::Unknown(stopped())))
-        })
+        }))
     }
 
     fn settle(&self, held: Held, used: Amounts) {
@@ -244,7 +259,7 @@ impl Engine for Replicated {
     fn standing<'a>(&'a self, rules: &'a [Arc<Rule>]) -> BoxFuture<'a, Result<Vec<Standing>, Error>> {
         Box::pin(async move {
             self.learn(rules.iter()).await?;
-            let number = self.core.change(|state| state.look(rules));
+            let number = self.core.change(|state| state.look(rules, self.core.now()));
             self.core.until_answered(number, self.core.patience * LOOK).await;
             let (mut state, now) = (self.core.state(), self.core.now());
             Ok(rules.iter().filter_map(|rule| state.standing(rule, now)).collect())

@@ -15,8 +15,9 @@ const QUIET_MS: i64 = 250;
 const RECALL_MS: i64 = 100;
 const SHARES: i64 = 20;
 
+/// Redis, with the function.
 #[derive(Debug, Default)]
-struct Model {
+pub(super) struct Model {
     /// Until when each replica counts as alive.
     alive: BTreeMap<Arc<str>, i64>,
     /// Which era it is, and when it began; absent: the next exchange begins one.
@@ -66,7 +67,7 @@ impl Model {
     }
 
     /// Answers as Redis should. What Redis drew itself, the time and the ids of new counters, is taken from its answer.
-    fn exchange(&mut self, exchange: &Exchange, owner: &Owner, real: &Reply) -> Reply {
+    pub(super) fn exchange(&mut self, exchange: &Exchange, owner: &Owner, real: &Reply) -> Reply {
         if let Some((sequence, reply)) = self.answered.get(&owner.id)
             && *sequence == exchange.sequence
         {

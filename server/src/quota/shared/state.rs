@@ -2,10 +2,13 @@
 //! or talks; the caller gives the time and hands the answers in.
 
 mod alone;
+mod due;
 mod exchange;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -15,21 +18,22 @@ use crate::{
     call::Rule,
     quota::{
         Amounts, Calendar,
+        counters::Counters,
         engine::{Charge, Denied, Held, Standing},
     },
 };
 
-/// What was used is told after this time at the latest.
-pub(super) const FLUSH: Duration = Duration::from_millis(100);
-/// A replica shows that it lives at least so often.
-pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
 /// It counts as dead after so long without a word, and what it held is free for others.
 pub(super) const TTL: Duration = Duration::from_secs(10);
-/// A lease that nothing was admitted from for so long goes back.
-const IDLE: Duration = Duration::from_secs(1);
+
+/// A counter that nobody wanted anything of for so long is dropped, if nothing is held of it.
+const DROP: Duration = Duration::from_secs(3_600);
 
 /// What became of a claim.
 pub(super) type Outcome = Result<Held, Denied>;
+
+/// The counter of a rule is not there yet.
+pub(super) struct Missing;
 
 /// A call that waits; `W` is whom to tell.
 #[derive(Debug)]
@@ -58,7 +62,7 @@ pub(super) struct State<W> {
     calendar: Calendar,
     /// Longest that calls wait for an answer.
     patience: Duration,
-    counters: HashMap<Arc<str>, Counter>,
+    counters: Counters<Counter>,
     /// Those that may have something to tell.
     dirty: BTreeSet<Arc<str>>,
     waiting: VecDeque<Waiting<W>>,
@@ -92,7 +96,7 @@ impl<W> State<W> {
             ledger,
             calendar,
             patience,
-            counters: HashMap::new(),
+            counters: Counters::default(),
             dirty: BTreeSet::new(),
             waiting: VecDeque::new(),
             flight: None,
@@ -114,40 +118,49 @@ impl<W> State<W> {
         self.epoch_ms.saturating_add(millis(now))
     }
 
-    /// Tells whether the counter is there.
-    pub(super) fn knows(&self, rule: &Rule) -> bool {
-        self.counters.contains_key(&rule.counter)
+    /// Tells whether the counter is there, which then stays for a while.
+    pub(super) fn knows(&mut self, rule: &Rule, now: Duration) -> bool {
+        self.counters.get_mut(&rule.counter).map(|counter| counter.wanted = now).is_some()
     }
 
     /// Makes a counter with what the ledger says. Of two that do so at a time, the first counts.
     pub(super) fn learn(&mut self, rule: &Arc<Rule>, used: i64, now: Duration) {
         let server_ms = self.server_ms(now);
         let (ledger, calendar) = (&self.ledger, &self.calendar);
-        let new = || Counter::new(rule.clone(), ledger, used, calendar, server_ms);
-        self.counters.entry(rule.counter.clone()).or_insert_with(new);
+        let new = || Counter::new(rule.clone(), (ledger, used), calendar, (now, server_ms));
+        self.counters.add(&rule.counter, new, |counter| counter.is_over(now, server_ms, DROP));
+    }
+
+    /// Looks at some counters, and drops those that are not needed.
+    pub(super) fn sweep(&mut self, looks: usize, idle: Duration, now: Duration) {
+        let server_ms = self.server_ms(now);
+        self.counters.sweep(looks, |counter| counter.is_over(now, server_ms, idle));
     }
 
     /// Admits a call from what is held here. Nothing: only Redis can tell; `enqueue` it.
-    pub(super) fn admit(&mut self, charges: &[Charge], now: Duration) -> Option<Outcome> {
+    pub(super) fn admit(&mut self, charges: &[Charge], now: Duration) -> Result<Option<Outcome>, Missing> {
         self.lapse(now);
-        match (self.short_of(charges, now)?, self.away) {
+        let short = self.short_of(charges, now)?;
+        self.sweep(1, DROP, now);
+        Ok(match (short, self.away) {
             (None, _) => Some(Ok(self.take(charges, now))),
             (Some(_), None) => None,
             (Some(charge), Some(_)) => Some(Err(self.refuse_alone(charge, self.server_ms(now)))),
-        }
+        })
     }
 
-    /// Returns the first that what is held here does not suffice for, if all of them are known.
-    fn short_of<'a>(&mut self, charges: &'a [Charge], now: Duration) -> Option<Option<&'a Charge>> {
+    /// Returns the first that what is held here does not suffice for.
+    fn short_of<'a>(&mut self, charges: &'a [Charge], now: Duration) -> Result<Option<&'a Charge>, Missing> {
         let server_ms = self.server_ms(now);
         for Charge { rule, .. } in charges {
-            let counter = self.counters.get_mut(&rule.counter)?;
+            let counter = self.counters.get_mut(&rule.counter).ok_or(Missing)?;
             if !Arc::ptr_eq(&counter.rule, rule) {
                 counter.rule = rule.clone();
             }
+            counter.wanted = now;
             counter.advance(server_ms);
         }
-        Some(charges.iter().find(|charge| !self.fits(charge, server_ms)))
+        Ok(charges.iter().find(|charge| !self.fits(charge, server_ms)))
     }
 
     fn fits(&self, charge: &Charge, server_ms: i64) -> bool {
@@ -186,9 +199,10 @@ impl<W> State<W> {
     /// Replaces what a call held by what it used.
     pub(super) fn settle(&mut self, held: Held, used: Amounts) {
         for part in held {
-            if let Some(counter) = self.counters.get_mut(&part.rule.counter) {
-                counter.settle(part.place.number(), part.amount, used.of(part.rule.limit.metric));
-                self.mark(&part.rule.counter);
+            let rule = part.rule();
+            if let Some(counter) = self.counters.get_mut(&rule.counter) {
+                counter.settle(part.place.number(), part.amount, used.of(rule.limit.metric));
+                self.mark(&rule.counter);
             }
         }
     }
@@ -213,7 +227,7 @@ impl<W> State<W> {
 
     /// Tells everything anew: Redis may have lost it.
     pub(super) fn rebuild(&mut self) {
-        for (name, counter) in &mut self.counters {
+        for (name, counter) in self.counters.iter_mut() {
             counter.tell = true;
             if !self.dirty.contains(name) {
                 self.dirty.insert(name.clone());
@@ -223,10 +237,10 @@ impl<W> State<W> {
     }
 
     /// Has this counter asked about at once, and returns the number of the exchange that will do so.
-    pub(super) fn look(&mut self, rules: &[Arc<Rule>]) -> u64 {
+    pub(super) fn look(&mut self, rules: &[Arc<Rule>], now: Duration) -> u64 {
         for rule in rules {
             if let Some(counter) = self.counters.get_mut(&rule.counter) {
-                counter.tell = true;
+                (counter.tell, counter.wanted) = (true, now);
                 self.mark(&rule.counter);
             }
         }
@@ -236,41 +250,12 @@ impl<W> State<W> {
 
     /// Gives everything back that no call holds, for good.
     pub(super) fn leave(&mut self) -> u64 {
-        for (name, counter) in &mut self.counters {
+        for (name, counter) in self.counters.iter_mut() {
             counter.recalled = true;
             self.dirty.insert(name.clone());
         }
         self.hurry = true;
         self.sequence + 1
-    }
-
-    /// Returns when the next exchange is due.
-    fn due(&self) -> Duration {
-        if self.hurry {
-            return Duration::ZERO;
-        }
-        let pause = if self.dirty.is_empty() { HEARTBEAT } else { FLUSH };
-        let told = self.last + pause;
-        if self.waiting.is_empty() { told } else { told.min(self.again) }
-    }
-
-    /// Has the next exchange be due at once.
-    pub(super) fn hurry(&mut self) {
-        self.hurry = true;
-    }
-
-    /// Notes that the talk sleeps until the next exchange is due, and tells when that is.
-    pub(super) fn sleep(&mut self) -> Duration {
-        self.sleeps_until = self.due();
-        self.sleeps_until
-    }
-
-    /// Tells, once, whether the talk sleeps for too long.
-    pub(super) fn wakes(&mut self) -> bool {
-        let due = self.due();
-        let wakes = due < self.sleeps_until;
-        self.sleeps_until = self.sleeps_until.min(due);
-        wakes
     }
 
     /// Counts the counters of which something is held free.

@@ -83,7 +83,7 @@ proptest! {
         let metric = if requests { Metric::Requests } else { Metric::Tokens };
         let limit = Limit::new(metric, period, if requests { 5 } else { 100 });
         let mut clock = Clock::new(width);
-        let mut window = Window::new(limit.clone(), 0, &Calendar::utc(), clock.now);
+        let mut window = Window::new(&limit, 0, &Calendar::utc(), clock.now);
         let mut kept: Vec<Kept> = Vec::new();
         let mut seen = clock.now;
         for step in steps {
@@ -94,7 +94,7 @@ proptest! {
                     let amount = if requests { 1 } else { amount };
                     // What has left the window does not come back with the clock.
                     seen = seen.max(clock.now);
-                    if window.would_overflow(amount, clock.now).is_some() {
+                    if window.room_for(amount, limit.amount, clock.now).is_err() {
                         let held = younger(&kept, clock.now, slot * 61);
                         prop_assert!(held + amount > limit.amount, "refused though {held} are held");
                         continue;

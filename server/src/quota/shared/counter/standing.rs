@@ -1,8 +1,11 @@
 //! How a counter stands, over all replicas and for this one alone.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use super::{Counter, SLOTS, time};
+use super::{Counter, SLOTS, is_hard, time};
 use crate::{
     call::{Metric, Rule},
     quota::{
@@ -16,9 +19,9 @@ use crate::{
 const MINUTE_MS: i64 = 60_000;
 
 impl Counter {
-    /// Tells whether it counts by the calendar.
-    pub(in super::super) fn is_calendar(&self) -> bool {
-        matches!(self.kind, Kind::Calendar(_))
+    /// Returns how long the calendar period still runs.
+    pub(in super::super) fn until_end(&self, server_ms: i64) -> Option<Duration> {
+        self.span?.end?.duration_since(time(server_ms)).ok()
     }
 
     /// Returns what all replicas used and reserved, as far as is known here.
@@ -26,17 +29,8 @@ impl Counter {
         self.used().saturating_add(self.reserved()).saturating_add(self.reserved_by_others)
     }
 
-    /// Returns the part of that which running calls hold in reserve.
-    pub(in super::super) fn all_reserved(&self) -> i64 {
-        match self.rule.limit.metric {
-            // A call that runs is a call that was made.
-            Metric::Requests | Metric::Concurrent => 0,
-            _ => self.reserved().saturating_add(self.reserved_by_others),
-        }
-    }
-
     /// Returns when the period ends, or all that was used has left the window.
-    pub(in super::super) fn reset(&self, server_ms: i64) -> Option<SystemTime> {
+    fn reset(&self, server_ms: i64) -> Option<SystemTime> {
         match self.kind {
             Kind::Concurrent => None,
             Kind::Calendar(_) => self.span.and_then(|span| span.end),
@@ -52,15 +46,26 @@ impl Counter {
 
     /// Tells how the limit stands, as far as is known here.
     pub(in super::super) fn standing(&self, rule: &Arc<Rule>, server_ms: i64) -> Standing {
-        let reserved = self.all_reserved();
-        let used = self.all().saturating_sub(reserved);
-        Standing { rule: rule.clone(), used, reserved, reset: self.reset(server_ms) }
+        let reserved = self.reserved().saturating_add(self.reserved_by_others);
+        self.standing_of(rule, self.all(), reserved, server_ms)
+    }
+
+    /// Tells how the limit stands, if only what this replica used of a rate and holds is looked at.
+    pub(in super::super) fn own_standing(&self, rule: &Arc<Rule>, server_ms: i64) -> Standing {
+        self.standing_of(rule, self.own(), self.reserved(), server_ms)
+    }
+
+    fn standing_of(&self, rule: &Arc<Rule>, all: i64, reserved: i64, server_ms: i64) -> Standing {
+        // A call that runs is a call that was made.
+        let is_made = matches!(rule.limit.metric, Metric::Requests | Metric::Concurrent);
+        let reserved = if is_made { 0 } else { reserved };
+        let counted = all.saturating_sub(reserved);
+        Standing::new(rule, (counted, reserved), self.reset(server_ms), time(server_ms))
     }
 
     /// Makes what a call holds of it.
     pub(in super::super) fn part(&self, rule: &Arc<Rule>, amount: i64, place: i64, server_ms: i64) -> Part {
-        let (used, reset) = (self.all(), self.reset(server_ms));
-        Part { rule: rule.clone(), amount, used, reset, place: Place::at(place) }
+        Part { standing: self.standing(rule, server_ms), amount, place: Place::at(place) }
     }
 
     /// Tells whether so much may be admitted while Redis is away: each replica has its share of what was left of a rate
@@ -70,7 +75,7 @@ impl Counter {
         let wanted = since.checked_add(amount).and_then(|sum| sum.checked_mul(replicas.max(1)));
         // A limit that is less than one for each admits one.
         let is_first = since == 0 && amount == 1;
-        !self.is_hard() && wanted.is_some_and(|wanted| wanted <= self.left_alone(server_ms) || is_first)
+        !is_hard(&self.rule) && wanted.is_some_and(|wanted| wanted <= self.left_alone(server_ms) || is_first)
     }
 
     /// Returns what is left of a rate if what others used of it leaves the window evenly. What they did just now does so
@@ -84,11 +89,11 @@ impl Counter {
         let still = (window - passed).min(window * 5 / 6);
         let others = i128::from(self.others) * i128::from(still) * 6 / i128::from(window * 5);
         let others = i64::try_from(others).unwrap_or(i64::MAX);
-        self.rule.limit.amount.saturating_sub(self.told.sum()).saturating_sub(others).max(0)
+        self.ceiling.saturating_sub(self.told.sum()).saturating_sub(others).max(0)
     }
 
     /// Returns what this replica used of a rate and holds.
-    pub(in super::super) fn own(&self) -> i64 {
+    fn own(&self) -> i64 {
         let tallies = [&self.told, &self.flying, &self.moves, &self.reserved];
         tallies.iter().fold(0, |sum, tally| sum.saturating_add(tally.sum()))
     }
@@ -98,7 +103,7 @@ impl Counter {
         let Kind::Sliding(width) = self.kind else { return None };
         let mut all = self.told.clone();
         [&self.flying, &self.moves, &self.reserved].into_iter().for_each(|tally| all.add_all(tally));
-        let share = (self.rule.limit.amount / replicas.max(1)).max(1);
+        let share = (self.ceiling / replicas.max(1)).max(1);
         let mut excess = all.sum().saturating_add(amount).saturating_sub(share);
         for (slot, held) in all.iter() {
             excess = excess.saturating_sub(held);
@@ -107,10 +112,5 @@ impl Counter {
             }
         }
         None
-    }
-
-    /// Tells whether the limit fails closed when Redis is away: money, and what is counted by the calendar.
-    pub(in super::super) fn is_hard(&self) -> bool {
-        self.is_calendar() || self.rule.limit.metric == Metric::CostNanos
     }
 }

@@ -11,14 +11,15 @@ use crate::{
     },
 };
 
+/// A lease that nothing was admitted from for so long goes back.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long a counter is kept that nobody asks for: much longer than it can matter.
 const DAY_MS: i64 = 86_400_000;
 
 impl Counter {
     /// Makes what is told and asked, given what waiting calls ask for.
-    pub(in super::super) fn ask(&mut self, demand: Option<i64>, now: Duration, idle: Duration) -> Ask {
-        let is_idle = now.saturating_sub(self.touched) >= idle;
-        if demand.is_some() || self.recalled || is_idle {
+    pub(in super::super) fn ask(&mut self, demand: Option<i64>, now: Duration) -> Ask {
+        if demand.is_some() || self.recalled || self.is_idle(now) {
             // Whoever asks first gives back, so that all is granted where it is needed.
             self.free = 0;
         }
@@ -29,10 +30,11 @@ impl Counter {
         self.flying = std::mem::take(&mut self.moves);
         let seeds = if self.seeds { self.ledgers.clone().into_iter().collect() } else { Vec::new() };
         (self.taken, self.tell, self.recalled) = (false, false, false);
+        self.asked = true;
         Ask {
             counter: self.rule.counter.clone(),
             kind: self.kind,
-            limit: if soft { -1 } else { self.rule.limit.amount.max(0) },
+            limit: if soft { -1 } else { self.ceiling.max(0) },
             id: self.id,
             held,
             free: self.free,
@@ -54,6 +56,7 @@ impl Counter {
 
     /// Takes in what was answered. Tells whether what was granted counts: not, if a new period has begun meanwhile.
     pub(in super::super) fn hear(&mut self, told: &Told, server_ms: i64) -> bool {
+        self.asked = false;
         if let Kind::Calendar(start) = self.kind {
             if told.period < start {
                 return false;
@@ -105,14 +108,36 @@ impl Counter {
     }
 
     /// Tells whether there is something to tell.
-    pub(in super::super) fn is_due(&self, now: Duration, idle: Duration) -> bool {
-        let is_idle = self.free > 0 && now.saturating_sub(self.touched) >= idle;
-        self.tell || self.seeds || self.recalled || is_idle || !self.moves.is_empty() || self.runs_low()
+    pub(in super::super) fn is_due(&self, now: Duration) -> bool {
+        let is_idle = self.free > 0 && self.is_idle(now);
+        self.must_tell() || is_idle || self.runs_low()
     }
 
     /// Tells whether nothing is kept here that would ever have to be told.
     pub(in super::super) fn is_quiet(&self) -> bool {
-        self.moves.is_empty() && self.free == 0 && !self.tell && !self.seeds && !self.recalled
+        self.free == 0 && !self.must_tell()
+    }
+
+    /// Tells whether nothing is lost if the counter is dropped: nobody wanted it for so long, nothing is held or was used
+    /// in the window that runs, and Redis knows. It is made anew of what the ledger and Redis say.
+    pub(in super::super) fn is_over(&mut self, now: Duration, server_ms: i64, idle: Duration) -> bool {
+        if self.asked || now.saturating_sub(self.wanted) < idle {
+            return false;
+        }
+        self.advance(server_ms);
+        let is_used = matches!(self.kind, Kind::Calendar(_)) && self.used != 0;
+        let tallies = [&self.reserved, &self.moves, &self.flying, &self.told];
+        self.is_quiet() && self.backed == 0 && !is_used && tallies.iter().all(|tally| tally.is_empty())
+    }
+
+    fn is_idle(&self, now: Duration) -> bool {
+        now.saturating_sub(self.touched) >= IDLE
+    }
+
+    fn must_tell(&self) -> bool {
+        // What is given back and not kept is others' as soon as Redis hears of it.
+        let holds_less = self.backed > self.reserved.sum().saturating_add(self.free);
+        self.tell || self.seeds || self.recalled || holds_less || !self.moves.is_empty()
     }
 
     /// Tells whether the lease is more than half spent, so that the next one is fetched before a call waits for it.

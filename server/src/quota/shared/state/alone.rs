@@ -3,26 +3,32 @@
 use std::time::Duration;
 
 use super::{Outcome, State, Waiting, span};
-use crate::{
-    call::{Metric, Rule},
-    error::{Error, Reason},
-    quota::engine::{Charge, Denied},
+use crate::quota::{
+    engine::{Charge, Denied, Standing},
+    shared::counter::{is_calendar, is_hard, time},
 };
 
 /// So many times as long a call waits that only Redis can admit, if an answer is late for the first time.
 const LAST_WORD: u32 = 4;
-/// When a call may try again that only Redis could have admitted.
-const RETRY: Duration = Duration::from_secs(1);
 
 impl<W> State<W> {
+    /// Refuses a call without Redis: for certain only if what is used, as far as is known here, leaves it no room.
     pub(super) fn refuse_alone(&self, charge: &Charge, server_ms: i64) -> Denied {
-        let (rule, amount) = (charge.rule.clone(), charge.amount);
-        let Some(counter) = self.counters.get(&rule.counter).filter(|counter| !counter.is_hard()) else {
-            return away(&rule);
+        let Charge { rule, amount } = charge.clone();
+        let Some(counter) = self.counters.get(&rule.counter) else {
+            let standing = Standing::new(&rule, (0, 0), None, time(server_ms));
+            return Denied::Away { standing, amount, wait: None };
         };
-        let wait = counter.wait_for_share(amount, self.replicas, server_ms).map(span);
-        let (used, reserved) = (counter.own(), counter.reserved());
-        Denied::Full { used, reserved, wait, reset: counter.reset(server_ms), rule, amount }
+        let (standing, wait) = if is_calendar(&rule) {
+            (counter.standing(&rule, server_ms), counter.until_end(server_ms))
+        } else {
+            let wait = counter.wait_for_share(amount, self.replicas, server_ms).map(span);
+            (counter.own_standing(&rule, server_ms), wait)
+        };
+        if standing.used.saturating_add(amount) > standing.limit {
+            return Denied::Full { standing, amount, wait };
+        }
+        Denied::Away { standing, amount, wait }
     }
 
     /// Redis does not answer in time. Returns whom to tell what: those that can do without it.
@@ -53,11 +59,13 @@ impl<W> State<W> {
         let is_young = now.saturating_sub(one.since) < self.patience * LAST_WORD;
         match self.admit(&one.charges, now) {
             // Nobody is refused for what the late answer may yet grant.
-            None | Some(Err(_)) if is_young => return Some(one),
-            None => {}
-            Some(outcome) => told.push((one.whom, outcome)),
+            Ok(Some(Err(_))) if is_young => Some(one),
+            Ok(Some(outcome)) => {
+                told.push((one.whom, outcome));
+                None
+            }
+            Ok(None) | Err(_) => is_young.then_some(one),
         }
-        None
     }
 
     /// Redis answers in time again.
@@ -77,30 +85,11 @@ impl<W> State<W> {
             return;
         }
         self.fresh_until = Duration::ZERO;
-        for (name, counter) in &mut self.counters {
+        for (name, counter) in self.counters.iter_mut() {
             counter.lapse();
             if !self.dirty.contains(name) {
                 self.dirty.insert(name.clone());
             }
         }
     }
-}
-
-/// What a call is told that only Redis could have admitted.
-pub(super) fn away(rule: &Rule) -> Denied {
-    let limit = &rule.limit;
-    let is_budget = limit.metric == Metric::CostNanos;
-    let reason = if is_budget { Reason::BudgetExhausted } else { Reason::RateLimited };
-    let message = format!(
-        "the counters that replicas share do not answer, and what this replica held of the {} per {} of `{}` is spent",
-        limit.metric.as_str(),
-        limit.period.as_str(),
-        rule.subject
-    );
-    let error = Error::new(reason, message)
-        .with("subject", rule.subject.to_string())
-        .with("metric", limit.metric.as_str())
-        .with("window", limit.period.as_str())
-        .with("limit", limit.amount.to_string());
-    Denied::Unknown(error.retry_after(Some(RETRY)))
 }

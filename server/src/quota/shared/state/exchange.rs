@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{FLUSH, Flight, IDLE, Outcome, State, TTL, Waiting, alone::away, millis, span};
+use super::{Flight, Outcome, State, TTL, Waiting, due::FLUSH, millis, span};
 use crate::quota::{
     engine::{Charge, Denied, Held},
     shared::{
-        counter::{Counter, time},
+        counter::Counter,
         wire::{Exchange, Reply, Verdict},
     },
 };
@@ -51,7 +51,7 @@ impl<W> State<W> {
         for (name, demand) in demands {
             if let Some(counter) = self.counters.get_mut(&name) {
                 counter.advance(server_ms);
-                asks.push(counter.ask(demand, now, IDLE));
+                asks.push(counter.ask(demand, now));
             }
         }
         let charge = |charge: &Charge| Some((*order.get(&charge.rule.counter)?, charge.amount));
@@ -72,7 +72,7 @@ impl<W> State<W> {
                 self.hurry = true;
                 break;
             }
-            if self.counters.get(name).is_some_and(|counter| counter.is_due(now, IDLE)) {
+            if self.counters.get(name).is_some_and(|counter| counter.is_due(now)) {
                 demands.entry(name.clone()).or_default();
             }
         }
@@ -129,7 +129,7 @@ impl<W> State<W> {
     /// leases back.
     fn admit_waiting(&mut self, now: Duration, told: &mut Vec<(W, Outcome)>) {
         for one in std::mem::take(&mut self.waiting) {
-            if matches!(self.short_of(&one.charges, now), Some(None)) {
+            if matches!(self.short_of(&one.charges, now), Ok(None)) {
                 told.push((one.whom, Ok(self.take(&one.charges, now))));
             } else {
                 self.waiting.push_back(one);
@@ -188,23 +188,16 @@ impl<W> State<W> {
             return None;
         }
         let charge = one.charges.iter().find(|charge| charge.rule.counter == *name)?;
-        let reset = counter.reset(server_ms);
-        let end = reset.filter(|_| counter.is_calendar());
-        let denied = Denied::Full {
-            rule: charge.rule.clone(),
-            amount: charge.amount,
-            used: counter.all().saturating_add(counter.free_of_others),
-            reserved: counter.all_reserved(),
-            wait: wait.or_else(|| end?.duration_since(time(server_ms)).ok()),
-            reset,
-        };
-        Some((one.whom, Err(denied)))
+        let mut standing = counter.standing(&charge.rule, server_ms);
+        standing.used = standing.used.saturating_add(counter.free_of_others);
+        let wait = wait.or_else(|| counter.until_end(server_ms));
+        Some((one.whom, Err(Denied::Full { standing, amount: charge.amount, wait })))
     }
 
     fn once_more(&mut self, one: Waiting<W>, now: Duration) -> Option<(W, Outcome)> {
         if now.saturating_sub(one.since) > REBUILD {
-            let charge = one.charges.first()?;
-            return Some((one.whom, Err(away(&charge.rule))));
+            let denied = self.refuse_alone(one.charges.first()?, self.server_ms(now));
+            return Some((one.whom, Err(denied)));
         }
         self.again = if self.waiting.is_empty() { now + AGAIN } else { self.again.min(now + AGAIN) };
         self.waiting.push_back(one);
