@@ -12,8 +12,10 @@ pub(in crate::edge) static TARGET: HeaderName = HeaderName::from_static("x-tollg
 pub(in crate::edge) static ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
 pub(in crate::edge) static TRIED: HeaderName = HeaderName::from_static("x-tollgate-tried");
 pub(in crate::edge) static RULE: HeaderName = HeaderName::from_static("x-tollgate-rule");
-pub(in crate::edge) static UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-upstream-request-id");
-pub(in crate::edge) static ORIGINAL_REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-original-request-id");
+pub(in crate::edge) static UPSTREAM_REQUEST_ID: HeaderName =
+    HeaderName::from_static("x-tollgate-upstream-request-id");
+pub(in crate::edge) static ORIGINAL_REQUEST_ID: HeaderName =
+    HeaderName::from_static("x-tollgate-original-request-id");
 pub(in crate::edge) static WARNINGS: HeaderName = HeaderName::from_static("x-tollgate-warnings");
 pub(in crate::edge) static COST_USD: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
 pub(in crate::edge) static REASON: HeaderName = HeaderName::from_static("x-tollgate-reason");
