@@ -271,9 +271,10 @@ impl Attempt {
     /// Shows the attempt as the contract does.
     pub fn to_proto(&self) -> v1::Attempt {
         v1::Attempt {
-            target: self.target.name.to_string(),
-            provider: self.target.provider.to_string(),
-            model: self.target.model.to_string(),
+            // `to_string` of an `Arc<str>` goes through the formatter.
+            target: (*self.target.name).to_owned(),
+            provider: (*self.target.provider).to_owned(),
+            model: (*self.target.model).to_owned(),
             outcome: self.outcome.to_owned(),
             http_status: i32::from(self.http_status),
             duration: self.duration.and_then(|d| d.try_into().ok()),

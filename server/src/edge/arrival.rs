@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderName, Uri};
 use tollgate_api::v1;
 
 use super::{hints, route_header};
@@ -17,6 +17,17 @@ use crate::{
     },
     error::Error,
 };
+
+// Made once: a name that is given as a text is parsed for every call.
+static TIMEOUT_MS: HeaderName = HeaderName::from_static("x-tollgate-timeout-ms");
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+static PRIORITY: HeaderName = HeaderName::from_static("x-tollgate-priority");
+static TAGS: HeaderName = HeaderName::from_static("x-tollgate-tags");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static REQUEST_IDS: [HeaderName; 2] =
+    [HeaderName::from_static("x-tollgate-request-id"), HeaderName::from_static("idempotency-key")];
+static SESSION_IDS: [HeaderName; 2] =
+    [HeaderName::from_static("x-tollgate-session-id"), HeaderName::from_static("x-claude-code-session-id")];
 
 /// Starts a call from its headers. What is wrong in them is an error beside the call, so that it is recorded too.
 pub fn call(
@@ -49,7 +60,7 @@ pub fn call(
 }
 
 fn read(headers: &HeaderMap, call: &mut Call) -> Result<(), Error> {
-    if let Some(wait) = text(headers, "x-tollgate-timeout-ms")? {
+    if let Some(wait) = text(headers, &TIMEOUT_MS)? {
         let ms: u64 = wait.trim().parse().ok().filter(|ms| *ms > 0).ok_or_else(|| {
             Error::invalid(
                 "x-tollgate-timeout-ms",
@@ -61,28 +72,28 @@ fn read(headers: &HeaderMap, call: &mut Call) -> Result<(), Error> {
     if let Some(wait) = caller_timeout(headers)? {
         set_deadline(call, wait);
     }
-    for name in ["x-tollgate-request-id", "idempotency-key"] {
+    for name in &REQUEST_IDS {
         if let Some(id) = text(headers, name)? {
-            check_request_id(name, id)?;
+            check_request_id(name.as_str(), id)?;
             id.clone_into(&mut call.options.request_id);
             break;
         }
     }
-    if let Some(word) = text(headers, "x-tollgate-priority")? {
+    if let Some(word) = text(headers, &PRIORITY)? {
         let asked = Priority::from_name(word.trim()).ok_or_else(|| {
             Error::invalid("x-tollgate-priority", "x-tollgate-priority must be low, normal or high")
         })?;
         // Nobody makes a call more important than its key.
         call.priority = call.priority.min(asked);
     }
-    for name in ["x-tollgate-session-id", "x-claude-code-session-id"] {
+    for name in &SESSION_IDS {
         if let Some(session) = text(headers, name)? {
             session.clone_into(&mut call.options.session_id);
             break;
         }
     }
     call.options.route = route_header::read(headers)?;
-    if let Some(tags) = text(headers, "x-tollgate-tags")? {
+    if let Some(tags) = text(headers, &TAGS)? {
         let parsed = tags.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
             pair.split_once('=').ok_or_else(|| {
                 Error::invalid("x-tollgate-tags", "x-tollgate-tags must look like `feature=summary,env=prod`")
@@ -180,20 +191,23 @@ fn grpc_timeout(value: &str) -> Option<Duration> {
 /// # Errors
 /// `INVALID_REQUEST` if it is malformed.
 pub fn caller_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
-    let Some(wait) = headers.get("grpc-timeout") else { return Ok(None) };
+    let Some(wait) = headers.get(&GRPC_TIMEOUT) else { return Ok(None) };
     wait.to_str().ok().and_then(grpc_timeout).map(Some).ok_or_else(|| {
         Error::invalid("grpc-timeout", "grpc-timeout must be up to 8 digits and one of H, M, S, m, u, n")
     })
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Error> {
+fn text<'h>(headers: &'h HeaderMap, name: &'static HeaderName) -> Result<Option<&'h str>, Error> {
     let Some(value) = headers.get(name) else { return Ok(None) };
-    value.to_str().map(Some).map_err(|_| Error::invalid(name, format!("{name} must be printable ASCII")))
+    value
+        .to_str()
+        .map(Some)
+        .map_err(|_| Error::invalid(name.as_str(), format!("{name} must be printable ASCII")))
 }
 
 /// Returns the caller's W3C trace context if it is well-formed; a malformed one is ignored, as the standard says.
 fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get("traceparent")?.to_str().ok()?;
+    let value = headers.get(&TRACEPARENT)?.to_str().ok()?;
     let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     let mut parts = value.split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

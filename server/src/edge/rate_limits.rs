@@ -9,30 +9,30 @@ use crate::call::{RateLimit, RateLimits};
 
 /// The three headers of one limit: how much, how much is left, and when all is there again.
 struct Names {
-    limit: &'static str,
-    remaining: &'static str,
-    reset: &'static str,
+    limit: HeaderName,
+    remaining: HeaderName,
+    reset: HeaderName,
 }
 
-const REQUESTS: Names = Names {
-    limit: "x-ratelimit-limit-requests",
-    remaining: "x-ratelimit-remaining-requests",
-    reset: "x-ratelimit-reset-requests",
+static REQUESTS: Names = Names {
+    limit: HeaderName::from_static("x-ratelimit-limit-requests"),
+    remaining: HeaderName::from_static("x-ratelimit-remaining-requests"),
+    reset: HeaderName::from_static("x-ratelimit-reset-requests"),
 };
-const TOKENS: Names = Names {
-    limit: "x-ratelimit-limit-tokens",
-    remaining: "x-ratelimit-remaining-tokens",
-    reset: "x-ratelimit-reset-tokens",
+static TOKENS: Names = Names {
+    limit: HeaderName::from_static("x-ratelimit-limit-tokens"),
+    remaining: HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    reset: HeaderName::from_static("x-ratelimit-reset-tokens"),
 };
-const ANTHROPIC_REQUESTS: Names = Names {
-    limit: "anthropic-ratelimit-requests-limit",
-    remaining: "anthropic-ratelimit-requests-remaining",
-    reset: "anthropic-ratelimit-requests-reset",
+static ANTHROPIC_REQUESTS: Names = Names {
+    limit: HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+    remaining: HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+    reset: HeaderName::from_static("anthropic-ratelimit-requests-reset"),
 };
-const ANTHROPIC_TOKENS: Names = Names {
-    limit: "anthropic-ratelimit-tokens-limit",
-    remaining: "anthropic-ratelimit-tokens-remaining",
-    reset: "anthropic-ratelimit-tokens-reset",
+static ANTHROPIC_TOKENS: Names = Names {
+    limit: HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+    remaining: HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+    reset: HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
 };
 
 /// Adds the limits in OpenAI's words.
@@ -58,10 +58,10 @@ fn write(
     reset: impl FnOnce(SystemTime) -> String,
 ) {
     let Some(limit) = limit else { return };
-    headers.insert(HeaderName::from_static(names.limit), limit.limit.into());
-    headers.insert(HeaderName::from_static(names.remaining), limit.remaining.into());
+    headers.insert(&names.limit, limit.limit.into());
+    headers.insert(&names.remaining, limit.remaining.into());
     if let Some(Ok(reset)) = limit.reset.map(|at| HeaderValue::from_str(&reset(at))) {
-        headers.insert(HeaderName::from_static(names.reset), reset);
+        headers.insert(&names.reset, reset);
     }
 }
 

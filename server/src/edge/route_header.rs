@@ -1,14 +1,14 @@
 //! Hints for the choice of a target in a header, for callers without a field for them:
 //! `x-tollgate-route: objective=cost, allow=openai|azure, affinity=user-7`.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use tollgate_api::v1::{self, route_hints::Objective};
 
 use super::hints::{self, Wrong};
 use crate::error::Error;
 
 /// The header.
-const NAME: &str = "x-tollgate-route";
+static NAME: HeaderName = HeaderName::from_static("x-tollgate-route");
 /// The word that stands alone.
 const NO_FALLBACK: &str = "no-fallback";
 /// What the name of a label follows.
@@ -32,7 +32,7 @@ const ALIKE: f64 = 0.7;
 /// `INVALID_REQUEST` with the word that is wrong.
 pub(super) fn read(headers: &HeaderMap) -> Result<Option<v1::RouteHints>, Error> {
     let mut hints = None;
-    for value in headers.get_all(NAME) {
+    for value in headers.get_all(&NAME) {
         let text = value.to_str().map_err(|_| wrong("must be printable ASCII"))?;
         parse(text, hints.get_or_insert_default())?;
     }
@@ -124,7 +124,7 @@ fn shown(word: &str) -> String {
 }
 
 fn wrong(what: &str) -> Error {
-    Error::invalid(NAME, format!("{NAME}: {what}"))
+    Error::invalid(NAME.as_str(), format!("{NAME}: {what}"))
 }
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
     fn headers(values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(NAME, value.parse().unwrap());
+            headers.append(&NAME, value.parse().unwrap());
         }
         headers
     }
@@ -183,7 +183,7 @@ mod tests {
             ("label.=x", "labels must not be empty"),
         ] {
             let error = read(&headers(&[text])).expect_err(text);
-            assert_eq!(error.facts().field.as_deref(), Some(NAME), "{text}");
+            assert_eq!(error.facts().field.as_deref(), Some(NAME.as_str()), "{text}");
             assert!(error.to_string().contains(told), "{text}: {error}");
         }
     }

@@ -215,9 +215,9 @@ impl Open {
     fn route_info(&self) -> v1::RouteInfo {
         let target = self.tally.served_by(&self.call).map(|attempt| &attempt.target);
         v1::RouteInfo {
-            target: target.map_or_else(String::new, |target| target.name.to_string()),
-            provider: target.map_or_else(String::new, |target| target.provider.to_string()),
-            model: target.map_or_else(String::new, |target| target.model.to_string()),
+            target: target.map_or_else(String::new, |target| (*target.name).to_owned()),
+            provider: target.map_or_else(String::new, |target| (*target.provider).to_owned()),
+            model: target.map_or_else(String::new, |target| (*target.model).to_owned()),
             requested_model: self.call.asked.model.clone(),
             attempts: self.call.attempts.iter().map(Attempt::to_proto).collect(),
             cache_status: v1::CacheStatus::Bypass.into(),

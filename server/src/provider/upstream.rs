@@ -25,23 +25,27 @@ use crate::call::{self, Item, Items};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+static CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Headers that are added to most requests, with the credential and the host.
+const MOST_HEADERS: usize = 8;
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
 
 /// Where vendors tell the id of a request, the best first; the edge's own comes last, for those that tell no other.
-const REQUEST_IDS: [&str; 13] = [
-    "x-request-id",
-    "request-id",
-    "apim-request-id",
-    "x-amzn-requestid",
-    "x-goog-request-id",
-    "mistral-correlation-id",
-    "x-debug-trace-id",
-    "x-ds-trace-id",
-    "nvcf-reqid",
-    "x-ms-request-id",
-    "x-correlation-id",
-    "x-generation-id",
-    "cf-ray",
+static REQUEST_IDS: [HeaderName; 13] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("apim-request-id"),
+    HeaderName::from_static("x-amzn-requestid"),
+    HeaderName::from_static("x-goog-request-id"),
+    HeaderName::from_static("mistral-correlation-id"),
+    HeaderName::from_static("x-debug-trace-id"),
+    HeaderName::from_static("x-ds-trace-id"),
+    HeaderName::from_static("nvcf-reqid"),
+    HeaderName::from_static("x-ms-request-id"),
+    HeaderName::from_static("x-correlation-id"),
+    HeaderName::from_static("x-generation-id"),
+    HeaderName::from_static("cf-ray"),
 ];
 
 /// A vendor's host as an adapter sees it: the connections to it and what opens its door.
@@ -49,7 +53,7 @@ pub struct Upstream {
     http: Http,
     credential: Credential,
     /// Headers of the upstream's answer that callers' SDKs read and that are safe to forward.
-    forwarded: &'static [&'static str],
+    forwarded: Box<[HeaderName]>,
 }
 
 /// What is asked of an upstream.
@@ -97,6 +101,7 @@ impl Ask {
 impl Upstream {
     /// Makes the upstream of one provider.
     pub fn new(http: Http, credential: Credential, forwarded: &'static [&'static str]) -> Self {
+        let forwarded = forwarded.iter().map(|name| HeaderName::from_static(name)).collect();
         Self { http, credential, forwarded }
     }
 
@@ -110,6 +115,7 @@ impl Upstream {
         *request.uri_mut() = uri.clone();
         let headers = request.headers_mut();
         *headers = ask.headers;
+        headers.reserve(MOST_HEADERS);
         headers.entry(CONTENT_TYPE).or_insert(JSON);
         headers.entry(ACCEPT).or_insert(if ask.streamed { EVENT_STREAM } else { JSON });
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -117,10 +123,10 @@ impl Upstream {
         let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
         let id: &str = ask.call_id.hyphenated().encode_lower(&mut id);
         if let Ok(id) = HeaderValue::from_str(id) {
-            headers.insert(HeaderName::from_static("x-client-request-id"), id);
+            headers.insert(&CLIENT_REQUEST_ID, id);
         }
         if let Some(traceparent) = ask.traceparent {
-            headers.insert(HeaderName::from_static("traceparent"), traceparent);
+            headers.insert(&TRACEPARENT, traceparent);
         }
         self.credential.apply(&mut request).await?;
         let response = self.http.send(request).await?;
@@ -148,9 +154,9 @@ impl Upstream {
     ) -> (Answer, Shape, Incoming) {
         let (head, body) = response.into_parts();
         let mut headers = HeaderMap::new();
-        for name in self.forwarded {
-            if let Some(value) = head.headers.get(*name) {
-                headers.insert(HeaderName::from_static(name), value.clone());
+        for name in &self.forwarded {
+            if let Some(value) = head.headers.get(name) {
+                headers.insert(name, value.clone());
             }
         }
         let kind = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
@@ -254,7 +260,7 @@ pub fn percent_encode(text: &str) -> String {
 }
 
 fn request_id(headers: &HeaderMap) -> String {
-    let told = REQUEST_IDS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
+    let told = REQUEST_IDS.iter().find_map(|name| headers.get(name)?.to_str().ok());
     told.map(|id| id.chars().filter(|c| !c.is_control()).take(128).collect()).unwrap_or_default()
 }
 

@@ -99,7 +99,7 @@ pub(in crate::edge) fn scan<'a>(
     fields: &'static [Field],
     special: &mut impl Special,
 ) -> Result<Scan<'a>, Error> {
-    let text = std::str::from_utf8(body).map_err(|error| {
+    let text = simdutf8::compat::from_utf8(body).map_err(|error| {
         let at = error.valid_up_to();
         Error::new(crate::error::Reason::InvalidRequest, format!("the body is not UTF-8 at byte {at}"))
     })?;

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, request::Pa
 use tollgate_api::v1;
 use uuid::Uuid;
 
-use super::paths;
+use super::{names, paths};
 use crate::{
     call::{Reply, Settled, new_id},
     edge::rate_limits,
@@ -16,6 +16,8 @@ use crate::{
 const MAX_ECHO: usize = 128;
 /// Longest value made from text of others, in bytes.
 const MAX_VALUE: usize = 1024;
+/// Headers that are added to most answers.
+const MOST_HEADERS: usize = 20;
 const NANOS_PER_USD: i64 = 1_000_000_000;
 
 /// What the headers of an answer need to know of its request.
@@ -42,7 +44,7 @@ impl Head {
             started: Instant::now(),
             version: request.version,
             uri: request.uri.clone(),
-            client_request_id: request.headers.get("x-client-request-id").filter(sane).cloned(),
+            client_request_id: request.headers.get(&names::CLIENT_REQUEST_ID).filter(sane).cloned(),
         }
     }
 
@@ -61,6 +63,7 @@ impl Head {
     /// Makes the headers of an answer of the pipeline. Upstream's come first, so that ours win.
     pub(in crate::edge) fn of_reply(&self, reply: &Reply) -> HeaderMap {
         let mut headers = reply.headers.clone();
+        headers.reserve(MOST_HEADERS);
         for hop in
             [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRANSFER_ENCODING, header::CONNECTION]
         {
@@ -68,39 +71,40 @@ impl Head {
         }
         self.stamp(&mut headers);
         if let Some(target) = &reply.target {
-            put(&mut headers, "x-tollgate-provider", &target.provider);
-            put(&mut headers, "x-tollgate-model", &target.model);
-            put(&mut headers, "x-tollgate-target", &target.name);
+            put(&mut headers, &names::PROVIDER, &target.provider);
+            put(&mut headers, &names::MODEL, &target.model);
+            put(&mut headers, &names::TARGET, &target.name);
         }
         // With neither nobody has answered yet, and a number of attempts would be a guess.
         if reply.target.is_some() || reply.attempt_count > 0 {
-            headers.insert("x-tollgate-attempts", reply.attempt_count.into());
+            headers.insert(&names::ATTEMPTS, reply.attempt_count.into());
         }
-        put(&mut headers, "x-tollgate-tried", &reply.tried);
-        put(&mut headers, "x-tollgate-rule", &reply.rule);
-        put(&mut headers, "x-tollgate-upstream-request-id", &reply.upstream_request_id);
+        put(&mut headers, &names::TRIED, &reply.tried);
+        put(&mut headers, &names::RULE, &reply.rule);
+        put(&mut headers, &names::UPSTREAM_REQUEST_ID, &reply.upstream_request_id);
         if let Some(first) = reply.repeats {
-            headers.insert("x-tollgate-cache", HeaderValue::from_static("coalesced"));
-            put(&mut headers, "x-tollgate-original-request-id", &first.to_string());
+            headers.insert(&names::CACHE, HeaderValue::from_static("coalesced"));
+            put(&mut headers, &names::ORIGINAL_REQUEST_ID, &first.to_string());
         }
-        put(&mut headers, "x-tollgate-warnings", &warnings(&reply.warnings, self.uri.path()));
+        put(&mut headers, &names::WARNINGS, &warnings(&reply.warnings, self.uri.path()));
         rate_limits::put(&mut headers, &reply.rate_limits);
         if paths::is_anthropic(self.uri.path()) {
             rate_limits::put_anthropic(&mut headers, &reply.rate_limits);
         }
         let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        headers.entry("openai-processing-ms").or_insert_with(|| elapsed_ms.into());
+        headers.entry(&names::PROCESSING_MS).or_insert_with(|| elapsed_ms.into());
         headers
     }
 
     fn stamp(&self, headers: &mut HeaderMap) {
-        let id = self.id.to_string();
-        put(headers, "x-request-id", &id);
-        put(headers, "request-id", &id);
+        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+        let id: &str = self.id.hyphenated().encode_lower(&mut id);
+        put(headers, &names::X_REQUEST_ID, id);
+        put(headers, &names::REQUEST_ID, id);
         if let Some(echo) = &self.client_request_id {
-            headers.insert("x-client-request-id", echo.clone());
+            headers.insert(&names::CLIENT_REQUEST_ID, echo.clone());
         }
-        headers.insert("x-tollgate-cache", HeaderValue::from_static("bypass"));
+        headers.insert(&names::CACHE, HeaderValue::from_static("bypass"));
         // HTTP/2 has no such header; there the stream ends by itself.
         if self.close && self.is_http_1() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -109,19 +113,19 @@ impl Head {
 }
 
 /// Adds a header unless its value is empty or would not be one. Text of upstreams and callers may hold anything.
-pub(in crate::edge) fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+pub(in crate::edge) fn put(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
     if value.is_empty() || value.len() > MAX_VALUE || value.chars().any(char::is_control) {
         return;
     }
     if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
+        headers.insert(name, value);
     }
 }
 
 /// Adds what a whole answer cost, in US dollars.
 pub(in crate::edge) fn put_cost(headers: &mut HeaderMap, settled: Option<&Settled>) {
     if let Some(cost) = settled.and_then(|settled| settled.usage.cost.as_ref()) {
-        put(headers, "x-tollgate-cost-usd", &dollars(cost.amount_nanos));
+        put(headers, &names::COST_USD, &dollars(cost.amount_nanos));
     }
 }
 
@@ -172,10 +176,10 @@ mod tests {
     fn values_that_would_split_headers_are_left_out() {
         let mut headers = HeaderMap::new();
         for bad in ["a\r\nset-cookie: x", "a\nb", "\u{0}", "", "a\tb", &"x".repeat(1025)] {
-            put(&mut headers, "x-tollgate-model", bad);
+            put(&mut headers, &names::MODEL, bad);
             assert!(headers.is_empty(), "{bad:?}");
         }
-        put(&mut headers, "x-tollgate-model", "gpt-4o");
+        put(&mut headers, &names::MODEL, "gpt-4o");
         assert_eq!(headers["x-tollgate-model"], "gpt-4o");
     }
 

@@ -5,6 +5,7 @@ pub(in crate::edge) mod body;
 pub(in crate::edge) mod conversation;
 pub(in crate::edge) mod fields;
 pub(in crate::edge) mod head;
+mod names;
 pub(in crate::edge) mod needs;
 pub(in crate::edge) mod node;
 mod paths;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
-use super::head::put;
+use super::{head::put, names};
 use crate::{
     call::tried,
     edge::{rate_limits, status},
@@ -41,21 +41,21 @@ pub(in crate::edge) fn upstreams_own(error: &Error) -> Option<(u16, Bytes)> {
 pub(in crate::edge) fn add_facts(headers: &mut HeaderMap, error: &Error) {
     let facts = error.facts();
     let retry = status::is_worth_repeating(facts);
-    put(headers, "x-tollgate-reason", error.reason_name());
+    put(headers, &names::REASON, error.reason_name());
     headers.insert("x-should-retry", HeaderValue::from_static(if retry { "true" } else { "false" }));
     headers.insert("x-tollgate-attempts", facts.attempts.len().into());
-    put(headers, "x-tollgate-tried", &tried(&facts.attempts));
-    put(headers, "x-tollgate-rule", &facts.rule);
+    put(headers, &names::TRIED, &tried(&facts.attempts));
+    put(headers, &names::RULE, &facts.rule);
     if let Some(last) = facts.attempts.last() {
-        put(headers, "x-tollgate-provider", &last.provider);
-        put(headers, "x-tollgate-model", &last.model);
-        put(headers, "x-tollgate-target", &last.target);
-        put(headers, "x-tollgate-upstream-request-id", &last.upstream_request_id);
+        put(headers, &names::PROVIDER, &last.provider);
+        put(headers, &names::MODEL, &last.model);
+        put(headers, &names::TARGET, &last.target);
+        put(headers, &names::UPSTREAM_REQUEST_ID, &last.upstream_request_id);
     }
     if let Some(told) = &facts.upstream {
-        put(headers, "x-tollgate-provider", &told.failure.provider);
-        put(headers, "x-tollgate-target", &told.failure.target);
-        put(headers, "x-tollgate-upstream-request-id", &told.failure.request_id);
+        put(headers, &names::PROVIDER, &told.failure.provider);
+        put(headers, &names::TARGET, &told.failure.target);
+        put(headers, &names::UPSTREAM_REQUEST_ID, &told.failure.request_id);
     }
     rate_limits::put(headers, &facts.rate_limits);
     if let Some(wait) = facts.retry_after {

@@ -72,7 +72,7 @@ impl Begun {
     pub(super) fn new(record: v1::UsageRecord, target: Option<&Target>, earlier: Option<Earlier>) -> Self {
         Self {
             record: Some(record),
-            vendor: target.map_or_else(String::new, |target| target.vendor.to_string()),
+            vendor: target.map_or_else(String::new, |target| (*target.vendor).to_owned()),
             rates: target.and_then(|target| target.rates).map(|rates| BegunRates {
                 input: rates.input,
                 output: rates.output,

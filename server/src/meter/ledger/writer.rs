@@ -23,7 +23,7 @@ use crate::{config::Days, failpoint};
 const BATCH: usize = 4_096;
 /// Time in which rows gather before they are committed together. A commit costs as much as several rows, and waking
 /// the writer costs the call that does it; nobody waits for either, since the journal has the row. Reads wait it out.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 /// How long the writer waits for records before it goes on summing up earlier ones, and before it looks again whether
 /// there are any.
 const IDLE: Duration = Duration::from_millis(10);

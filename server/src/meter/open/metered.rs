@@ -69,16 +69,16 @@ impl Metered {
             self.steps = None;
             return self.ready.push_back(Err(error));
         }
-        let route = self.open.route_info();
-        let usage = self.open.settled.get().map(|settled| settled.usage.clone());
+        let usage = || self.open.settled.get().map(|settled| settled.usage.clone());
         match &mut item {
             Item::Event(Event::End(end)) => {
-                end.route = Some(route);
+                end.route = Some(self.open.route_info());
+                let usage = usage();
                 self.ready.extend(usage.map(|usage| Ok(Item::Event(Event::Usage(Box::new(usage))))));
             }
             Item::Embeddings(answer) => {
-                answer.route = Some(route);
-                answer.usage = usage;
+                answer.route = Some(self.open.route_info());
+                answer.usage = usage();
             }
             _ => {}
         }

@@ -67,8 +67,9 @@ pub(crate) fn undated(model: &str) -> Option<&str> {
         else {
             continue;
         };
-        let bytes = date.as_bytes();
-        let dashed = length == 10 && bytes[4] == b'-' && bytes[7] == b'-' && compact(&date.replace('-', ""));
+        // There are only digits and dashes here.
+        let dashed =
+            length == 10 && date.bytes().enumerate().all(|(at, byte)| (byte == b'-') == matches!(at, 4 | 7));
         if (dashed || compact(date)) && head.ends_with('-') {
             return model.get(..model.len() - length - 1).filter(|name| !name.is_empty());
         }

@@ -1,7 +1,6 @@
 //! The connections that nobody uses, kept open for the next calls.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -23,7 +22,8 @@ pub(super) struct Kept(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    hosts: HashMap<Origin, Vec<Idle>>,
+    /// By host. There are few, so that going through them costs less than the hash of a name.
+    hosts: Vec<(Origin, Vec<Idle>)>,
     /// Somebody looks after them.
     is_watched: bool,
 }
@@ -31,6 +31,12 @@ struct State {
 struct Idle {
     link: Box<Link>,
     since: Instant,
+}
+
+impl State {
+    fn of(&mut self, origin: &Origin) -> Option<&mut Vec<Idle>> {
+        self.hosts.iter_mut().find(|(host, _)| host == origin).map(|(_, idle)| idle)
+    }
 }
 
 impl Idle {
@@ -47,7 +53,7 @@ impl Kept {
     /// Takes the connection to a host that was used last, so that the others can age.
     pub(super) fn take(&self, origin: &Origin) -> Option<Box<Link>> {
         loop {
-            let mut idle = self.state().hosts.get_mut(origin)?.pop()?;
+            let mut idle = self.state().of(origin)?.pop()?;
             if idle.is_good() {
                 return Some(idle.link);
             }
@@ -59,9 +65,11 @@ impl Kept {
         // Outside of the runtime nobody can look after it.
         let Ok(runtime) = Handle::try_current() else { return };
         let mut state = self.state();
-        let idle = state.hosts.entry(origin).or_default();
-        if idle.len() < MOST_IDLE {
-            idle.push(Idle { link, since: Instant::now() });
+        let kept = Idle { link, since: Instant::now() };
+        match state.of(&origin) {
+            None => state.hosts.push((origin, vec![kept])),
+            Some(idle) if idle.len() < MOST_IDLE => idle.push(kept),
+            Some(_) => {}
         }
         if !std::mem::replace(&mut state.is_watched, true) {
             runtime.spawn(watch(Arc::downgrade(self)));
@@ -71,7 +79,7 @@ impl Kept {
     /// Closes those that have ended, or that nobody has used for long. Tells whether any is left.
     fn sweep(&self) -> bool {
         let mut state = self.state();
-        state.hosts.retain(|_, idle| {
+        state.hosts.retain_mut(|(_, idle)| {
             idle.retain_mut(Idle::is_good);
             !idle.is_empty()
         });
