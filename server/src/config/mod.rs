@@ -25,6 +25,7 @@ use std::path::Path;
 pub use alerts::{Alert, Deviation};
 pub use idempotency::Idempotency;
 pub use limits::{Allowance, Budget, Limits, LimitsBy, Window};
+pub(crate) use problem::with_suggestion;
 pub use problem::{Place, Problem, Problems};
 pub use quota::{BudgetStatus, Queue, TimeZone, Unpriced};
 pub use routing::{

@@ -37,6 +37,7 @@ mod sticky;
 mod strategy;
 #[cfg(test)]
 mod testing;
+mod words;
 
 pub use alias::{
     Alias, AliasTarget, Experiment, Hedge, LeadsTo, OnInterrupt, Policy, Sticky, Strategy, When,

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Instant};
 
+use tollgate_api::v1::RouteHints;
+
 use super::{
     Health,
     alias::{Alias, LeadsTo},
@@ -10,6 +12,7 @@ use super::{
     plan::{Candidate, Models, Plan},
     planner::{self, MOST_NESTED},
     star::{star_part, with_star},
+    words::Words,
 };
 use crate::{
     call::{Call, Rule, glob_matches},
@@ -22,6 +25,8 @@ pub struct Routes {
     exact: BTreeMap<String, Entry>,
     /// Aliases with a `*`, the most specific first.
     patterns: Vec<Entry>,
+    /// What hints may name.
+    words: Words,
 }
 
 /// A call that asks where it may go, and all that the answer depends on.
@@ -43,6 +48,7 @@ impl Routes {
         let mut routes = Self::default();
         for (name, alias) in aliases {
             let entry = Entry::new(&name, alias);
+            entry.every_line().for_each(|line| routes.words.add(line));
             if name.contains('*') {
                 routes.patterns.push(entry);
             } else {
@@ -51,6 +57,20 @@ impl Routes {
         }
         routes.patterns.sort_by(|a, b| b.name.len().cmp(&a.name.len()).then_with(|| a.name.cmp(&b.name)));
         routes
+    }
+
+    /// Lets hints name these providers too, though no alias leads there.
+    pub fn knowing<'p>(mut self, providers: impl IntoIterator<Item = &'p str>) -> Self {
+        providers.into_iter().for_each(|name| self.words.add_provider(name));
+        self
+    }
+
+    /// Checks that hints name what there is.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` with the word that nothing has, and the nearest.
+    pub(super) fn check(&self, hints: &RouteHints) -> Result<(), Error> {
+        self.words.check(hints)
     }
 
     /// Returns every alias, patterns included, by name.
