@@ -22,6 +22,7 @@ mod heard;
 mod hedge;
 mod hints;
 pub mod lot;
+mod patience;
 mod plan;
 mod planner;
 pub mod prober;

@@ -9,7 +9,7 @@ use self::standing::{Lane, Mark, Standing};
 use super::{
     Candidate, Plan,
     backoff::Backoff,
-    health::{State, View},
+    health::{Refused, State, View},
 };
 use crate::{call::Deadline, provider::Kind};
 
@@ -20,6 +20,8 @@ pub(super) enum Step {
     Try(usize),
     /// Those that are well are full: wait for a place at this one.
     Wait(usize),
+    /// None is well, but this one is about to be: wait for that.
+    Rest(Refused, usize),
     /// None is well: try this one, if it may be tried all the same.
     LastResort(usize),
     /// Try this one again after that long.
@@ -27,6 +29,10 @@ pub(super) enum Step {
     /// Nothing is left to do.
     Stop,
 }
+
+/// The longest that a call waits for a target that failed: longer than a breaker is open for the first time. How long it
+/// rests is our guess then, and whoever breaks a circuit wants calls to fail fast.
+const GUESSED: Duration = Duration::from_millis(1_250);
 
 /// The schedule of one call.
 #[derive(Debug)]
@@ -38,6 +44,10 @@ pub(super) struct Schedule {
     deadline: Deadline,
     made: usize,
     waited: bool,
+    /// Since when it waits for targets to become well, if it does or did.
+    rests_since: Option<Instant>,
+    /// Whether that was in vain.
+    rested: bool,
     /// Whether no target is asked again.
     no_repeats: bool,
     over: bool,
@@ -67,6 +77,8 @@ impl Schedule {
             deadline,
             made: 0,
             waited: false,
+            rests_since: None,
+            rested: false,
             no_repeats: false,
             over: false,
         }
@@ -84,16 +96,24 @@ impl Schedule {
         if let Some((index, _)) = untried(Mark::Full).filter(|_| !self.waited) {
             return Step::Wait(index);
         }
-        if self.made == 0 {
-            return self.last_resort().map_or(Step::Stop, Step::LastResort);
-        }
-        if self.no_repeats {
-            return Step::Stop;
-        }
         let again = self.tried().filter_map(|(index, standing)| {
             self.again(standing, &view(index), draw, now).map(|(least, pause)| (least, index, pause))
         });
-        again.min().map_or(Step::Stop, |(_, index, pause)| Step::Pause(pause, index))
+        if let Some((_, index, pause)) = again.filter(|_| !self.no_repeats).min() {
+            return Step::Pause(pause, index);
+        }
+        match self.soonest_well() {
+            Some((refused, index)) if self.may_rest(refused, &view(index), now) => Step::Rest(refused, index),
+            Some((_, index)) if self.made == 0 => Step::LastResort(index),
+            _ => Step::Stop,
+        }
+    }
+
+    /// Names those that could serve the call after the attempt that runs, each once.
+    pub(super) fn others(&self) -> impl Iterator<Item = usize> {
+        let left = if self.over { 0 } else { self.attempts.saturating_sub(self.made) };
+        let free = self.untried().filter(|(_, standing)| standing.mark == Mark::None);
+        free.map(|(index, _)| index).take(left)
     }
 
     /// Names a target to ask beside the one that is running.
@@ -148,8 +168,18 @@ impl Schedule {
     }
 
     /// The target is not well, and is tried again at that moment.
-    pub(super) fn refused(&mut self, index: usize, until: Instant) {
-        self.targets[index].mark = Mark::Refused(until);
+    pub(super) fn refused(&mut self, index: usize, refused: Refused) {
+        self.targets[index].mark = Mark::Refused(refused);
+    }
+
+    /// The call waits for a target to become well.
+    pub(super) fn rests(&mut self, now: Instant) {
+        self.rests_since.get_or_insert(now);
+    }
+
+    /// That was in vain.
+    pub(super) fn rested_in_vain(&mut self) {
+        self.rested = true;
     }
 
     /// The target has no room.
@@ -228,14 +258,28 @@ impl Schedule {
         self.of_lane().filter(|(index, _)| self.calls(*index) > 0)
     }
 
-    /// Returns the target that is well again soonest, if none is well.
-    fn last_resort(&self) -> Option<usize> {
-        let until = self.untried().map(|(index, standing)| match standing.mark {
-            Mark::Refused(until) => Some((until, index)),
+    /// Returns the target that is well again soonest, if none is well. One that is only worse than its siblings comes first:
+    /// without them it may be tried at once.
+    fn soonest_well(&self) -> Option<(Refused, usize)> {
+        let refused = self.untried().map(|(index, standing)| match standing.mark {
+            Mark::Refused(refused) => Some((refused, index)),
             Mark::None | Mark::Full | Mark::Busy => None,
         });
-        let all: Option<Vec<(Instant, usize)>> = until.collect();
-        all?.into_iter().min().map(|(_, index)| index)
+        let all: Option<Vec<(Refused, usize)>> = refused.collect();
+        all?.into_iter().min_by_key(|(refused, _)| (refused.state != State::Ejected, refused.until))
+    }
+
+    /// Tells whether a call waits for a target to become well: not for long, not for what could not answer in time, and
+    /// not again after it was in vain.
+    fn may_rest(&self, refused: Refused, view: &View, now: Instant) -> bool {
+        let longest = match refused.state {
+            State::CoolingDown => self.backoff.most,
+            State::Open | State::HalfOpen => self.backoff.most.min(GUESSED),
+            State::Closed | State::Ejected => return false,
+        };
+        let is_soon = refused.until <= self.rests_since.unwrap_or(now) + longest;
+        let answers = refused.until.checked_add(view.first_token.unwrap_or_default());
+        !self.rested && is_soon && answers.is_some_and(|answers| answers < self.deadline.at)
     }
 
     /// Returns the least pause before a target may be asked again, and the one that was drawn; `None` if it may not, or
