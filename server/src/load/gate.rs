@@ -213,7 +213,7 @@ impl Gate {
         self.running() == 0 && inside.queue.len() == 0 && inside.found.limit(now()).is_none()
     }
 
-    /// Returns when the pause is over that those who wait are kept for, if there is one.
+    /// Returns when more of those may go who wait for a pause to be over, if they are held back.
     fn opens_at(&self) -> Option<Instant> {
         self.inside().thaw.opens_at(now())
     }

@@ -1,10 +1,15 @@
-//! How a gate lets those in who waited for its target's pause to be over: one first, and two more for each that was
-//! answered. A plain state machine.
+//! How a gate lets those in who waited for its target's pause to be over: one first, two more for each that was answered,
+//! and twice as many with each moment in which nobody was sent away again. A plain state machine.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many more are let out for each that was answered.
 const MORE: usize = 2;
+/// A moment. A target that still refuses says so sooner; one that is well may take a minute to its first token, and nobody
+/// is to wait for that.
+const MOMENT: Duration = Duration::from_millis(100);
+/// So many moments after the end of a pause nobody is held back any more.
+const MOMENTS: u32 = 8;
 
 /// A pause that calls wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +21,16 @@ pub struct Pause {
 }
 
 /// What holds those back who wait. Nothing, unless somebody waits for a pause to be over.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Thaw(Option<Thawing>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Thawing {
     pause: Pause,
     /// How many may go now, once the pause is over.
     free: usize,
+    /// The moments that have passed since then.
+    moments: u32,
 }
 
 impl Thaw {
@@ -35,18 +42,34 @@ impl Thaw {
                     thawing.pause = pause;
                 }
             }
-            _ => self.0 = Some(Thawing { pause, free: 1 }),
+            _ => self.0 = Some(Thawing { pause, free: 1, moments: 0 }),
         }
     }
 
-    /// Returns when the pause is over, if it is not.
-    pub(super) fn opens_at(&self, now: Instant) -> Option<Instant> {
-        self.0.as_ref().map(|thawing| thawing.pause.until).filter(|until| now < *until)
+    /// Returns when more of those who wait may go, if they are held back.
+    pub(super) fn opens_at(&mut self, now: Instant) -> Option<Instant> {
+        self.pass(now);
+        self.0.as_ref().map(|Thawing { pause, moments, .. }| {
+            if now < pause.until { pause.until } else { pause.until + MOMENT * (moments + 1) }
+        })
     }
 
     /// Tells whether one of those who wait may go now.
-    pub(super) fn has_room(&self, now: Instant) -> bool {
+    pub(super) fn has_room(&mut self, now: Instant) -> bool {
+        self.pass(now);
         self.0.as_ref().is_none_or(|thawing| thawing.pause.until <= now && thawing.free > 0)
+    }
+
+    /// Lets time pass: the first moment lets one more go, the next two, then four, until nobody is held back.
+    fn pass(&mut self, now: Instant) {
+        let Some(thawing) = &mut self.0 else { return };
+        while now >= thawing.pause.until + MOMENT * (thawing.moments + 1) {
+            thawing.free = thawing.free.saturating_add(1 << thawing.moments);
+            thawing.moments += 1;
+            if thawing.moments == MOMENTS {
+                return self.is_over();
+            }
+        }
     }
 
     /// Somebody goes. Tells whether he is one who has to show how the target is.
@@ -118,60 +141,75 @@ mod tests {
     fn an_answer_ends_what_is_only_guessed_and_never_what_the_target_asked_for() {
         let start = Instant::now();
         let end = start + Duration::from_secs(2);
-        for (is_told, opens_at) in [(true, Some(end)), (false, None)] {
+        for (is_told, opens) in [(true, end), (false, start)] {
             let mut thaw = Thaw::default();
             thaw.wait_for(pause(end, is_told), start);
             thaw.answered(start);
-            assert_eq!(thaw.opens_at(start), opens_at);
-            let mut go = 0;
-            while thaw.has_room(end) && thaw.goes() {
-                go += 1;
-            }
-            assert_eq!(go, if is_told { 1 } else { 1 + MORE });
+            assert_eq!(thaw.opens_at(start), Some(if is_told { end } else { start + MOMENT }));
+            let gone = (0..9).take_while(|_| thaw.has_room(opens) && thaw.goes()).count();
+            assert_eq!(gone, if is_told { 1 } else { 1 + MORE });
         }
     }
 
+    #[test]
+    fn a_target_that_is_slow_to_answer_holds_nobody_up() {
+        let start = Instant::now();
+        let mut thaw = Thaw::default();
+        thaw.wait_for(pause(start, true), start);
+        let mut go = |moments: u32| {
+            let now = start + MOMENT * moments;
+            // No more than a crowd, since nobody is held back at the end.
+            (0..500).take_while(|_| thaw.has_room(now) && thaw.goes()).count()
+        };
+        assert_eq!([0, 1, 2, 3, 7].map(&mut go), [1, 1, 2, 4, 8 + 16 + 32 + 64]);
+        assert!(thaw.has_room(start + MOMENT * MOMENTS) && !thaw.goes(), "nobody is held back any more");
+    }
+
     proptest! {
-        /// However calls come, are answered, fail, and find new pauses: nobody goes in a pause, never are more on their way
-        /// than one for each pause and one for each answer, and there is always one who may go or has gone.
+        /// However calls come, are answered, fail, and find new pauses: nobody goes in a pause, within a moment of its end
+        /// no more than one, one for each that came back, and two for each answer; and one always may go a little later.
         #[test]
         fn no_herd_goes_and_none_waits_for_nothing(
             steps in proptest::collection::vec((0_u8..5, 0_u64..400, 1_u64..2_000), 1..200),
         ) {
             let start = Instant::now();
-            let (mut thaw, mut ms, mut out, mut answers) = (Thaw::default(), 0, 0, 0);
-            let (mut pauses, mut until) = (1, start);
+            let (mut thaw, mut ms, mut out, mut until) = (Thaw::default(), 0, 0, start);
             thaw.wait_for(pause(start, true), start);
+            // Who went since the last pause, and who may have.
+            let (mut gone, mut may) = (0, 1);
             for (step, gap, length) in steps {
                 ms += gap;
                 let now = start + Duration::from_millis(ms);
+                let is_open = now >= until;
                 match step {
-                    0 | 1 => {
-                        if thaw.has_room(now) {
-                            prop_assert!(now >= until);
-                            prop_assert!(thaw.goes());
-                            out += 1;
-                        }
+                    0 | 1 if thaw.has_room(now) => {
+                        prop_assert!(is_open);
+                        thaw.goes();
+                        out += 1;
+                        gone += 1;
                     }
                     2 if out > 0 => {
                         out -= 1;
-                        answers += 1;
+                        may += if is_open { MORE } else { 0 };
                         thaw.answered(now);
                     }
                     3 if out > 0 => {
                         out -= 1;
+                        may += usize::from(is_open);
                         thaw.came_back(now);
                     }
                     4 => {
                         let next = now + Duration::from_millis(length);
                         thaw.wait_for(pause(next, true), now);
+                        if is_open {
+                            (gone, may) = (0, 1);
+                        }
                         until = until.max(next);
-                        pauses += 1;
                     }
                     _ => {}
                 }
-                prop_assert!(out <= pauses + answers);
-                prop_assert!(now < until || out > 0 || thaw.has_room(now));
+                prop_assert!(now >= until + MOMENT || gone <= may, "{gone} of {may}");
+                prop_assert!(thaw.clone().has_room(now.max(until) + MOMENT * MOMENTS));
             }
         }
     }

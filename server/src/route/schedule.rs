@@ -1,5 +1,6 @@
 //! What is tried next: a plain state machine over the targets of one plan. It makes no calls and has no clock.
 
+mod pauses;
 mod standing;
 
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use self::standing::{Lane, Mark, Standing};
 use super::{
     Candidate, Plan,
     backoff::Backoff,
-    health::{Refused, State, View},
+    health::{Refused, View},
 };
 use crate::{call::Deadline, provider::Kind};
 
@@ -29,10 +30,6 @@ pub(super) enum Step {
     /// Nothing is left to do.
     Stop,
 }
-
-/// The longest that a call waits for a target that failed: longer than a breaker is open for the first time. How long it
-/// rests is our guess then, and whoever breaks a circuit wants calls to fail fast.
-const GUESSED: Duration = Duration::from_millis(1_250);
 
 /// The schedule of one call.
 #[derive(Debug)]
@@ -256,60 +253,6 @@ impl Schedule {
 
     fn tried(&self) -> impl Iterator<Item = (usize, &Standing)> {
         self.of_lane().filter(|(index, _)| self.calls(*index) > 0)
-    }
-
-    /// Returns the target that is well again soonest, if none is well. One that is only worse than its siblings comes first:
-    /// without them it may be tried at once.
-    fn soonest_well(&self) -> Option<(Refused, usize)> {
-        let refused = self.untried().map(|(index, standing)| match standing.mark {
-            Mark::Refused(refused) => Some((refused, index)),
-            Mark::None | Mark::Full | Mark::Busy => None,
-        });
-        let all: Option<Vec<(Refused, usize)>> = refused.collect();
-        all?.into_iter().min_by_key(|(refused, _)| (refused.state != State::Ejected, refused.until))
-    }
-
-    /// Tells whether a call waits for a target to become well: not for long, not for what could not answer in time, and
-    /// not again after it was in vain.
-    fn may_rest(&self, refused: Refused, view: &View, now: Instant) -> bool {
-        let longest = match refused.state {
-            State::CoolingDown => self.backoff.most,
-            State::Open | State::HalfOpen => self.backoff.most.min(GUESSED),
-            State::Closed | State::Ejected => return false,
-        };
-        let is_soon = refused.until <= self.rests_since.unwrap_or(now) + longest;
-        let answers = refused.until.checked_add(view.first_token.unwrap_or_default());
-        !self.rested && is_soon && answers.is_some_and(|answers| answers < self.deadline.at)
-    }
-
-    /// Returns the least pause before a target may be asked again, and the one that was drawn; `None` if it may not, or
-    /// could not answer before the deadline.
-    fn again(
-        &self,
-        standing: &Standing,
-        view: &View,
-        draw: f64,
-        now: Instant,
-    ) -> Option<(Duration, Duration)> {
-        let Standing { calls, last, .. } = self.targets[standing.same_as];
-        let (lesson, at) = last.filter(|_| standing.mark == Mark::None)?;
-        let may_help = matches!(
-            lesson.kind,
-            Kind::RateLimited { .. } | Kind::Timeout | Kind::Unavailable | Kind::BadResponse
-        );
-        if !may_help || !matches!(view.state, State::Closed | State::CoolingDown) {
-            return None;
-        }
-        let told = lesson.retry_after.and_then(|wait| at.checked_add(wait));
-        let wait = told.max(view.retry_at).map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
-        let (least, pause) = if wait.is_zero() {
-            (self.backoff.bound(calls), self.backoff.after(calls, draw))
-        } else {
-            (wait, self.backoff.at_least(wait, draw)?)
-        };
-        let typical = view.first_token.unwrap_or_default();
-        let answers = now.checked_add(pause)?.checked_add(typical)?;
-        (answers < self.deadline.at).then_some((least, pause))
     }
 }
 

@@ -37,7 +37,7 @@ impl Waiting {
             if let Ok(place) = timeout_at(opens_at.into(), &mut self.place).await {
                 return place;
             }
-            // The end of a pause calls nobody by itself: whoever waits for it does.
+            // Time calls nobody by itself: whoever waits for it does.
             self.gate.call_next();
         }
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{pauses::GUESSED, *};
 use crate::{
     call::{Target, now},
     route::{
         Policy,
+        health::State,
         testing::{self, HOUR},
     },
 };
