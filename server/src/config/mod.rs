@@ -33,8 +33,8 @@ pub use routing::{
     Strategy, Target, When,
 };
 pub use sections::{
-    Config, Key, Ledger, LimitsIn, LogFormat, Priority, Protocol, Provider, Team, Telemetry, Timeouts, Tls,
-    Unsupported,
+    Config, Key, Ledger, LimitsIn, LogFormat, OnCancel, Priority, Protocol, Provider, Team, Telemetry,
+    Timeouts, Tls, Unsupported,
 };
 pub use store::Store;
 pub use values::{Address, Amount, Days, Moment, Secret, Share, Size, Span, Usd};

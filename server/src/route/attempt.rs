@@ -51,6 +51,8 @@ pub struct Dispatched {
     pub headers: HeaderMap,
     /// The upstream's own request id; empty if it gave none.
     pub upstream_request_id: String,
+    /// Whether the answer is billed to its end though nobody hears it.
+    pub drains: bool,
     /// The pieces, the first content event included.
     pub items: Steps,
 }
@@ -201,6 +203,7 @@ impl Upcall<'_> {
             warnings: answer.warnings,
             headers: answer.headers,
             upstream_request_id: answer.upstream_request_id,
+            drains: candidate.provider.drains,
             items: Box::pin(guarded),
         })
     }
