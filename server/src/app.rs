@@ -145,7 +145,9 @@ impl Gateway {
         let discovered = found.iter().filter(|_| config.providers.is_none());
         let config_hash = config
             .fingerprint(discovered.map(|settings| (settings.name.as_str(), settings.api_key.as_ref())));
-        let routes = Routes::new(resolve(&config, found).map_err(Failure::Config)?);
+        let configured = config.providers.iter().flat_map(|providers| providers.keys());
+        let routes = Routes::new(resolve(&config, found).map_err(Failure::Config)?)
+            .knowing(configured.map(String::as_str));
         let mut aliases: Vec<String> = routes.names().map(str::to_owned).collect();
         aliases.sort_unstable();
         let draining = CancellationToken::new();

@@ -229,7 +229,8 @@ impl Pipeline {
                 deadline: way.deadline.at,
                 items: {
                     let steps = resume(way, &open.call, dispatched.items);
-                    open.follow(steps, dispatched.warnings)
+                    let follow = if dispatched.drains { Open::follow_and_drain } else { Open::follow };
+                    follow(open, steps, dispatched.warnings)
                 },
             }),
         }

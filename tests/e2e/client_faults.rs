@@ -154,6 +154,34 @@ async fn c02_a_caller_that_goes_after_any_token_closes_the_upstream_and_the_reco
 }
 
 #[tokio::test]
+async fn c02_a_provider_that_bills_the_whole_answer_is_read_to_its_end_if_it_is_set_to_be() {
+    let gap = Duration::from_millis(60);
+    let meter = Meter::start(move |_| Score { tokens: 40, gap, ..Score::default() }).await;
+    let drains =
+        Gateway::faces(&[meter.addr], "", "").replace("api_key: sk-up", "api_key: sk-up, on_cancel: drain");
+    let gateway = Gateway::start(&drains);
+    let mut asks = Vec::new();
+    for after in [1, 3] {
+        let leaves = |ask: Ask| ask.leaving_after(after);
+        asks.extend(everywhere(&[&format!("after{after}")]).into_iter().map(leaves));
+    }
+    let saw = call_all(&gateway, &asks).await;
+    assert!(saw.iter().all(|saw| saw.end == End::Left), "{saw:?}");
+    let records = settled(&gateway, asks.len()).await;
+    let books = meter.books();
+    for record in &records {
+        let line = books.iter().find(|line| record["tags"]["case"] == line.case.as_str()).unwrap();
+        assert!(line.whole && line.told && line.closed.is_none(), "{line:?}");
+        let billed = line.billed(OnCancel::Full);
+        let usage = &record["usage"];
+        assert_eq!(count(usage, "output_tokens"), Some(billed.output), "{record}");
+        assert_eq!(count(usage, "input_tokens"), Some(billed.input), "{record}");
+        let status = (&record["status"], &usage["source"]);
+        assert_eq!(status, (&"CANCELLED".into(), &"SOURCE_PROVIDER".into()), "{record}");
+    }
+}
+
+#[tokio::test]
 async fn c04_hanging_up_before_the_usage_frame_does_not_make_the_answer_free() {
     let meter = Meter::start(|_| Score { tokens: 8, ending: Ending::BeforeUsage, ..Score::default() }).await;
     let gateway = Gateway::of_faces(&[meter.addr], "");

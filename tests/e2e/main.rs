@@ -26,6 +26,7 @@ mod once_replicas;
 mod overload;
 mod parameters;
 mod passthrough;
+mod pauses;
 mod places;
 mod postgres;
 mod reconcile;

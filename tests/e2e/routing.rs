@@ -154,8 +154,14 @@ async fn hints_of_the_header_narrow_every_rest_call_and_wrong_ones_are_named() {
     assert!(text.contains("did you mean `allow`"), "{text}");
     let (status, reason, _) = refused("pin=b/m-1").await;
     assert_eq!((status, reason.as_str()), (403, "SCOPE_DENIED"));
-    let (status, reason, _) = refused("region=moon").await;
+    let (status, reason, _) = refused("allow=a, deny=a").await;
     assert_eq!((status, reason.as_str()), (503, "NO_TARGET_AVAILABLE"));
+    // A word that names nothing would leave nothing out, and nobody would know.
+    for hints in ["deny=aa", "allow=a|bb", "region=moon"] {
+        let (status, reason, text) = refused(hints).await;
+        assert_eq!((status, reason.as_str()), (400, "INVALID_REQUEST"), "{text}");
+    }
+    assert!(refused("deny=aa").await.2.contains("did you mean `a`?"));
     assert_eq!((a.seen().len(), b.seen().len()), (0, 3));
 }
 
@@ -174,7 +180,8 @@ async fn a_route_is_explained_and_nothing_happens() {
     assert_eq!(explained.strategy, "ordered");
     let caller = Caller::new(gateway.addr, KEY);
     let body = r#"{"input":{"model":"m","messages":[{"role":"ROLE_USER","parts":[{"text":"hi"}]}]}}"#;
-    let none = caller.try_post("/v1/explain", body, &[("x-tollgate-route", "region=moon")]).await.unwrap();
+    let none =
+        caller.try_post("/v1/explain", body, &[("x-tollgate-route", "allow=a, deny=a")]).await.unwrap();
     assert_eq!(none.status, 200, "{}", none.text());
     let candidates = none.json()["candidates"].clone();
     assert_eq!(candidates.as_array().unwrap().len(), 2, "who is left out is told why: {candidates}");

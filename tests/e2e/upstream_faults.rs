@@ -143,6 +143,24 @@ async fn u03_silence_before_the_first_token_fails_over_and_without_another_targe
     }
 }
 
+#[tokio::test]
+async fn u03_silence_leaves_the_next_target_time_before_the_callers_deadline() {
+    let silent = Meter::start(|_| Score { first: Duration::from_secs(60), ..Score::default() }).await;
+    let well = Meter::start(|_| Score::default()).await;
+    let gateway = Gateway::of_faces(&[silent.addr, well.addr], "timeouts: { first_token: 30s }\n");
+    let deadline = Duration::from_secs(6);
+    let asks: Vec<_> = everywhere(&["soon"]).into_iter().map(|ask| ask.within(deadline)).collect();
+    let saw = call_all(&gateway, &asks).await;
+    for saw in &saw {
+        // Two thirds are for the first, which nobody knows yet: it might be no more than slow.
+        assert!(saw.took() >= Duration::from_millis(3_900), "{saw:?}");
+        silent.hung_up(&saw.ask.case).await;
+    }
+    assert_failed_over(&gateway, &well, &saw, "timeout").await;
+    // That the caller has little time is no failure of a target of which nobody knows how long it takes.
+    assert_eq!(state(&gateway, "openai-0/m-1").await, State::Closed);
+}
+
 /// Stands for a date forty seconds after the answer.
 const DATE: &str = "date";
 
@@ -191,8 +209,8 @@ async fn assert_paused(status: u16, form: &str, pause: Option<f64>) {
     assert_ne!(state, State::Open, "{name}");
     // Without another target the caller learns the time that is left.
     let alone = Gateway::of_faces(&[limited.addr], "");
-    // Shorter than any pause, so that it is not waited for.
-    let within = Duration::from_millis(if form == "abc" { 900 } else { 15_000 });
+    // Shorter than what is left of any pause, so that it is not waited for.
+    let within = Duration::from_millis(if form == "abc" { 500 } else { 15_000 });
     let ask = Ask::new(Surface::Grpc, "openai", "alone").within(within);
     // Of a busy machine's calls some may have no time left.
     let (mut refused, mut tries) = (0, 0);

@@ -87,6 +87,7 @@ fn settings(name: &str, provider: &config::Provider) -> Settings {
         credential: String::new(),
         connect_timeout: config::Timeouts::default().connect.0,
         rejects_unsupported: provider.unsupported == config::Unsupported::Reject,
+        drains: provider.on_cancel == config::OnCancel::Drain,
         protocol: match provider.protocol {
             config::Protocol::Http1 => provider::http::Protocol::Http1,
             config::Protocol::Http2 => provider::http::Protocol::Http2,

@@ -25,6 +25,7 @@ use std::path::Path;
 pub use alerts::{Alert, Deviation};
 pub use idempotency::Idempotency;
 pub use limits::{Allowance, Budget, Limits, LimitsBy};
+pub(crate) use problem::with_suggestion;
 pub use problem::{Place, Problem, Problems};
 pub use quota::{BudgetStatus, Queue, TimeZone, Unpriced};
 pub use routing::{
@@ -32,8 +33,8 @@ pub use routing::{
     Strategy, Target, When,
 };
 pub use sections::{
-    Config, Key, Ledger, LimitsIn, LogFormat, Priority, Protocol, Provider, Team, Telemetry, Timeouts, Tls,
-    Unsupported,
+    Config, Key, Ledger, LimitsIn, LogFormat, OnCancel, Priority, Protocol, Provider, Team, Telemetry,
+    Timeouts, Tls, Unsupported,
 };
 pub use store::Store;
 pub use values::{Address, Amount, Days, Moment, Secret, Share, Size, Span, Usd};

@@ -59,7 +59,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// Ends a message with the nearest valid word, or with all of them if there is none near and they are few.
-pub(super) fn with_suggestion<'w>(
+pub(crate) fn with_suggestion<'w>(
     message: String,
     word: &str,
     valid: impl IntoIterator<Item = &'w str>,

@@ -250,6 +250,11 @@ pub struct Provider {
     /// refuses the call and names it. A call may say otherwise. Default `drop`.
     #[serde(default)]
     pub unsupported: Unsupported,
+    /// What happens to a running answer when its caller goes away: `cancel` stops the provider at once, `drain` reads the
+    /// answer to its end, for providers that bill all of it anyway, so that the record has what they bill. Before the
+    /// first content every call is cancelled. Default `cancel`.
+    #[serde(default)]
+    pub on_cancel: OnCancel,
     /// The version of HTTP it is spoken to by: `http1` gives each running call a connection of its own, `http2` lets up
     /// to 50 share one, for hosts that speak nothing else and where sockets are scarce. With `http://` the host has to
     /// know HTTP/2 beforehand, with `https://` it is agreed on (ALPN). Default `http1`.
@@ -311,6 +316,17 @@ pub enum Unsupported {
     Drop,
     /// The call is refused.
     Reject,
+}
+
+/// What happens to a running answer when its caller goes away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCancel {
+    /// The provider is stopped.
+    #[default]
+    Cancel,
+    /// It is read to its end.
+    Drain,
 }
 
 /// The version of HTTP that a provider is spoken to by.

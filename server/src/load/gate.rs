@@ -1,5 +1,8 @@
 //! A gate with so many places: at a target, or of the whole gateway.
 
+mod place;
+mod waiting;
+
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -11,15 +14,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, time::timeout_at};
+use tokio::sync::oneshot;
 
+pub use self::place::Place;
+pub(super) use self::waiting::Waiting;
 use super::{
     aimd::Aimd,
-    queue::{Queue, Ticket},
+    queue::Queue,
+    thaw::{Pause, Thaw},
 };
 use crate::{
     call::{Priority, now},
-    config, telemetry,
+    config,
 };
 
 /// What stands for "no limit", so that one comparison is enough.
@@ -86,13 +92,15 @@ pub struct Gate {
 struct Inside {
     configured: Option<usize>,
     found: Aimd,
+    thaw: Thaw,
     queue: Queue<oneshot::Sender<Place>>,
 }
 
 impl Gate {
     /// Makes a gate. Without a limit it lets all in, until a target refuses.
     pub fn new(name: Arc<str>, settings: Settings, limit: Option<usize>) -> Arc<Self> {
-        let inside = Inside { configured: limit, found: Aimd::default(), queue: Queue::new(settings.queue) };
+        let queue = Queue::new(settings.queue);
+        let inside = Inside { configured: limit, found: Aimd::default(), thaw: Thaw::default(), queue };
         Arc::new(Self {
             name,
             settings,
@@ -107,10 +115,19 @@ impl Gate {
 
     /// Takes a place if one is free now and nobody waits for it.
     pub fn try_enter(self: &Arc<Self>) -> Option<Place> {
-        if self.waiting.load(SeqCst) > 0 {
-            return None;
-        }
-        self.take()
+        if self.waiting() > 0 { None } else { self.try_pass() }
+    }
+
+    /// Takes a place if one is free now, though others may wait for a pause to be over.
+    pub fn try_pass(self: &Arc<Self>) -> Option<Place> {
+        let free = |running: usize| (running < self.limit.load(SeqCst)).then(|| running + 1);
+        self.running.fetch_update(SeqCst, SeqCst, free).ok()?;
+        Some(Place::new(self.clone()))
+    }
+
+    /// Tells whether somebody who came now would find a place.
+    pub fn has_room(&self) -> bool {
+        self.waiting() == 0 && self.running() < self.limit.load(SeqCst)
     }
 
     /// Takes a place, and waits for one if need be: not longer than the settings say, and never when the deadline
@@ -125,19 +142,36 @@ impl Gate {
         }
     }
 
+    /// Waits for a pause of the target to be over and then for a place, in turn with all who wait: first goes one, and then
+    /// two for each that the target answers.
+    ///
+    /// # Errors
+    /// As `enter`; the longest wait begins with the end of the pause.
+    pub async fn enter_after(self: &Arc<Self>, pause: Pause, claim: Claim<'_>) -> Result<Place, Busy> {
+        self.join(claim, Some(pause))?.place().await
+    }
+
     /// Has somebody wait for a place.
     ///
     /// # Errors
     /// `Busy` if the queue is full, or there is no time to wait.
     pub(super) fn queue(self: &Arc<Self>, claim: Claim<'_>) -> Result<Waiting, Busy> {
+        self.join(claim, None)
+    }
+
+    fn join(self: &Arc<Self>, claim: Claim<'_>, pause: Option<Pause>) -> Result<Waiting, Busy> {
         let at = now();
-        let until = claim.deadline.min(at + self.settings.max_wait);
-        if until <= at {
+        let from = pause.map_or(at, |pause| pause.until.max(at));
+        let until = claim.deadline.min(from + self.settings.max_wait);
+        if until <= from {
             return Err(self.busy());
         }
         let (sender, place) = oneshot::channel();
         let mut inside = self.inside();
         let joined = inside.queue.join(claim.tenant, claim.priority, until, sender);
+        if let Some(pause) = pause.filter(|_| joined.is_ok()) {
+            inside.thaw.wait_for(pause, at);
+        }
         self.waiting.store(inside.queue.len(), SeqCst);
         drop(inside);
         // Whoever was sent away for it learns of that by the end of the sender.
@@ -179,29 +213,45 @@ impl Gate {
         self.running() == 0 && inside.queue.len() == 0 && inside.found.limit(now()).is_none()
     }
 
+    /// Returns when more of those may go who wait for a pause to be over, if they are held back.
+    fn opens_at(&self) -> Option<Instant> {
+        self.inside().thaw.opens_at(now())
+    }
+
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(self: &Arc<Self>) -> Option<Place> {
-        let free = |running: usize| (running < self.limit.load(SeqCst)).then(|| running + 1);
-        self.running.fetch_update(SeqCst, SeqCst, free).ok()?;
-        Some(Place { gate: self.clone(), cuts: self.cuts.load(SeqCst) })
-    }
-
     /// Gives free places to those who wait.
     fn call_next(self: &Arc<Self>) {
-        let mut returned = None;
+        let mut returned: Option<Place> = None;
         while self.waiting() > 0 {
             let mut inside = self.inside();
             self.set_limit(&mut inside);
-            let Some(place) = returned.take().or_else(|| self.take()) else { return };
-            let next = inside.queue.next(now());
-            self.waiting.store(inside.queue.len(), SeqCst);
+            let at = now();
+            let place = match returned.take() {
+                None if inside.thaw.has_room(at) => self.try_pass(),
+                returned => returned,
+            };
+            let Some(mut place) = place else { return };
+            let next = inside.queue.next(at);
+            if next.is_some() {
+                place.goes(&mut inside.thaw);
+            }
+            self.left(&mut inside);
             drop(inside);
             // Without the lock, which a place takes on its way back.
             returned = next.and_then(|waiter| waiter.send(place).err());
         }
+    }
+
+    /// Somebody has left the queue.
+    fn left(&self, inside: &mut Inside) {
+        let waiting = inside.queue.len();
+        if waiting == 0 {
+            inside.thaw.is_over();
+        }
+        self.waiting.store(waiting, SeqCst);
     }
 
     fn set_limit(&self, inside: &mut Inside) {
@@ -214,76 +264,6 @@ impl Gate {
         Busy {
             retry_after: PAUSE + PAUSE * u32::try_from(nth.wrapping_mul(SPREAD) % 1_000).unwrap_or(0) / 1_000,
         }
-    }
-}
-
-/// Somebody in the queue, until dropped.
-pub(super) struct Waiting {
-    gate: Arc<Gate>,
-    ticket: Ticket,
-    until: Instant,
-    place: oneshot::Receiver<Place>,
-}
-
-impl Waiting {
-    /// Waits for the place.
-    ///
-    /// # Errors
-    /// `Busy` if none came in time, or a more modest one came instead.
-    pub(super) async fn place(mut self) -> Result<Place, Busy> {
-        let began = now();
-        let place = timeout_at(self.until.into(), &mut self.place).await;
-        telemetry::metrics::queue_waited(&self.gate.name, now().saturating_duration_since(began));
-        match place {
-            Ok(Ok(place)) => Ok(place),
-            // A place that comes at this very moment goes on to the next with the receiver.
-            Ok(Err(_)) | Err(_) => Err(self.gate.busy()),
-        }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let mut inside = self.gate.inside();
-        let left = inside.queue.leave(&self.ticket);
-        self.gate.waiting.store(inside.queue.len(), SeqCst);
-        drop(inside);
-        drop(left);
-    }
-}
-
-/// A place behind a gate. Dropping it gives it to the next.
-#[derive(Debug)]
-pub struct Place {
-    gate: Arc<Gate>,
-    /// How often the limit had been cut when the place was taken.
-    cuts: u64,
-}
-
-impl Place {
-    /// Tells the gate that the call was refused for want of capacity (429), so that it lets fewer in.
-    pub fn throttled(&self) {
-        let mut inside = self.gate.inside();
-        inside.found.refused(self.cuts, self.gate.running(), now());
-        self.gate.cuts.store(inside.found.cuts(), SeqCst);
-        self.gate.set_limit(&mut inside);
-    }
-
-    /// Tells the gate that the call was served, so that it may let more in again.
-    pub fn served(&self) {
-        if self.gate.cuts.load(SeqCst) == 0 {
-            return;
-        }
-        let mut inside = self.gate.inside();
-        inside.found.served();
-        self.gate.set_limit(&mut inside);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.gate.running.fetch_sub(1, SeqCst);
-        self.gate.call_next();
     }
 }
 

@@ -12,8 +12,10 @@ mod lag;
 mod queue;
 mod shed;
 mod stage;
+mod thaw;
 
 pub use gate::{Busy, Claim, Gate, Place, Settings};
 pub use gates::Gates;
 pub use lag::watch;
 pub use stage::{Entry, Load, Status, Wait};
+pub use thaw::Pause;

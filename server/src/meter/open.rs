@@ -1,5 +1,6 @@
 //! The open record of a call: sees everything that happens to it and is settled exactly once, on every ending.
 
+mod draining;
 mod metered;
 mod repeat;
 
@@ -10,7 +11,7 @@ use std::{
 
 use tollgate_api::v1;
 
-use self::{metered::Metered, repeat::Repeat};
+use self::{draining::Draining, metered::Metered, repeat::Repeat};
 use super::{
     Meter, Progress, bill,
     record::{self, Ending, Over},
@@ -92,6 +93,11 @@ impl Open {
     /// Follows the call's answer to its end.
     pub fn follow(self, steps: Steps, warnings: Vec<v1::Warning>) -> Items {
         Box::pin(Metered::new(self, steps, warnings))
+    }
+
+    /// Follows the call's answer to its end even if nobody hears it any more.
+    pub fn follow_and_drain(self, steps: Steps, warnings: Vec<v1::Warning>) -> Items {
+        Box::pin(Draining::new(Box::pin(Metered::new(self, steps, warnings))))
     }
 
     /// Says once more what another call was answered, which was settled with this usage. Nothing is sent upstream, and

@@ -175,6 +175,8 @@ pub struct Named {
     pub adapter: Arc<dyn Provider>,
     /// Whether a parameter that the vendor does not know refuses a call that says nothing about it.
     pub rejects_unsupported: bool,
+    /// Whether it bills an answer to its end though nobody hears it.
+    pub drains: bool,
 }
 
 impl std::fmt::Debug for Named {
@@ -191,7 +193,8 @@ impl Named {
     /// Names an adapter that is lenient with parameters.
     pub fn new(name: &str, vendor: &str, adapter: Arc<dyn Provider>) -> Self {
         let credential = Arc::from("");
-        Self { name: name.into(), vendor: vendor.into(), credential, adapter, rejects_unsupported: false }
+        let (name, vendor) = (name.into(), vendor.into());
+        Self { name, vendor, credential, adapter, rejects_unsupported: false, drains: false }
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Whether a parameter that the vendor does not know refuses a call that says nothing about it.
     pub rejects_unsupported: bool,
+    /// Whether it bills an answer to its end though nobody hears it, so that it is read to its end.
+    pub drains: bool,
     /// The version of HTTP it is spoken to by.
     pub protocol: http::Protocol,
     /// What only some dialects need.
@@ -164,7 +166,8 @@ pub fn build(settings: &Settings) -> Result<Named, String> {
     let adapter = adapter.map_err(wrong)?;
     let named = Named::new(&settings.name, vendor, adapter);
     let credential = settings.credential.as_str().into();
-    Ok(Named { credential, rejects_unsupported: settings.rejects_unsupported, ..named })
+    let Settings { rejects_unsupported, drains, .. } = *settings;
+    Ok(Named { credential, rejects_unsupported, drains, ..named })
 }
 
 /// Makes the connections to a provider's base URL, or to the vendor's own if it has none.

@@ -1,6 +1,7 @@
 //! One upstream call, up to its first content.
 
 use std::{
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +17,7 @@ use super::{
     guarded::{Guarded, deadline_error},
     health::Ticket,
     heard::Heard,
+    patience::Patience,
 };
 use crate::{
     call::{Call, Deadline, Forward, Payload, Request, Steps, Target, now},
@@ -49,6 +51,8 @@ pub struct Dispatched {
     pub headers: HeaderMap,
     /// The upstream's own request id; empty if it gave none.
     pub upstream_request_id: String,
+    /// Whether the answer is billed to its end though nobody hears it.
+    pub drains: bool,
     /// The pieces, the first content event included.
     pub items: Steps,
 }
@@ -152,29 +156,32 @@ pub(super) struct Upcall<'a> {
     pub(super) timeouts: Timeouts,
     /// When all must be over.
     pub(super) deadline: Deadline,
+    /// How long it may take while another target could serve the call instead.
+    pub(super) patience: Option<Patience>,
 }
 
 impl Upcall<'_> {
     /// Makes the call and holds its items back until the first that is content.
     pub(super) async fn run(self, mut held: Held, heard: &Heard) -> Outcome {
-        let Self { candidate, request, brief, deadline, .. } = self;
+        let Self { candidate, request, brief, deadline, patience, .. } = self;
         let started = now();
-        let ours = candidate.first_token.unwrap_or(self.timeouts.first_token);
-        let (first_token, is_callers) = shorter(ours, brief.first_token);
+        let (first_token, is_callers) = longest(candidate, self.timeouts, brief);
         let until = started.checked_add(first_token).map_or(deadline.at, |at| at.min(deadline.at));
-        let work = async {
+        let work = pin!(async {
             let mut answer = heard.reach.follow(send(candidate, brief, request)).await?;
             heard.answered(answer.http_status, &answer.upstream_request_id);
             failpoint::pass("answered");
             let first = heard.until_content(&mut answer.items).await?;
             Ok((answer, first))
-        };
-        let done = match timeout_at(until.into(), work).await {
+        });
+        let done = match within(work, (started, until), patience, heard).await {
             Ok(done) => done,
-            Err(_) if until == deadline.at => return Err(Failed::Deadline(deadline_error(deadline))),
+            Err(Some(patience)) if patience.is_overdue => Err(patience.failure()),
             // Too slow for the caller alone, which says nothing against the target.
-            Err(_) if is_callers => return Err(Failed::Upstream(too_slow(first_token, true))),
-            Err(_) => Err(too_slow(first_token, false)),
+            Err(Some(patience)) => return Err(Failed::Upstream(patience.failure())),
+            Err(None) if until == deadline.at => return Err(Failed::Deadline(deadline_error(deadline))),
+            Err(None) if is_callers => return Err(Failed::Upstream(too_slow(first_token, true))),
+            Err(None) => Err(too_slow(first_token, false)),
         };
         let (answer, first) = match done {
             Ok(done) => done,
@@ -184,7 +191,8 @@ impl Upcall<'_> {
             }
         };
         let at = now();
-        held.ticket.first_content(at.saturating_duration_since(started), at);
+        held.ticket.first_content(at.saturating_duration_since(started), brief.streamed, at);
+        held.place.answered();
         let target = &candidate.target;
         tracing::debug!(call = %brief.call_id, target = %target.name, "upstream answers");
         let items = stream::iter(first.into_iter().map(Ok)).chain(answer.items);
@@ -195,9 +203,36 @@ impl Upcall<'_> {
             warnings: answer.warnings,
             headers: answer.headers,
             upstream_request_id: answer.upstream_request_id,
+            drains: candidate.provider.drains,
             items: Box::pin(guarded),
         })
     }
+}
+
+/// Waits for what an attempt does from then until then; not so long if others can serve the call instead, unless one of
+/// them was asked beside it already.
+///
+/// # Errors
+/// The patience if that is at an end, `None` if all time is.
+async fn within<T>(
+    mut work: Pin<&mut impl Future<Output = T>>,
+    (started, until): (Instant, Instant),
+    patience: Option<Patience>,
+    heard: &Heard,
+) -> Result<T, Option<Patience>> {
+    if let Some(patience) = patience.filter(|patience| started + patience.wait < until) {
+        match timeout_at((started + patience.wait).into(), work.as_mut()).await {
+            Ok(done) => return Ok(done),
+            Err(_) if heard.has_company() => {}
+            Err(_) => return Err(Some(patience)),
+        }
+    }
+    timeout_at(until.into(), work).await.map_err(|_| None)
+}
+
+/// Returns how long a target may take to its first content, and whether only the caller wants it so short.
+pub(super) fn longest(candidate: &Candidate, timeouts: Timeouts, brief: &Brief) -> (Duration, bool) {
+    shorter(candidate.first_token.unwrap_or(timeouts.first_token), brief.first_token)
 }
 
 /// Returns how long to wait, and whether only the caller wants it so short: it can shorten a wait, not lengthen it.

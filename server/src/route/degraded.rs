@@ -32,6 +32,7 @@ pub(super) fn answer(
         warnings: vec![warning],
         headers: HeaderMap::new(),
         upstream_request_id: String::new(),
+        drains: false,
         items: stream::iter(items.into_iter().map(|item| Ok(Step::Item(item)))).boxed(),
     })
 }

@@ -11,10 +11,11 @@ use super::{
     enter::Entry,
     failure,
     guarded::deadline_error,
-    health::Refused,
+    health::{Refused, View},
     heard::Heard,
     hedge::{Attempting, Came, race},
     lot::Lot,
+    patience::Patience,
     running::Running,
     schedule::{Lesson, Schedule, Step},
 };
@@ -87,7 +88,7 @@ pub async fn dispatch(
 /// A call on its way to its first content.
 pub(super) struct Dispatch<'a, 'c, J> {
     pub(super) way: &'a Way,
-    brief: &'a Brief,
+    pub(super) brief: &'a Brief,
     /// Every target of the plan, as the schedule counts them.
     pub(super) candidates: Vec<&'a Candidate>,
     pub(super) schedule: Schedule,
@@ -107,13 +108,11 @@ pub(super) struct Dispatch<'a, 'c, J> {
 
 impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
     async fn until_content(&mut self) -> Result<Dispatched, Error> {
-        let health = &self.way.health;
         loop {
-            let (candidates, at) = (&self.candidates, now());
-            let view = |index: usize| health.of(&candidates[index].target).view(at);
-            let draw = self.lot.share();
-            let entry = match self.schedule.next(view, draw, at) {
+            let (at, draw) = (now(), self.lot.share());
+            let entry = match self.schedule.next(|index| self.view(index, at), draw, at) {
                 Step::Try(index) => self.enter(index, Entry::default()).await,
+                Step::Rest(refused, index) => self.rest(index, refused).await,
                 Step::Wait(index) => self.enter(index, Entry { may_wait: true, ..Entry::default() }).await,
                 Step::LastResort(index) => {
                     self.enter(index, Entry { last_resort: true, may_wait: true, ..Entry::default() }).await
@@ -153,7 +152,13 @@ impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
         let candidate = self.candidates[index];
         let (place, heard) = self.running.start(&candidate.target, hedged, now())?;
         self.schedule.started(index);
-        Ok((place, ask(self.way, self.brief, candidate, held, heard)))
+        let patience = self.patience(index, now());
+        Ok((place, ask((self.way, self.brief), candidate, held, heard, patience)))
+    }
+
+    /// Returns how a target is.
+    pub(super) fn view(&self, index: usize, at: Instant) -> View {
+        self.way.health.of(&self.candidates[index].target).view(at)
     }
 
     /// Waits for a first attempt, and asks a second target if it takes too long.
@@ -171,10 +176,12 @@ impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
             return self.came(first, outcome);
         };
         let (place, beside) = self.start(index, held, true)?;
+        self.running.set_company(first.1, true);
         let Came { is_second, outcome, other } = race(attempting, Box::pin(beside)).await;
         let (this, that) = if is_second { ((index, place), first) } else { (first, (index, place)) };
         let (done, won) = if matches!(outcome, Err(Failed::Upstream(_))) {
             self.came(this, outcome)?;
+            self.running.set_company(that.1, false);
             let outcome = other.await;
             (self.came(that, outcome), !is_second)
         } else {
@@ -253,7 +260,7 @@ impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
         }
         let why = |(index, refused): &(usize, Refused)| {
             let target = &*self.candidates[*index].target;
-            let last_failure = self.way.health.of(target).view(at).last_failure;
+            let last_failure = self.view(*index, at).last_failure;
             (target, *refused, last_failure.map(|(kind, _)| kind))
         };
         let refusals: Vec<_> = self.refusals.iter().map(why).collect();
@@ -262,7 +269,7 @@ impl<'a, J: Fn(&Call) -> Result<(), Error>> Dispatch<'a, '_, J> {
 
     /// Returns when the first target can be asked again.
     fn soonest(&self, at: Instant) -> Option<Instant> {
-        let views = self.candidates.iter().map(|candidate| self.way.health.of(&candidate.target).view(at));
+        let views = (0..self.candidates.len()).map(|index| self.view(index, at));
         let kept_away = views.filter_map(|view| view.retry_at).min();
         [kept_away, self.schedule.soonest()].into_iter().flatten().min()
     }
@@ -276,14 +283,14 @@ fn lot_of(brief: &Brief) -> Lot {
 
 /// Makes one upstream call of a way.
 async fn ask<'a>(
-    way: &'a Way,
-    brief: &'a Brief,
+    (way, brief): (&'a Way, &'a Brief),
     candidate: &'a Candidate,
     held: Held,
     heard: Arc<Heard>,
+    patience: Option<Patience>,
 ) -> Outcome {
     let Way { request, timeouts, deadline, .. } = way;
-    let upcall = Upcall { candidate, request, brief, timeouts: *timeouts, deadline: *deadline };
+    let upcall = Upcall { candidate, request, brief, timeouts: *timeouts, deadline: *deadline, patience };
     upcall.run(held, &heard).await
 }
 

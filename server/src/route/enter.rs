@@ -1,14 +1,21 @@
 //! The way into a target: its health must admit the attempt, its gate must have a place, and the retry budget a retry.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::time::sleep;
 
-use super::{attempt::Held, dispatch::Dispatch};
+use super::{
+    attempt::Held,
+    dispatch::Dispatch,
+    health::{Refused, State, Ticket, View},
+};
 use crate::{
     call::{Call, now},
     error::Error,
-    load::{Claim, Gate, Place},
+    load::{Busy, Claim, Gate, Pause, Place},
     quota::Turn,
 };
 
@@ -24,34 +31,83 @@ pub(super) struct Entry {
 }
 
 impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
-    /// Takes a ticket and a place at a target. If there is none, the schedule knows why.
+    /// Takes a place and a ticket at a target. If there is none, the schedule knows why.
     pub(super) async fn enter(&mut self, index: usize, entry: Entry) -> Option<(usize, Held)> {
-        let candidate = self.candidates[index];
-        let asked = now();
-        let ticket = match self.way.health.of(&candidate.target).admit(entry.last_resort, asked) {
-            Ok(ticket) => ticket,
-            Err(refused) => {
-                self.passed_over.get_or_insert("unhealthy");
-                self.refusals.retain(|(other, _)| *other != index);
-                self.refusals.push((index, refused));
-                if entry.last_resort {
-                    self.schedule.give_up();
-                } else {
-                    self.schedule.refused(index, refused.until);
-                }
-                return None;
-            }
-        };
-        let gate = self.way.gates.of(&candidate.target.name, candidate.concurrent);
+        let gate = self.gate(index);
+        if entry.last_resort {
+            let ticket = self.admit(index, true)?;
+            // Those who wait there for the end of its pause are not in the way.
+            let place = match gate.try_pass() {
+                Some(place) => place,
+                None => self.wait(index, &gate).await?,
+            };
+            return self.hold(index, entry, ticket, place).await;
+        }
         let place = match gate.try_enter() {
             Some(place) => place,
-            None if !entry.may_wait => {
+            None if entry.may_wait => self.wait(index, &gate).await?,
+            None => return self.has_no_room(index),
+        };
+        // Whoever has waited finds out only now how the target is, and probes it only now.
+        let ticket = self.admit(index, false)?;
+        self.hold(index, entry, ticket, place).await
+    }
+
+    /// Enters a target that is left alone, as soon as that is over.
+    pub(super) async fn rest(&mut self, index: usize, refused: Refused) -> Option<(usize, Held)> {
+        let gate = self.gate(index);
+        let pause = Pause { until: refused.until, is_told: refused.state == State::CoolingDown };
+        self.schedule.rests(now());
+        let Ok(place) = self.queue(&gate, Some(pause)).await else {
+            self.schedule.rested_in_vain();
+            return None;
+        };
+        let ticket = self.admit(index, false)?;
+        self.hold(index, Entry::default(), ticket, place).await
+    }
+
+    /// Takes a ticket at a target.
+    fn admit(&mut self, index: usize, last_resort: bool) -> Option<Ticket> {
+        match self.way.health.of(&self.candidates[index].target).admit(last_resort, now()) {
+            Ok(ticket) => Some(ticket),
+            Err(refused) => {
+                self.is_refused(index, refused);
+                if last_resort {
+                    self.schedule.give_up();
+                }
+                None
+            }
+        }
+    }
+
+    fn is_refused(&mut self, index: usize, refused: Refused) {
+        self.passed_over.get_or_insert("unhealthy");
+        self.refusals.retain(|(other, _)| *other != index);
+        self.refusals.push((index, refused));
+        self.schedule.refused(index, refused);
+    }
+
+    /// There is no place at a target; whether it is well matters more.
+    fn has_no_room<T>(&mut self, index: usize) -> Option<T> {
+        let View { state, retry_at, .. } = self.view(index, now());
+        match retry_at {
+            Some(until) => self.is_refused(index, Refused { state, until }),
+            None => {
                 self.passed_over.get_or_insert("full");
                 self.schedule.full(index);
-                return None;
             }
-            None => self.wait(index, &gate).await?,
-        };
+        }
+        None
+    }
+
+    /// Takes what else an attempt needs.
+    async fn hold(
+        &mut self,
+        index: usize,
+        entry: Entry,
+        ticket: Ticket,
+        place: Place,
+    ) -> Option<(usize, Held)> {
         let turn = match self.turn(index).await {
             Ok(turn) => turn,
             Err(limited) => {
@@ -72,6 +128,12 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
         Some((index, Held { ticket, place, turn }))
     }
 
+    /// Returns the gate of a target.
+    pub(super) fn gate(&self, index: usize) -> Arc<Gate> {
+        let candidate = self.candidates[index];
+        self.way.gates.of(&candidate.target.name, candidate.concurrent)
+    }
+
     /// Takes what an attempt at a target needs of its limits.
     async fn turn(&self, index: usize) -> Result<Option<Turn>, Error> {
         let Some(spending) = &self.way.spending else { return Ok(None) };
@@ -81,13 +143,7 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
 
     /// Waits for a place at a target.
     async fn wait(&mut self, index: usize, gate: &Arc<Gate>) -> Option<Place> {
-        let began = now();
-        let call = &mut *self.running.call;
-        let (caller, deadline) = (call.caller.clone(), self.way.deadline.at);
-        let claim = Claim { tenant: &caller.key_id, priority: call.priority, deadline };
-        let entered = gate.enter(claim).await;
-        call.waited += now().saturating_duration_since(began);
-        match entered {
+        match self.queue(gate, None).await {
             Ok(place) => Some(place),
             Err(busy) => {
                 self.busy = Some((index, busy));
@@ -95,6 +151,20 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
                 None
             }
         }
+    }
+
+    /// Waits before a gate, for a pause to be over if there is one, and for a place.
+    async fn queue(&mut self, gate: &Arc<Gate>, pause: Option<Pause>) -> Result<Place, Busy> {
+        let began = now();
+        let call = &mut *self.running.call;
+        let (caller, deadline) = (call.caller.clone(), self.way.deadline.at);
+        let claim = Claim { tenant: &caller.key_id, priority: call.priority, deadline };
+        let entered = match pause {
+            None => gate.enter(claim).await,
+            Some(pause) => gate.enter_after(pause, claim).await,
+        };
+        call.waited += now().saturating_duration_since(began);
+        entered
     }
 
     /// Enters a target that has failed, after a pause.
@@ -114,6 +184,12 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
         !self.schedule.is_charged(index) || self.way.health.may_retry(target, share, now())
     }
 
+    /// Tells whether the retry budget would allow one more attempt.
+    pub(super) fn could_be_made(&self, index: usize, at: Instant) -> bool {
+        let (target, share) = (&self.candidates[index].target, self.way.plan.policy.retry_share);
+        !self.schedule.is_charged(index) || self.way.health.could_retry(target, share, at)
+    }
+
     /// Enters a target that is asked beside a slow one, if there is one that is well and has room, and few enough calls
     /// are asked twice.
     pub(super) async fn enter_beside(&mut self) -> Option<(usize, Held)> {
@@ -123,12 +199,11 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
             let ticket = match self.way.health.of(&candidate.target).admit(false, at) {
                 Ok(ticket) => ticket,
                 Err(refused) => {
-                    self.schedule.refused(index, refused.until);
+                    self.schedule.refused(index, refused);
                     continue;
                 }
             };
-            let Some(place) = self.way.gates.of(&candidate.target.name, candidate.concurrent).try_enter()
-            else {
+            let Some(place) = self.gate(index).try_enter() else {
                 self.schedule.full(index);
                 continue;
             };

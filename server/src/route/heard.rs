@@ -1,7 +1,10 @@
 //! What is heard of an upstream before its first content. It is held back: failures up to there can still be a real
 //! status, and another target may be tried unseen.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use futures_util::StreamExt as _;
 use tollgate_api::v1;
@@ -23,6 +26,8 @@ pub(super) struct Heard {
     usage: Mutex<Option<Box<v1::Usage>>>,
     /// Whether the request can have reached it.
     pub(super) reach: Arc<Reach>,
+    /// Whether another target was asked beside it.
+    has_company: AtomicBool,
 }
 
 impl Heard {
@@ -34,6 +39,16 @@ impl Heard {
     /// Takes the usage that the upstream told before any content.
     pub(super) fn take_usage(&self) -> Option<Box<v1::Usage>> {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Another target is asked beside it, or is no more.
+    pub(super) fn set_company(&self, has_company: bool) {
+        self.has_company.store(has_company, Relaxed);
+    }
+
+    /// Tells whether another target was asked beside it, so that none waits for its end.
+    pub(super) fn has_company(&self) -> bool {
+        self.has_company.load(Relaxed)
     }
 
     /// The upstream has answered.

@@ -3,6 +3,7 @@
 use tollgate_api::v1::{RouteHints, route_hints::Objective};
 
 use super::{
+    Routes,
     alias::{AliasTarget, Strategy},
     reason::Hint,
 };
@@ -43,8 +44,8 @@ impl<'c> Hints<'c> {
     /// Reads the hints of a call.
     ///
     /// # Errors
-    /// `SCOPE_DENIED` if it needs more than its key has.
-    pub(super) fn of(call: &'c Call) -> Result<Self, Error> {
+    /// `SCOPE_DENIED` if it needs more than its key has, `INVALID_REQUEST` if it names what there is not.
+    pub(super) fn of(call: &'c Call, routes: &Routes) -> Result<Self, Error> {
         let Some(route) = &call.options.route else { return Ok(Self(None)) };
         let pins = !route.target.is_empty() || !route.labels.is_empty();
         if pins && !call.caller.scopes.has(Scope::RoutePin) {
@@ -55,6 +56,7 @@ impl<'c> Hints<'c> {
             );
             return Err(Error::new(Reason::ScopeDenied, message).with("scope", name));
         }
+        routes.check(route)?;
         Ok(Self(Some(route)))
     }
 

@@ -22,6 +22,7 @@ mod heard;
 mod hedge;
 mod hints;
 pub mod lot;
+mod patience;
 mod plan;
 mod planner;
 pub mod prober;
@@ -37,6 +38,7 @@ mod sticky;
 mod strategy;
 #[cfg(test)]
 mod testing;
+mod words;
 
 pub use alias::{
     Alias, AliasTarget, Experiment, Hedge, LeadsTo, OnInterrupt, Policy, Sticky, Strategy, When,

@@ -34,7 +34,7 @@ struct Planner<'r, 'a> {
 /// Makes the plan of a call to an alias; `star` is what the alias's `*` matched.
 ///
 /// # Errors
-/// `SCOPE_DENIED`, `MODEL_NOT_FOUND` or `MODEL_NOT_ALLOWED` for hints. That conditions and hints leave no target is none:
+/// `SCOPE_DENIED`, `INVALID_REQUEST`, `MODEL_NOT_FOUND` or `MODEL_NOT_ALLOWED` for hints. That conditions and hints leave no target is none:
 /// such a plan has no candidates, and says why.
 pub(super) fn plan<'r>(
     routes: &'r Routes,
@@ -46,7 +46,7 @@ pub(super) fn plan<'r>(
     let mut planner = Planner {
         routes,
         asking,
-        hints: Hints::of(call)?,
+        hints: Hints::of(call, routes)?,
         lot: sticky::lot_of(call),
         passed_over: Vec::new(),
         fallback: false,

@@ -187,7 +187,8 @@ impl Resume {
         let Rest { input, left_out } = prompt::rest(input, &self.delivered, continues);
         let request = Request::Chat(Payload::typed(input));
         let (timeouts, deadline) = (way.timeouts, way.deadline);
-        let upcall = Upcall { candidate, request: &request, brief: &self.brief, timeouts, deadline };
+        let (brief, patience) = (&self.brief, None);
+        let upcall = Upcall { candidate, request: &request, brief, timeouts, deadline, patience };
         let heard = Heard::default();
         let outcome = upcall.run(held, &heard).await;
         self.tell_heard(&heard, &outcome);

@@ -53,6 +53,13 @@ impl<'c, J> Running<'c, J> {
         Ok((place, heard))
     }
 
+    /// Another target is asked beside an attempt, or is no more.
+    pub(super) fn set_company(&self, place: usize, has_company: bool) {
+        if let Some((_, heard)) = self.under_way.iter().find(|(other, _)| *other == place) {
+            heard.set_company(has_company);
+        }
+    }
+
     /// Tells whether any attempt is running.
     pub(super) fn any(&self) -> bool {
         !self.under_way.is_empty()

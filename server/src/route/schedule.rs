@@ -1,5 +1,6 @@
 //! What is tried next: a plain state machine over the targets of one plan. It makes no calls and has no clock.
 
+mod pauses;
 mod standing;
 
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use self::standing::{Lane, Mark, Standing};
 use super::{
     Candidate, Plan,
     backoff::Backoff,
-    health::{State, View},
+    health::{Refused, View},
 };
 use crate::{call::Deadline, provider::Kind};
 
@@ -20,6 +21,8 @@ pub(super) enum Step {
     Try(usize),
     /// Those that are well are full: wait for a place at this one.
     Wait(usize),
+    /// None is well, but this one is about to be: wait for that.
+    Rest(Refused, usize),
     /// None is well: try this one, if it may be tried all the same.
     LastResort(usize),
     /// Try this one again after that long.
@@ -38,6 +41,10 @@ pub(super) struct Schedule {
     deadline: Deadline,
     made: usize,
     waited: bool,
+    /// Since when it waits for targets to become well, if it does or did.
+    rests_since: Option<Instant>,
+    /// Whether that was in vain.
+    rested: bool,
     /// Whether no target is asked again.
     no_repeats: bool,
     over: bool,
@@ -67,6 +74,8 @@ impl Schedule {
             deadline,
             made: 0,
             waited: false,
+            rests_since: None,
+            rested: false,
             no_repeats: false,
             over: false,
         }
@@ -84,16 +93,24 @@ impl Schedule {
         if let Some((index, _)) = untried(Mark::Full).filter(|_| !self.waited) {
             return Step::Wait(index);
         }
-        if self.made == 0 {
-            return self.last_resort().map_or(Step::Stop, Step::LastResort);
-        }
-        if self.no_repeats {
-            return Step::Stop;
-        }
         let again = self.tried().filter_map(|(index, standing)| {
             self.again(standing, &view(index), draw, now).map(|(least, pause)| (least, index, pause))
         });
-        again.min().map_or(Step::Stop, |(_, index, pause)| Step::Pause(pause, index))
+        if let Some((_, index, pause)) = again.filter(|_| !self.no_repeats).min() {
+            return Step::Pause(pause, index);
+        }
+        match self.soonest_well() {
+            Some((refused, index)) if self.may_rest(refused, &view(index), now) => Step::Rest(refused, index),
+            Some((_, index)) if self.made == 0 => Step::LastResort(index),
+            _ => Step::Stop,
+        }
+    }
+
+    /// Names those that could serve the call after the attempt that runs, each once.
+    pub(super) fn others(&self) -> impl Iterator<Item = usize> {
+        let left = if self.over { 0 } else { self.attempts.saturating_sub(self.made) };
+        let free = self.untried().filter(|(_, standing)| standing.mark == Mark::None);
+        free.map(|(index, _)| index).take(left)
     }
 
     /// Names a target to ask beside the one that is running.
@@ -148,8 +165,18 @@ impl Schedule {
     }
 
     /// The target is not well, and is tried again at that moment.
-    pub(super) fn refused(&mut self, index: usize, until: Instant) {
-        self.targets[index].mark = Mark::Refused(until);
+    pub(super) fn refused(&mut self, index: usize, refused: Refused) {
+        self.targets[index].mark = Mark::Refused(refused);
+    }
+
+    /// The call waits for a target to become well.
+    pub(super) fn rests(&mut self, now: Instant) {
+        self.rests_since.get_or_insert(now);
+    }
+
+    /// That was in vain.
+    pub(super) fn rested_in_vain(&mut self) {
+        self.rested = true;
     }
 
     /// The target has no room.
@@ -226,46 +253,6 @@ impl Schedule {
 
     fn tried(&self) -> impl Iterator<Item = (usize, &Standing)> {
         self.of_lane().filter(|(index, _)| self.calls(*index) > 0)
-    }
-
-    /// Returns the target that is well again soonest, if none is well.
-    fn last_resort(&self) -> Option<usize> {
-        let until = self.untried().map(|(index, standing)| match standing.mark {
-            Mark::Refused(until) => Some((until, index)),
-            Mark::None | Mark::Full | Mark::Busy => None,
-        });
-        let all: Option<Vec<(Instant, usize)>> = until.collect();
-        all?.into_iter().min().map(|(_, index)| index)
-    }
-
-    /// Returns the least pause before a target may be asked again, and the one that was drawn; `None` if it may not, or
-    /// could not answer before the deadline.
-    fn again(
-        &self,
-        standing: &Standing,
-        view: &View,
-        draw: f64,
-        now: Instant,
-    ) -> Option<(Duration, Duration)> {
-        let Standing { calls, last, .. } = self.targets[standing.same_as];
-        let (lesson, at) = last.filter(|_| standing.mark == Mark::None)?;
-        let may_help = matches!(
-            lesson.kind,
-            Kind::RateLimited { .. } | Kind::Timeout | Kind::Unavailable | Kind::BadResponse
-        );
-        if !may_help || !matches!(view.state, State::Closed | State::CoolingDown) {
-            return None;
-        }
-        let told = lesson.retry_after.and_then(|wait| at.checked_add(wait));
-        let wait = told.max(view.retry_at).map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
-        let (least, pause) = if wait.is_zero() {
-            (self.backoff.bound(calls), self.backoff.after(calls, draw))
-        } else {
-            (wait, self.backoff.at_least(wait, draw)?)
-        };
-        let typical = view.first_token.unwrap_or_default();
-        let answers = now.checked_add(pause)?.checked_add(typical)?;
-        (answers < self.deadline.at).then_some((least, pause))
     }
 }
 

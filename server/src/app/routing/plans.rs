@@ -283,9 +283,51 @@ async fn hints_only_narrow() {
         tried(PLACES, hints(|hints| hints.labels = labels(&[("tier", "gold"), ("gpu", "h100")]))),
         ["b/x"]
     );
-    let error = plan(PLACES, hints(|hints| hints.regions = list("mars"))).err().unwrap();
+    let error =
+        plan(PLACES, hints(|hints| (hints.allowed_providers, hints.regions) = (list("b"), list("eu"))));
+    let error = error.err().unwrap();
     assert_eq!(error.reason(), Reason::NoTargetAvailable);
     assert!(error.to_string().contains("`regions`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_hint_that_names_what_there_is_not_is_told_the_nearest_word() {
+    fn one(word: &str) -> Vec<String> {
+        vec![word.to_owned()]
+    }
+    type Slip = fn(&mut v1::RouteHints);
+    let slips: [(Slip, &str, &str); 9] = [
+        (|hints| hints.denied_providers = one("twoo"), "denied_providers[0]", "did you mean `two`?"),
+        (
+            |hints| hints.allowed_providers = vec!["a".into(), "A/x".into()],
+            "allowed_providers[1]",
+            "valid are a, b, two",
+        ),
+        (|hints| hints.regions = one("euu"), "regions[0]", "did you mean `eu`?"),
+        (|hints| hints.target = "two:y/mm".into(), "target", "did you mean `two:y/m`?"),
+        (|hints| hints.target = "two:z/m".into(), "target", "did you mean `two"),
+        (|hints| hints.target = "twoo/m".into(), "target", "did you mean `two/m`?"),
+        (|hints| _ = hints.labels.insert("teir".into(), "gold".into()), "labels", "did you mean `tier`?"),
+        (|hints| _ = hints.labels.insert("tier".into(), "glod".into()), "labels", "did you mean `gold`?"),
+        (|hints| hints.fallback_models = one("othre"), "fallback_models[0]", "did you mean `other`?"),
+    ];
+    let models = "  m: { targets: [{ provider: a, model: x, region: eu, labels: { tier: gold } }, { provider: two, model: m }] }
+  other: { targets: [{ provider: b, model: y }] }";
+    for (slip, field, told) in slips {
+        let error = plan(models, hints(slip)).err().unwrap();
+        let reason =
+            if field.starts_with("fallback") { Reason::ModelNotFound } else { Reason::InvalidRequest };
+        assert_eq!(error.reason(), reason, "{error}");
+        assert_eq!(error.facts().field.as_deref(), Some(&*format!("options.route.{field}")));
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    // What there is may be named, though no target of this call has it.
+    for fine in [(|hints| hints.denied_providers = one("b")) as Slip, |hints| hints.target = "two:x/m".into()]
+    {
+        plan(models, hints(fine)).unwrap();
+    }
+    let any = "  m: { targets: [{ provider: a, model: x }, { alias: any/z }] }\n  any/*: { targets: [{ provider: b, model: \"*\" }] }";
+    plan(any, hints(|hints| hints.target = "b/z".into())).unwrap();
 }
 
 #[tokio::test]

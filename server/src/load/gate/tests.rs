@@ -151,3 +151,82 @@ async fn under_a_rush_no_place_is_lost_or_given_twice() {
     }
     assert_eq!((gate.running(), gate.waiting()), (0, 0));
 }
+
+/// Has somebody wait for a pause to be over, and returns when that is so.
+async fn rests(gate: &Arc<Gate>, tenant: &'static str, pause: Pause) -> JoinHandle<Result<Place, Busy>> {
+    let (before, asked) = (gate.waiting(), gate.clone());
+    let waiter = tokio::spawn(async move { asked.enter_after(pause, claim(tenant)).await });
+    while gate.waiting() == before && !waiter.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    waiter
+}
+
+/// Returns the places that were given out by now.
+async fn given(waiters: &mut Vec<JoinHandle<Result<Place, Busy>>>) -> Vec<Place> {
+    // Every timer of this moment has fired, and whoever was called has heard of it.
+    sleep(Duration::from_millis(1)).await;
+    let mut places = Vec::new();
+    for at in (0..waiters.len()).rev() {
+        if waiters[at].is_finished() {
+            places.extend(waiters.remove(at).await.unwrap());
+        }
+    }
+    places
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_pause_one_goes_first_and_two_for_each_that_was_answered() {
+    let settings = Settings { queue: 20, ..SETTINGS };
+    let gate = Gate::new("a".into(), settings, None);
+    let pause = Pause { until: now() + Duration::from_secs(2), is_told: true };
+    let mut waiters = Vec::new();
+    for _ in 0..9 {
+        waiters.push(rests(&gate, "a", pause).await);
+    }
+    sleep(Duration::from_millis(1_990)).await;
+    assert!(given(&mut waiters).await.is_empty(), "the pause is kept");
+    assert!(gate.try_pass().is_some(), "who waits for a pause is in nobody's way who may go all the same");
+    sleep(Duration::from_millis(10)).await;
+    let mut first = given(&mut waiters).await;
+    assert_eq!(first.len(), 1);
+    assert!(gate.try_enter().is_none(), "nobody overtakes those who wait");
+    first[0].answered();
+    let mut next = given(&mut waiters).await;
+    assert_eq!(next.len(), 2);
+    next.pop().unwrap().answered();
+    for _ in 0..3 {
+        assert_eq!(given(&mut waiters).await.len(), 2, "in the places of those that fail others go");
+    }
+    assert_eq!((waiters.len(), gate.waiting()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_finds_a_full_queue_full_and_who_gave_up_is_not_waited_for() {
+    let gate = Gate::new("a".into(), SETTINGS, None);
+    let pause = Pause { until: now() + Duration::from_secs(2), is_told: true };
+    let mut waiters = Vec::new();
+    for _ in 0..3 {
+        waiters.push(rests(&gate, "a", pause).await);
+    }
+    let began = now();
+    assert!(gate.enter_after(pause, claim("a")).await.is_err());
+    assert_eq!(now(), began, "at once");
+    waiters.remove(0).abort();
+    sleep(Duration::from_millis(2_001)).await;
+    let one = given(&mut waiters).await;
+    assert_eq!((one.len(), gate.waiting()), (1, 1));
+    drop(one);
+    assert_eq!(given(&mut waiters).await.len(), 1, "the first failed, and so the other went too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_was_only_guessed_is_over_when_the_target_answers() {
+    let gate = Gate::new("a".into(), SETTINGS, None);
+    let mut probe = gate.try_enter().unwrap();
+    let pause = Pause { until: now() + Duration::from_secs(1), is_told: false };
+    let mut waiters = vec![rests(&gate, "a", pause).await];
+    assert!(given(&mut waiters).await.is_empty());
+    probe.answered();
+    assert_eq!(given(&mut waiters).await.len(), 1);
+}

@@ -25,12 +25,25 @@ pub(super) struct Metered {
     warnings: Vec<v1::Warning>,
     /// Whether events of the typed lane were seen, whose grammar wants a usage event before an error.
     typed: bool,
+    /// Whether the caller has gone, so that whatever comes the call was cancelled.
+    is_abandoned: bool,
 }
 
 impl Metered {
     /// Follows the steps of an open call.
     pub(super) fn new(open: Open, steps: Steps, warnings: Vec<v1::Warning>) -> Self {
-        Self { open, steps: Some(steps), ready: VecDeque::new(), warnings, typed: false }
+        let ready = VecDeque::new();
+        Self { open, steps: Some(steps), ready, warnings, typed: false, is_abandoned: false }
+    }
+
+    /// The caller has gone; what comes is counted all the same.
+    pub(super) fn abandon(&mut self) {
+        self.is_abandoned = true;
+    }
+
+    /// Tells whether nothing more can change what the call comes to.
+    pub(super) fn is_over(&self) -> bool {
+        self.steps.is_none() || self.open.is_settled()
     }
 
     /// Fills in what only the gateway knows, settles before the end is seen, and queues what is to be handed on.
@@ -65,7 +78,8 @@ impl Metered {
 
     /// Settles a complete call, then lets its last item out.
     fn finish(&mut self, mut item: Item) {
-        if let Err(error) = self.open.settle(&Ending::Complete) {
+        let ending = if self.is_abandoned { Ending::Cancelled } else { Ending::Complete };
+        if let Err(error) = self.open.settle(&ending) {
             self.steps = None;
             return self.ready.push_back(Err(error));
         }
@@ -90,7 +104,8 @@ impl Metered {
         if self.open.is_settled() {
             return; // The answer was complete; what happens to the connection afterwards is no matter.
         }
-        let mut error = self.open.settle(&Ending::Failed(&error)).err().unwrap_or(error);
+        let ending = if self.is_abandoned { Ending::Cancelled } else { Ending::Failed(&error) };
+        let mut error = self.open.settle(&ending).err().unwrap_or(error);
         let delivered_event_count = self.open.delivered().content_events;
         let usage = self.open.settled.get().map(|settled| settled.usage.clone());
         if let Some(usage) = usage.filter(|_| delivered_event_count > 0) {

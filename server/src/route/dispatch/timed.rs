@@ -188,12 +188,118 @@ async fn a_first_token_that_is_late_for_the_caller_alone_says_nothing_against_th
 
 #[tokio::test(start_paused = true)]
 async fn the_callers_deadline_is_no_failure_of_the_target_and_ends_the_call_on_time() {
-    let mut way = way(&[Does::Nothing, Does::Content(5)], Policy::default());
-    way.health = Arc::new(Health::new(Settings { failures: 1, ..Settings::default() }));
-    way.deadline = Deadline { at: now() + ms(300), by_caller: true };
-    let (health, target) = (way.health.clone(), way.plan.candidates[0].target.clone());
-    let came = run(way, Call::for_test("m")).await;
-    assert_eq!((came.to.unwrap_err(), came.after), (Reason::CallerDeadlineExceeded, ms(300)));
-    assert_eq!(health.of(&target).view(now()).state, State::Closed);
-    assert_eq!(came.call.attempts[0].outcome, "cancelled");
+    // The second target, if there is one, is no help: it asked for a pause.
+    for does in [vec![Does::Nothing], vec![Does::Nothing, Does::Content(5)]] {
+        let mut way = way(&does, Policy::default());
+        way.health = Arc::new(Health::new(Settings { failures: 1, ..Settings::default() }));
+        way.deadline = Deadline { at: now() + ms(300), by_caller: true };
+        for candidate in way.plan.candidates.iter().skip(1) {
+            let mut ticket = way.health.of(&candidate.target).admit(false, now()).unwrap();
+            ticket.failed(Kind::RateLimited { retry_after: Some(ms(30_000)) }, now());
+        }
+        let (health, target) = (way.health.clone(), way.plan.candidates[0].target.clone());
+        let came = run(way, Call::for_test("m")).await;
+        assert_eq!((came.to.as_ref().unwrap_err(), came.after), (&Reason::CallerDeadlineExceeded, ms(300)));
+        assert_eq!(health.of(&target).view(now()).state, State::Closed);
+        assert_eq!(came.attempts(), [("a/m", "cancelled", false)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_target_leaves_the_others_time_before_the_callers_deadline() {
+    use Does::{Content, Nothing};
+    for (does, usual, after, state) in [
+        (vec![Nothing, Content(5)], None, 2_005, State::Closed),
+        // Ten times as long as it usually takes: that is the target, not the caller.
+        (vec![Nothing, Content(5)], Some(200), 2_005, State::Open),
+        (vec![Nothing, Content(5)], Some(400), 2_005, State::Closed),
+        (vec![Nothing, Nothing, Content(5)], None, 1_500 + 1_000 + 5, State::Closed),
+        // It is only slow, and the other one is not needed.
+        (vec![Content(1_999), Content(5)], None, 1_999, State::Closed),
+    ] {
+        let mut way = way(&does, Policy::default());
+        way.health = Arc::new(Health::new(Settings { failures: 1, ..Settings::default() }));
+        way.deadline = Deadline { at: now() + ms(3_000), by_caller: true };
+        let first = way.health.of(&way.plan.candidates[0].target);
+        if let Some(usual) = usual {
+            let mut ticket = first.admit(false, now()).unwrap();
+            ticket.first_content(ms(usual), true, now());
+            ticket.complete(1, now());
+        }
+        let came = run(way, Call::for_test("m")).await;
+        assert_eq!(came.after, ms(after), "{does:?} {usual:?}");
+        assert!(came.to.is_ok(), "{:?}", came.to);
+        let outcomes: Vec<_> = came.attempts().iter().map(|attempt| attempt.1).collect();
+        let late = outcomes.len() - 1;
+        assert!(outcomes[..late].iter().all(|outcome| *outcome == "timeout"), "{outcomes:?}");
+        assert_eq!((late > 0, first.view(now()).state), (after != 1_999, state), "{does:?} {usual:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_was_asked_beside_a_slow_one_needs_no_more_of_its_time() {
+    for (at_most, after, attempts) in [
+        (1.0, 2_500, vec![("b/m", "cancelled", true), ("a/m", "", false)]),
+        // Without a hedge the second has to have time.
+        (0.0, 2_100, vec![("a/m", "timeout", false), ("b/m", "", false)]),
+    ] {
+        let hedge = Some(Hedge { after: ms(20), at_most });
+        let second = if at_most > 0.0 { Does::Nothing } else { Does::Content(100) };
+        let mut way = way(&[Does::Content(2_500), second], Policy { hedge, ..Policy::default() });
+        if at_most == 0.0 {
+            assert!(way.plan.policy.hedges.take(), "the first is free");
+        }
+        way.deadline = Deadline { at: now() + ms(3_000), by_caller: true };
+        let came = run(way, Call::for_test("m")).await;
+        assert_eq!(came.after, ms(after));
+        let outcomes: Vec<_> = came
+            .attempts()
+            .into_iter()
+            .map(|(target, outcome, hedged)| (target, if outcome == "ok" { "" } else { outcome }, hedged))
+            .collect();
+        assert_eq!(outcomes, attempts);
+    }
+}
+
+/// Has the only target of a way ask for a pause.
+fn pause(way: &Way, wait: Duration) {
+    let mut ticket = way.health.of(&way.plan.candidates[0].target).admit(false, now()).unwrap();
+    ticket.failed(Kind::RateLimited { retry_after: Some(wait) }, now());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_pause_of_the_only_target_is_waited_for_and_a_long_one_is_told() {
+    for (wait, within, came_to, after) in [
+        (2_000, 60_000, Ok("a/m".to_owned()), 2_005),
+        (5_000, 60_000, Ok("a/m".to_owned()), 5_005),
+        // Longer than `max_backoff`, or than the caller has: the last resort is tried at once.
+        (5_001, 60_000, Ok("a/m".to_owned()), 5),
+        (2_000, 1_900, Ok("a/m".to_owned()), 5),
+    ] {
+        let mut way = way(&[Does::Content(5)], Policy::default());
+        way.gates = Arc::new(Gates::new((&crate::config::Load::default()).into()));
+        way.deadline = Deadline { at: now() + ms(within), by_caller: true };
+        pause(&way, ms(wait));
+        let came = run(way, Call::for_test("m")).await;
+        assert_eq!((came.to, came.after), (came_to, ms(after)), "{wait} {within}");
+        let waited = if after == 5 { 0 } else { wait };
+        assert_eq!((came.call.waited, came.call.attempts.len()), (ms(waited), 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_room_to_wait_a_call_is_refused_at_once_with_the_time_that_is_left() {
+    let mut way = way(&[Does::Content(5)], Policy::default());
+    let load = crate::config::Load { queue: 0, ..crate::config::Load::default() };
+    way.gates = Arc::new(Gates::new((&load).into()));
+    pause(&way, ms(2_000));
+    let way = Arc::new(way);
+    let mut errors = Vec::new();
+    for _ in 0..11 {
+        let (began, mut call) = (now(), Call::for_test("m"));
+        errors.extend(dispatch(way.clone(), &mut call, |_| Ok(())).await.err().map(|error| (error, began)));
+    }
+    let [(error, began)] = &errors[..] else { panic!("ten are the last resort: {errors:?}") };
+    assert_eq!((now(), error.reason()), (*began, Reason::UpstreamRateLimited));
+    assert!(error.facts().retry_after.is_some_and(|wait| wait > ms(1_900)), "{error:?}");
 }

@@ -114,8 +114,14 @@ impl Condition {
     }
 
     /// Notes the first content; returns the number under which the attempt goes on.
-    pub(super) fn first_content(&mut self, attempt: u64, after: Duration, now: Instant) -> u64 {
-        self.pace.first_content(after, now);
+    pub(super) fn first_content(
+        &mut self,
+        attempt: u64,
+        after: Duration,
+        streamed: bool,
+        now: Instant,
+    ) -> u64 {
+        self.pace.first_content(after, streamed, now);
         self.alive(attempt)
     }
 
@@ -200,6 +206,7 @@ impl Condition {
             consecutive_failures: self.breaker.failures(),
             failure_ratio: self.pace.failure_ratio(now),
             first_token: self.pace.first_token(),
+            whole: self.pace.whole(),
             tokens_per_second: self.pace.tokens_per_second(),
             running: self.running,
             last_failure: self.last_failure,

@@ -127,6 +127,12 @@ impl Health {
         })
     }
 
+    /// Tells whether a retry could be made at a target now, without counting it.
+    pub fn could_retry(&self, target: &Target, share: f64, now: Instant) -> bool {
+        let allowed = self.of(target).read(|condition| condition.budget.allows(share, now));
+        allowed.is_some() && self.shared.could_retry(share, now)
+    }
+
     /// Counts a call that goes on to another target. That is never refused, but what it adds to the load counts against
     /// the retries of all.
     pub fn failed_over(&self, now: Instant) {

@@ -31,12 +31,18 @@ impl Average {
     fn value(self) -> Option<f64> {
         self.0.map(|(value, _)| value)
     }
+
+    fn time(self) -> Option<Duration> {
+        self.value().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    }
 }
 
 /// The pace of one target.
 #[derive(Debug)]
 pub(super) struct Pace {
     first_token: Average,
+    /// The same of answers that come in one piece: nothing of them is there before all is.
+    whole: Average,
     tokens_per_second: Average,
     ended: Window,
 }
@@ -45,6 +51,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             first_token: Average::default(),
+            whole: Average::default(),
             tokens_per_second: Average::default(),
             ended: Window::new(SPAN),
         }
@@ -53,8 +60,9 @@ impl Default for Pace {
 
 impl Pace {
     /// Notes how long the first content took.
-    pub(super) fn first_content(&mut self, after: Duration, now: Instant) {
-        self.first_token.add(after.as_secs_f64(), now);
+    pub(super) fn first_content(&mut self, after: Duration, streamed: bool, now: Instant) {
+        let average = if streamed { &mut self.first_token } else { &mut self.whole };
+        average.add(after.as_secs_f64(), now);
     }
 
     /// Notes so many output tokens in the time since the first content.
@@ -88,9 +96,14 @@ impl Pace {
         if ends.all < ENOUGH { None } else { ends.share() }
     }
 
-    /// Returns the typical time to the first token.
+    /// Returns the typical time to the first token; where nothing was streamed, to the whole answer.
     pub(super) fn first_token(&self) -> Option<Duration> {
-        self.first_token.value().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        self.first_token.time().or(self.whole())
+    }
+
+    /// Returns the typical time to an answer in one piece.
+    pub(super) fn whole(&self) -> Option<Duration> {
+        self.whole.time()
     }
 
     /// Returns the typical output tokens per second.
@@ -112,14 +125,28 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::default();
         assert_eq!(pace.first_token(), None);
-        pace.first_content(ms(100), start);
+        pace.first_content(ms(100), true, start);
         assert_eq!(pace.first_token(), Some(ms(100)));
-        pace.first_content(ms(200), start);
+        pace.first_content(ms(200), true, start);
         assert_eq!(pace.first_token(), Some(ms(110)), "the clock may stand still");
-        (0..100).for_each(|_| pace.first_content(ms(300), start));
+        (0..100).for_each(|_| pace.first_content(ms(300), true, start));
         assert!(pace.first_token().is_some_and(|time| time > ms(299)));
-        pace.first_content(ms(100), start + ms(100_000));
+        pace.first_content(ms(100), true, start + ms(100_000));
         assert!(pace.first_token().is_some_and(|time| time < ms(101)), "after a pause the newest counts");
+    }
+
+    #[test]
+    fn answers_in_one_piece_say_nothing_of_the_first_token_of_streams() {
+        let now = Instant::now();
+        let mut pace = Pace::default();
+        pace.first_content(ms(9_000), false, now);
+        assert_eq!(
+            (pace.first_token(), pace.whole()),
+            (Some(ms(9_000)), Some(ms(9_000))),
+            "it is all there is"
+        );
+        pace.first_content(ms(100), true, now);
+        assert_eq!((pace.first_token(), pace.whole()), (Some(ms(100)), Some(ms(9_000))));
     }
 
     #[test]

@@ -55,6 +55,10 @@ impl Shared {
         allowed.is_some()
     }
 
+    pub(super) fn could_retry(&self, share: f64, now: Instant) -> bool {
+        self.budget().allows(share, now).is_some()
+    }
+
     pub(super) fn failed_over(&self, now: Instant) {
         self.budget().retried(Allowance::Share, now);
     }

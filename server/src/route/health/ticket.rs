@@ -129,12 +129,14 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The first content came so long after the request. A breaker that waited for this closes.
-    pub fn first_content(&mut self, after: Duration, now: Instant) {
+    /// The first content came so long after the request: the first of a stream, or all there is. A breaker that waited for
+    /// this closes.
+    pub fn first_content(&mut self, after: Duration, streamed: bool, now: Instant) {
         if !self.is_told && self.first_content.is_none() {
             self.first_content = Some(now);
             let attempt = self.attempt;
-            self.attempt = self.health.change(now, |condition| condition.first_content(attempt, after, now));
+            let noted = |condition: &mut Condition| condition.first_content(attempt, after, streamed, now);
+            self.attempt = self.health.change(now, noted);
         }
     }
 

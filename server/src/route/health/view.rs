@@ -55,8 +55,10 @@ pub struct View {
     pub consecutive_failures: u32,
     /// Share of failures of late, 0 to 1; absent if too few calls were made to tell.
     pub failure_ratio: Option<f64>,
-    /// Typical time to the first token of late.
+    /// Typical time to the first token of late; where nothing was streamed, to the whole answer.
     pub first_token: Option<Duration>,
+    /// Typical time of late to an answer in one piece.
+    pub whole: Option<Duration>,
     /// Typical output tokens per second of late.
     pub tokens_per_second: Option<f64>,
     /// Attempts that are running.
@@ -68,6 +70,11 @@ pub struct View {
 }
 
 impl View {
+    /// Returns how long a call usually waits for what it gets first; absent if nobody knows.
+    pub fn usual(&self, streamed: bool) -> Option<Duration> {
+        if streamed { self.first_token } else { self.whole }
+    }
+
     /// Returns what metrics show of it.
     pub(super) fn gauges(&self, target: Arc<str>) -> TargetGauges {
         // A target that is left alone for long has no attempts of late that could tell.

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::provider::{self, Kind};
+use crate::{
+    provider::{self, Kind},
+    route::health::Refused,
+};
 
 /// Which part of the plan a call is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +20,8 @@ pub(super) enum Lane {
 pub(super) enum Mark {
     #[default]
     None,
-    /// It is not well; it may be tried again then.
-    Refused(Instant),
+    /// It is not well.
+    Refused(Refused),
     Full,
     /// A wait for a place at it was in vain.
     Busy,

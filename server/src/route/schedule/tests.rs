@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{pauses::GUESSED, *};
 use crate::{
     call::{Target, now},
     route::{
         Policy,
+        health::State,
         testing::{self, HOUR},
     },
 };
@@ -36,6 +37,10 @@ fn deadline(after: Duration) -> Deadline {
 
 fn lesson(kind: Kind, http_status: u16, retry_after: Option<Duration>) -> Lesson {
     Lesson { kind, http_status, retry_after, is_callers: false }
+}
+
+fn open(until: Instant) -> Refused {
+    Refused { state: State::Open, until }
 }
 
 fn well(_: usize) -> View {
@@ -123,14 +128,56 @@ fn a_prompt_that_is_too_long_is_final_without_a_target_for_it() {
 fn targets_that_are_not_well_are_the_last_resort_and_full_ones_are_waited_for() {
     let mut schedule = Schedule::new(&plan(2, 3, false), deadline(HOUR));
     let at = now();
-    schedule.refused(0, at + Duration::from_secs(5));
+    schedule.refused(0, open(at + Duration::from_secs(5)));
     assert_eq!(schedule.next(well, 0.5, at), Step::Try(1));
-    schedule.refused(1, at + Duration::from_secs(2));
+    schedule.refused(1, open(at + Duration::from_secs(2)));
     assert_eq!(schedule.next(well, 0.5, at), Step::LastResort(1));
     schedule.full(0);
     assert_eq!(schedule.next(well, 0.5, at), Step::Wait(0));
     schedule.busy(0);
     assert_eq!(schedule.next(well, 0.5, at), Step::Stop, "one that has no room is not a broken one");
+}
+
+#[test]
+fn a_short_pause_of_all_is_waited_for_within_its_bounds_and_once() {
+    let (start, second) = (now(), Duration::from_secs(1));
+    let next = |refused: Refused, view: View, more: &dyn Fn(&mut Schedule)| {
+        let deadline = Deadline { at: start + 4 * second, by_caller: true };
+        let mut schedule = Schedule::new(&plan(1, 3, false), deadline);
+        schedule.refused(0, refused);
+        more(&mut schedule);
+        schedule.next(|_| view, 0.5, start)
+    };
+    let nothing: &dyn Fn(&mut Schedule) = &|_| {};
+    let asked = |wait| Refused { state: State::CoolingDown, until: start + wait };
+    let slow = View { first_token: Some(2 * second), ..View::default() };
+    let last = Step::LastResort(0);
+    for (refused, view, more, expected) in [
+        (asked(3 * second), View::default(), nothing, Step::Rest(asked(3 * second), 0)),
+        // It could not answer in time; nor could one that is slow.
+        (asked(4 * second), View::default(), nothing, last),
+        (asked(3 * second), slow, nothing, last),
+        // It waits already, or waited in vain.
+        (asked(3 * second), View::default(), &|schedule| schedule.rests(start - 3 * second), last),
+        (asked(second), View::default(), &|schedule| schedule.rested_in_vain(), last),
+        // How long a broken one rests is a guess, and one that is worse than its siblings may be tried now.
+        (open(start + second), View::default(), nothing, Step::Rest(open(start + second), 0)),
+        (open(start + 2 * second), View::default(), nothing, last),
+        (Refused { state: State::Ejected, until: start + second }, View::default(), nothing, last),
+    ] {
+        assert_eq!(next(refused, view, more), expected, "{refused:?}");
+    }
+}
+
+#[test]
+fn what_is_well_soon_is_waited_for_when_the_others_have_failed_for_good() {
+    let mut schedule = Schedule::new(&plan(2, 3, false), deadline(HOUR));
+    let at = now();
+    let refused = Refused { state: State::CoolingDown, until: at + Duration::from_secs(2) };
+    schedule.started(0);
+    schedule.failed(0, lesson(Kind::Denied, 401, None), at);
+    schedule.refused(1, refused);
+    assert_eq!(schedule.next(well, 0.5, at), Step::Rest(refused, 1));
 }
 
 #[test]
@@ -163,7 +210,7 @@ fn the_same_target_twice_in_a_plan_is_one() {
 /// What may happen when a target is tried.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
-    Refused,
+    Refused(State, u64),
     Full,
     Failed(Lesson),
 }
@@ -183,7 +230,9 @@ fn fates() -> impl Strategy<Value = Fate> {
     let status = prop::sample::select(vec![0_u16, 200, 400, 404, 429, 503]);
     let failed =
         (kind, status, wait).prop_map(|(kind, status, wait)| Fate::Failed(lesson(kind, status, wait)));
-    prop_oneof![1 => Just(Fate::Refused), 1 => Just(Fate::Full), 4 => failed]
+    let state = prop::sample::select(vec![State::CoolingDown, State::Open, State::HalfOpen, State::Ejected]);
+    let refused = (state, 1_u64..9_000).prop_map(|(state, pause)| Fate::Refused(state, pause));
+    prop_oneof![1 => refused, 1 => Just(Fate::Full), 4 => failed]
 }
 
 proptest! {
@@ -200,6 +249,7 @@ proptest! {
         let deadline = deadline(Duration::from_millis(within));
         let mut schedule = Schedule::new(&plan, deadline);
         let (mut at, mut calls, mut steps) = (now(), vec![Vec::<Lesson>::new(); all], 0);
+        let mut rests_since = None;
         for (fate, took, draw) in fates {
             steps += 1;
             let step = schedule.next(well, draw, at);
@@ -210,6 +260,19 @@ proptest! {
                     index
                 }
                 Step::Wait(index) => index,
+                Step::Rest(refused, index) => {
+                    let longest = match refused.state {
+                        State::CoolingDown => plan.policy.max_backoff,
+                        State::Open | State::HalfOpen => GUESSED,
+                        State::Closed | State::Ejected => Duration::ZERO,
+                    };
+                    let since = *rests_since.get_or_insert(at);
+                    prop_assert!(refused.until <= since + longest, "{refused:?}");
+                    prop_assert!(calls[index].is_empty());
+                    schedule.rests(at);
+                    at = at.max(refused.until);
+                    index
+                }
                 Step::LastResort(index) => {
                     prop_assert!(calls.iter().all(Vec::is_empty));
                     index
@@ -224,8 +287,11 @@ proptest! {
             };
             prop_assert!(at < deadline.at);
             match (fate, step) {
-                (Fate::Refused, Step::LastResort(_)) => schedule.give_up(),
-                (Fate::Refused, _) => schedule.refused(index, at + Duration::from_secs(1)),
+                (Fate::Refused(..), Step::LastResort(_)) => schedule.give_up(),
+                (Fate::Refused(state, pause), _) => {
+                    schedule.refused(index, Refused { state, until: at + Duration::from_millis(pause) });
+                }
+                (Fate::Full, Step::Rest(..)) => schedule.rested_in_vain(),
                 (Fate::Full, Step::Try(_)) => schedule.full(index),
                 (Fate::Full, _) => schedule.busy(index),
                 (Fate::Failed(lesson), _) => {
@@ -254,7 +320,7 @@ proptest! {
         let (at, mut tried) = (now(), Vec::new());
         while let Step::Try(index) = schedule.next(well, 0.5, at) {
             if refused[index] {
-                schedule.refused(index, at + Duration::from_secs(1));
+                schedule.refused(index, open(at + Duration::from_secs(60)));
             } else {
                 schedule.started(index);
                 schedule.failed(index, lesson(kind, 0, None), at);

@@ -95,11 +95,11 @@ impl Fake {
     }
 }
 
-fn failed(kind: Kind, http_status: u16) -> Error {
+pub(super) fn failed(kind: Kind, http_status: u16) -> Error {
     Error { http_status, ..Error::new(kind, "as the seed has it") }
 }
 
-fn answer(is_cut: bool) -> Answer {
+pub(super) fn answer(is_cut: bool) -> Answer {
     let text = || v1::TextDelta { text: "hello ".to_owned(), choice: 0, part: 0 };
     let mut events = vec![Event::Start(Box::default()), Event::Text(text()), Event::Text(text())];
     if !is_cut {

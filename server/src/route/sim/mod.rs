@@ -3,6 +3,7 @@
 //! one alone.
 
 mod fake;
+mod pause;
 
 use std::{
     collections::HashMap,
@@ -57,6 +58,8 @@ struct Ended {
     outcome: Result<(), Option<(Error, bool)>>,
     /// Targets that were well at the end and not tried.
     untried: Vec<Arc<str>>,
+    /// Targets that were well at the beginning, and not too slow to answer in a part of its time.
+    could: Vec<Arc<str>>,
 }
 
 impl World {
@@ -88,14 +91,17 @@ impl World {
         let within = Duration::from_millis(if is_late { 9_000 } else { 200 + lot.below(9_000) });
         let deadline = Deadline { at: now() + within, by_caller: true };
         let plan = self.plans[usize::try_from(number % 2).unwrap()].clone();
+        // Every other world waits for the first token for longer than any caller does.
+        let first_token = if self.seed.is_multiple_of(2) { Duration::from_secs(1) } else { testing::HOUR };
         let way = Way {
-            timeouts: Timeouts { first_token: Duration::from_secs(1), idle: Duration::from_secs(1) },
+            timeouts: Timeouts { first_token, idle: Duration::from_secs(1) },
             deadline,
             health: self.health.clone(),
             gates: self.gates.clone(),
             ..testing::way(plan)
         };
         let way = Arc::new(way);
+        let could = self.could_serve(&way.plan, within, call.asked.streamed);
         let patience = if !is_late && lot.below(10) == 0 { lot.up_to(within) } else { testing::HOUR };
         let outcome = timeout(patience, follow(way.clone(), &mut call)).await;
         let (health, at) = (&self.health, now());
@@ -110,7 +116,17 @@ impl World {
             Ok(done) => done.map_err(Some),
             Err(_) => Err(None),
         };
-        Ended { call, deadline: deadline.at, at, outcome, untried }
+        Ended { call, deadline: deadline.at, at, outcome, untried, could }
+    }
+
+    fn could_serve(&self, plan: &Plan, within: Duration, streamed: bool) -> Vec<Arc<str>> {
+        let could = plan.candidates.iter().filter(|candidate| {
+            let view = self.health.of(&candidate.target).view(now());
+            let has_room = self.gates.of(&candidate.target.name, candidate.concurrent).has_room();
+            let is_quick = view.usual(streamed).is_none_or(|usual| usual <= within / 3);
+            view.state == State::Closed && has_room && is_quick
+        });
+        could.map(|candidate| candidate.target.name.clone()).collect()
     }
 }
 
@@ -148,7 +164,7 @@ fn run(seed: u64) -> String {
 }
 
 fn each_call_ends_well(ended: &Ended) {
-    let Ended { call, deadline, at, outcome, untried } = ended;
+    let Ended { call, deadline, at, outcome, untried, could } = ended;
     let shown = || format!("{call:#?}\n{outcome:?}");
     assert!(*at <= *deadline + SLACK, "ended {:?} after its deadline: {}", *at - *deadline, shown());
     assert!(call.attempts.len() <= 3, "{}", shown());
@@ -161,6 +177,14 @@ fn each_call_ends_well(ended: &Ended) {
     let out_of_time = error.reason() == Reason::CallerDeadlineExceeded;
     if out_of_time {
         assert!(*at + SLACK >= *deadline, "{}", shown());
+    }
+    if let [only] = &call.attempts[..]
+        && out_of_time
+        && only.outcome == "cancelled"
+        && call.waited.is_zero()
+    {
+        let others: Vec<_> = could.iter().filter(|name| **name != only.target.name).collect();
+        assert!(others.is_empty(), "{others:?} had no time left: {}", shown());
     }
     // The third attempt draws on a budget; the first and a second at another target never do. Who has waited in vain for
     // a place may find it free a moment later.

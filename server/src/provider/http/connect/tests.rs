@@ -1,6 +1,11 @@
 //! Names and addresses of which some lead nowhere.
 
-use std::{convert::Infallible, net::SocketAddr, time::Instant};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use hyper_util::client::legacy::connect::dns::Name;
 use tokio::net::{TcpListener, TcpSocket};
@@ -54,6 +59,25 @@ async fn a_dead_address_leaves_time_for_the_next() {
     while let Err(error) = connect_to(addrs.clone(), Duration::from_secs(1)).await {
         tries += 1;
         assert!(tries < 5, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_moved_is_found_by_the_next_connection() {
+    let (old, new) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let at = Arc::new(Mutex::new(old.local_addr().unwrap()));
+    let asked = at.clone();
+    let resolver = service_fn(move |_: Name| {
+        let found = vec![*asked.lock().unwrap()];
+        std::future::ready(Ok::<_, Infallible>(found.into_iter()))
+    });
+    let mut connector = lines(resolver, Duration::from_secs(10));
+    for listener in [old, new] {
+        *at.lock().unwrap() = listener.local_addr().unwrap();
+        let connecting = connector.call(Uri::from_static("http://upstream.test/"));
+        let (connected, accepted) = tokio::join!(connecting, listener.accept());
+        assert!(connected.is_ok() && accepted.is_ok());
     }
 }
 

@@ -70,7 +70,7 @@ fn the_probe_decides_with_its_first_content_and_is_an_attempt_as_any_other_from_
     let target = one();
     let then = opened(&target, Instant::now());
     let mut probe = target.admit(false, then).unwrap();
-    probe.first_content(seconds(1), then);
+    probe.first_content(seconds(1), true, then);
     assert_eq!(target.view(then).state, State::Closed);
     probe.failed(Kind::Unavailable, then);
     assert_eq!(target.view(then).consecutive_failures, 1);
@@ -115,7 +115,7 @@ fn what_was_started_before_the_breaker_opened_neither_prolongs_nor_ends_it() {
     let until = opened(&target, now);
     let mut last = early.pop().unwrap();
     early.iter_mut().for_each(|ticket| ticket.failed(Kind::Unavailable, now));
-    last.first_content(seconds(1), now);
+    last.first_content(seconds(1), true, now);
     last.complete(1, now);
     let view = target.view(now);
     assert_eq!((view.state, view.retry_at, view.consecutive_failures), (State::Open, Some(until), 5));

@@ -187,7 +187,7 @@ impl Course {
             Happens::Asked { last_resort } => return self.asked(last_resort),
             Happens::Content(which) => {
                 if let Some(mut attempt) = self.take(which) {
-                    attempt.ticket.first_content(Duration::from_millis(1), now);
+                    attempt.ticket.first_content(Duration::from_millis(1), true, now);
                     self.model.closes(&mut attempt);
                     self.running.push(attempt);
                 }

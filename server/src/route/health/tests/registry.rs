@@ -68,8 +68,8 @@ fn a_stream_tells_its_pace() {
     let (target, now) = (one(), Instant::now());
     let mut ticket = target.admit(false, now).unwrap();
     assert_eq!(target.view(now).running, 1);
-    ticket.first_content(seconds(2), now);
-    ticket.first_content(seconds(9), now);
+    ticket.first_content(seconds(2), true, now);
+    ticket.first_content(seconds(9), true, now);
     ticket.complete(101, now + seconds(2));
     ticket.failed(Kind::Timeout, now + seconds(2));
     drop(ticket);

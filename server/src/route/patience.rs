@@ -1,0 +1,183 @@
+//! How long an attempt may take to bring content while another target could serve the call instead. A silent target must
+//! not use up the caller's time alone; one that is well but slow must not be given up without need.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    attempt::longest,
+    dispatch::Dispatch,
+    health::{State, View},
+};
+use crate::{
+    call::Call,
+    error::Error,
+    provider::{self, Kind},
+};
+
+/// The part of the time that is left which the others need at least.
+const LEAST_PART: u32 = 6;
+/// Who usually takes more than this part of it could hardly answer in what would be left for him.
+const TOO_SLOW_PART: u32 = 3;
+/// An answer may take so many times as long as usual.
+const USUAL_TIMES: u32 = 3;
+/// Silence for so many times as long as usual, and for that long, speaks against the target itself.
+const OVERDUE: (u32, Duration) = (10, Duration::from_secs(1));
+
+/// How long an attempt may take to its first content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Patience {
+    /// So long.
+    pub(super) wait: Duration,
+    /// Whether the target has failed if nothing came by then, and not only taken too long for this caller.
+    pub(super) is_overdue: bool,
+}
+
+impl Patience {
+    /// Works out the patience with a target that usually takes so long, when that much time is left and these others could
+    /// serve, of which some are known to take so long. `None` if there is nobody to spare time for.
+    ///
+    /// Everyone gets the same share, and this one twice that. A target that is known to be slow gets more, as far as the
+    /// quickest of the others still has the time that it is known to need.
+    pub(super) fn new(
+        left: Duration,
+        usual: Option<Duration>,
+        others: impl Iterator<Item = Option<Duration>>,
+    ) -> Option<Self> {
+        let could = others.filter(|usual| usual.is_none_or(|usual| usual <= left / TOO_SLOW_PART));
+        let (count, quickest) = could.fold((0_u32, None::<Duration>), |(count, quickest), usual| {
+            (count + 1, [quickest, usual].into_iter().flatten().min())
+        });
+        if count == 0 {
+            return None;
+        }
+        let needed = quickest.map(|quickest| (quickest * USUAL_TIMES).max(left / LEAST_PART));
+        let slow = usual
+            .zip(needed)
+            .map(|(usual, needed)| usual.saturating_mul(USUAL_TIMES).min(left.saturating_sub(needed)));
+        let wait = fair(left, count).max(slow.unwrap_or_default());
+        let (times, least) = OVERDUE;
+        let is_overdue = usual.is_some_and(|usual| wait >= usual.saturating_mul(times).max(least));
+        Some(Self { wait, is_overdue })
+    }
+
+    /// Returns how the attempt failed.
+    pub(super) fn failure(self) -> provider::Error {
+        let message = format!(
+            "no content within {:?}, and the rest of the time before the deadline is for the other targets",
+            self.wait
+        );
+        provider::Error::new(Kind::Timeout, message)
+    }
+}
+
+/// Returns the share of the first of so many others.
+fn fair(left: Duration, others: u32) -> Duration {
+    left * 2 / others.saturating_add(2)
+}
+
+impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
+    /// Works out the patience with an attempt that was just begun.
+    pub(super) fn patience(&self, index: usize, now: Instant) -> Option<Patience> {
+        let left = self.way.deadline.at.saturating_duration_since(now);
+        let (first_token, _) = longest(self.candidates[index], self.way.timeouts, self.brief);
+        let most = u32::try_from(self.schedule.others().count()).unwrap_or(u32::MAX);
+        // Mostly deadlines are far away, and nobody else need be looked at.
+        if most == 0 || first_token <= fair(left, most) {
+            return None;
+        }
+        let usual = |index: usize| self.view(index, now).usual(self.brief.streamed);
+        let others = self.schedule.others().filter(|other| self.could_serve(*other, now));
+        Patience::new(left, usual(index), others.map(usual))
+    }
+
+    /// Tells whether a target would take the call now.
+    fn could_serve(&self, index: usize, now: Instant) -> bool {
+        let View { state, retry_at, .. } = self.view(index, now);
+        let is_well = matches!(state, State::Closed | State::HalfOpen) && retry_at.is_none();
+        is_well && self.gate(index).has_room() && self.could_be_made(index, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn ms(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    fn wait(left: u64, usual: Option<u64>, others: &[Option<u64>]) -> Option<u64> {
+        let others = others.iter().map(|usual| usual.map(ms));
+        let patience = Patience::new(ms(left), usual.map(ms), others)?;
+        u64::try_from(patience.wait.as_millis()).ok()
+    }
+
+    #[test]
+    fn all_get_their_share_and_a_slow_one_what_the_others_can_spare() {
+        for (left, usual, others, expected) in [
+            // Nobody else, or nobody who could answer in the rest of the time.
+            (3_000, None, vec![], None),
+            (3_000, Some(9_000), vec![Some(1_001)], None),
+            // Two thirds with one other, half with two.
+            (3_000, None, vec![None], Some(2_000)),
+            (3_000, Some(100), vec![Some(100)], Some(2_000)),
+            (3_000, None, vec![None, Some(10)], Some(1_500)),
+            // A reasoning model before a quick one gets nearly all; before one that nobody knows, its share.
+            (30_000, Some(12_000), vec![Some(500)], Some(25_000)),
+            (30_000, Some(12_000), vec![Some(3_000)], Some(21_000)),
+            (30_000, Some(60_000), vec![None], Some(20_000)),
+            (30_000, Some(7_500), vec![Some(500)], Some(22_500)),
+        ] {
+            assert_eq!(wait(left, usual, &others), expected, "{left} {usual:?} {others:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_silence_that_is_out_of_all_proportion_speaks_against_the_target() {
+        for (left, usual, is_overdue) in
+            [(6_000, None, false), (6_000, Some(401), false), (6_000, Some(400), true), (900, Some(1), false)]
+        {
+            let patience = Patience::new(ms(left), usual.map(ms), [None].into_iter()).unwrap();
+            assert_eq!(patience.is_overdue, is_overdue, "{left} {usual:?}");
+        }
+    }
+
+    fn usual() -> impl Strategy<Value = Option<u64>> {
+        prop::option::of(1_u64..100_000)
+    }
+
+    proptest! {
+        /// Whoever is known or not: the attempt has at least its fair share, the others at least a part of the time, and
+        /// one that is known to be quick has what it usually needs.
+        #[test]
+        fn nobody_is_starved(
+            left in 10_u64..100_000,
+            own in usual(),
+            others in prop::collection::vec(usual(), 0..4),
+        ) {
+            let could = others.iter().filter(|usual| usual.is_none_or(|usual| usual <= left / 3));
+            let count = u64::try_from(could.clone().count()).unwrap();
+            let Some(wait) = wait(left, own, &others) else {
+                prop_assert_eq!(count, 0);
+                return Ok(());
+            };
+            prop_assert!(wait + 1 >= left * 2 / (count + 2), "{wait}");
+            prop_assert!(left - wait >= left / 6, "{wait}");
+            if let Some(quickest) = could.flatten().min() {
+                prop_assert!(left - wait >= *quickest, "{wait} leaves too little for {quickest}");
+            }
+        }
+
+        /// A target that nobody knows behind silent ones that nobody knows still gets a tenth.
+        #[test]
+        fn a_chain_of_silent_targets_leaves_time_for_the_last(left in 1_000_u64..100_000, silent in 1_usize..3) {
+            let mut rest = left;
+            for behind in (1..=silent).rev() {
+                rest -= wait(rest, None, &vec![None; behind]).unwrap();
+            }
+            prop_assert!(rest >= left / 10, "{rest}");
+        }
+    }
+}
