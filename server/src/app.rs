@@ -171,7 +171,8 @@ impl Gateway {
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
         }
-        alerting::start(&config, &data_dir, &edge.pipeline).map_err(Failure::Start)?;
+        let postgres = edge.about.postgres.clone();
+        alerting::start(&config, &data_dir, &edge.pipeline, postgres).map_err(Failure::Start)?;
         if let Some(probe) = &config.probe {
             let (routes, health) = (edge.pipeline.routes.clone(), edge.pipeline.health.clone());
             tokio::spawn(route::prober::run(routes, health, probe.every.0));

@@ -16,7 +16,14 @@ impl<H: History> History for Recalled<H> {
     fn used<'a>(&'a self, rule: &'a Rule, since: SystemTime) -> BoxFuture<'a, Result<i64, Error>> {
         Box::pin(async move {
             let used = self.ledger.used(rule, since).await?;
-            Ok(used.saturating_sub(self.auth.taken_off(&rule.counter)).max(0))
+            Ok(self.without_resets(rule, used))
         })
+    }
+}
+
+impl<H> Recalled<H> {
+    /// Takes off what resets took off.
+    pub(super) fn without_resets(&self, rule: &Rule, used: i64) -> i64 {
+        used.saturating_sub(self.auth.taken_off(&rule.counter)).max(0)
     }
 }

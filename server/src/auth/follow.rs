@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::{
     Announce, Auth, Declared, Room,
+    lookup::Lookup,
     pepper::Pepper,
     start::{check_pepper, everything},
     store::{self, CHANNEL, Change, Shared, Sql, Trouble, adjustments, keys, teams},
@@ -41,10 +42,11 @@ impl Auth {
         pepper: Option<SecretString>,
         announce: Announce,
     ) -> Result<Arc<Self>, String> {
-        let auth = Self::of(Room::new(Box::new(Shared(postgres.clone())), declared));
-        let room = auth.room.clone();
-        let configured = pepper.clone();
-        let first = tokio::task::spawn_blocking(move || room.meet(configured.as_ref())).await;
+        let room = Arc::new(Room::new(Box::new(Shared(postgres.clone())), declared));
+        let lookup = Lookup::start(room.clone(), Shared(postgres.clone()));
+        let auth = Self::of(room.clone(), Some(lookup));
+        let (meeting, configured) = (room.clone(), pepper.clone());
+        let first = tokio::task::spawn_blocking(move || meeting.meet(configured.as_ref())).await;
         match first {
             Ok(Err(trouble @ Trouble::Refused(_))) => return Err(trouble.into_message()),
             Ok(Err(trouble)) => {
@@ -90,9 +92,13 @@ impl Ears {
                 Heard::Lost => {
                     self.listening = false;
                     room.in_touch.store(false, Relaxed);
+                    room.absent.forget();
                 }
                 Heard::Told { payload, .. } => match payload.parse() {
-                    Ok(change) => changes.push(change),
+                    Ok(change) => {
+                        room.absent.forget();
+                        changes.push(change);
+                    }
                     // A newer Tollgate may tell of more.
                     Err(()) => tracing::debug!(payload, "a change of another kind was told"),
                 },

@@ -176,7 +176,8 @@ impl Quota {
         watch::watch(self.engine.clone(), self.all_of(caller, models), request.thresholds)
     }
 
-    fn all_of(&self, caller: &Caller, models: impl Iterator<Item = Arc<Rule>>) -> Vec<Arc<Rule>> {
+    /// Returns every limit that holds for calls of a caller, with these of models.
+    pub fn all_of(&self, caller: &Caller, models: impl Iterator<Item = Arc<Rule>>) -> Vec<Arc<Rule>> {
         let teams = caller.teams.iter().flat_map(|team| team.limits.iter());
         let own = caller.limits.iter().chain(teams).cloned();
         own.chain(models).chain(self.settings.gateway.iter().cloned()).collect()

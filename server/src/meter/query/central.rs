@@ -100,6 +100,34 @@ pub(super) async fn one(central: &Central, sql: Sql) -> Result<Option<v1::UsageR
     central.read(move |session| find(session, &sql)?.first().map(record).transpose()).await
 }
 
+/// Returns the ids of the keys that called, on any replica, after the record of this number, or since a time if it is
+/// negative; and the number of the last record.
+pub(super) async fn keys_since(
+    central: &Central,
+    number: i64,
+    from_ms: i64,
+) -> Result<(Vec<String>, i64), Error> {
+    let first = "SELECT COALESCE(min(seq), $2) - 1 FROM records WHERE create_ms >= $1";
+    let keys = "SELECT DISTINCT key_id FROM records WHERE seq > $1 AND seq <= $2";
+    let read = move |session: &mut Session| {
+        let last = newest(session)?;
+        let after = if number >= 0 {
+            number
+        } else {
+            self::number(&session.query_one(first, &[&from_ms, &(last + 1)])?, 0)?
+        };
+        let rows = session.query(keys, &[&after, &last])?;
+        Ok((rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(Trouble::from)?, last))
+    };
+    central.read(read).await
+}
+
+/// Returns when the first record was made, in seconds since 1970.
+pub(super) async fn oldest(central: &Central) -> Result<Option<i64>, Error> {
+    let oldest = "SELECT create_ms / 1000 FROM records ORDER BY create_ms LIMIT 1";
+    central.read(move |session| session.query_opt(oldest, &[])?.map(|row| number(&row, 0)).transpose()).await
+}
+
 /// Reads a number that is always there.
 fn number(row: &Row, at: usize) -> Result<i64, Failure> {
     Ok(row.int(at)?.unwrap_or(0))
