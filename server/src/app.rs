@@ -272,6 +272,8 @@ async fn open(
         None => Auth::start(data_dir, &store, declared, pepper),
     };
     let auth = auth.map_err(Failure::Start)?;
+    let teams = auth.clone();
+    meter.know_teams(Box::new(move |id| teams.teams_below(id)));
     Ok((auth, meter))
 }
 

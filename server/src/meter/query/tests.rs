@@ -12,6 +12,9 @@ use crate::{
     meter::testing::{NOON, admin, caller, id, meter, record},
 };
 
+/// Which teams belong to a team.
+type TeamsOf = fn(&str) -> Vec<String>;
+
 /// A room with records in it.
 struct Room {
     meter: Arc<Meter>,
@@ -254,6 +257,54 @@ async fn a_key_sees_its_own_a_team_lead_the_teams_an_admin_all() {
         let rows = sums(&room, &caller, v1::QueryUsageRequest { filters, ..by(&[]) }).await;
         assert_eq!(!rows.is_empty(), expected.contains(&3), "{caller:?}");
     }
+}
+
+#[tokio::test]
+async fn a_team_includes_those_below_it_for_who_leads_it_and_for_who_asks_for_its_tree() {
+    let owned = |number, key: &str, team: &str| {
+        made(number, |record| {
+            (record.key_id, record.team_id) = (key.to_owned(), team.to_owned());
+            record.tags = map(&[("env", "prod")]);
+        })
+    };
+    let room = room([
+        owned(1, "a", "acme"),
+        owned(2, "b", "search"),
+        owned(3, "c", "ranking"),
+        owned(4, "d", "other"),
+        owned(5, "lead", "other"),
+    ]);
+    room.meter.know_teams(Box::new(|id| {
+        let below: &[&str] = match id {
+            "acme" => &["search", "ranking"],
+            "search" => &["ranking"],
+            _ => &[],
+        };
+        below.iter().chain([&id]).map(|team| (*team).to_owned()).collect()
+    }));
+    let lead = caller("lead", "acme", &[Scope::Usage, Scope::UsageTeam]);
+    for words in [&["team"][..], &["team", "tag:env"], &["team", "tag:env", "tag:none"]] {
+        for (caller, filters, expected) in [
+            // Its own records from another team are its, too.
+            (&lead, &[][..], vec!["acme", "other", "ranking", "search"]),
+            (&lead, &[("team", "search")], vec!["search"]),
+            (&lead, &[("team_tree", "search")], vec!["ranking", "search"]),
+            (&lead, &[("team_tree", "other")], vec!["other"]),
+            (&admin(), &[("team_tree", "acme")], vec!["acme", "ranking", "search"]),
+            (&admin(), &[("team_tree", "acme"), ("key", "c")], vec!["ranking"]),
+            (&admin(), &[("team_tree", "nobody")], vec![]),
+        ] {
+            let request = v1::QueryUsageRequest { filters: map(filters), ..by(words) };
+            let rows = sums(&room, caller, request).await;
+            assert!(rows.iter().all(|row| row.request_count == 1), "{rows:?}");
+            let teams: Vec<_> = rows.iter().map(|row| row.group["team"].as_str()).collect();
+            assert_eq!(teams, expected, "{filters:?} {words:?}");
+        }
+    }
+    let many: TeamsOf = |_| (0..20_000).map(|number| format!("t{number}")).collect();
+    let request = map(&[("team_tree", "acme")]);
+    let mut conditions = filter::Conditions::visible_to(&admin(), many).unwrap();
+    assert_eq!(field(&conditions.filter(&request, many).unwrap_err()), "filters");
 }
 
 #[tokio::test]

@@ -155,12 +155,12 @@ impl Report {
             self.write_conditions(rows, sql);
         }
         // The sums know teams only: what a key did while it was in another one is told by its records.
-        if let Visible::Team(team, key) = self.conditions.visible() {
+        if let Visible::Teams(teams, key) = self.conditions.visible() {
             sql.push(" UNION ALL ");
             self.write_select(Rows::Plain, "create_ms", OF_RECORD, sql);
             sql.push("records WHERE create_ms >= ").bind(from).push(" AND create_ms < ").bind(until);
             sql.push(" AND +seq <= (SELECT seq FROM totalled) AND key_id = ").bind(&**key);
-            sql.push(" AND team_id <> ").bind(&**team);
+            sql.push(" AND NOT ").is_one_of("team_id", teams);
             self.write_conditions(Rows::Plain, sql);
         }
     }
