@@ -125,6 +125,7 @@ pub fn start(
 async fn run(mut watches: Vec<Watch>, source: Arc<dyn Source>) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failing = false;
     for look in 0_u64.. {
         ticks.tick().await;
         let now = Timestamp::now();
@@ -135,13 +136,17 @@ async fn run(mut watches: Vec<Watch>, source: Arc<dyn Source>) {
         }
         match source.standings().await {
             Ok(standings) => {
+                failing = false;
                 for watch in &mut watches {
                     let told = budget::alerts(&watch.settings, &standings, now);
                     watch.outbox.tell(told).await;
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "how limits stand cannot be known, so nobody is alerted of it")
+                if !failing {
+                    tracing::warn!(%error, "how limits stand cannot be known; who is to be alerted waits");
+                }
+                failing = true;
             }
         }
         if look % LOOKS_OF_TREND != 0 {
