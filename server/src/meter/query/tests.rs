@@ -413,6 +413,22 @@ async fn a_watch_of_new_records_shows_only_those_and_only_to_whom_they_belong() 
 }
 
 #[tokio::test]
+async fn there_are_so_many_watches_at_a_time_and_no_more() {
+    let room = room([]);
+    let watch = async || room.meter.watch_usage(&admin(), v1::WatchUsageRequest::default()).await;
+    let mut open = Vec::new();
+    for _ in 0..crate::meter::WATCHERS {
+        open.push(watch().await.unwrap());
+    }
+    let refused = watch().await.err().unwrap();
+    assert_eq!(refused.reason(), Reason::GatewayOverloaded);
+    assert!(refused.facts().retry_after.is_some());
+    open.pop();
+    open.push(watch().await.unwrap());
+    assert!(watch().await.is_err());
+}
+
+#[tokio::test]
 async fn sums_by_the_hour_and_record_by_record_are_the_same() {
     let start = NOON - 7 * 60;
     let records = (0..25_000_u128).map(|number| {

@@ -90,3 +90,35 @@ pub(in crate::meter) fn newest(session: &mut Session) -> Result<i64, Failure> {
     let row = session.query_one("SELECT COALESCE(max(seq), 0) FROM records", &[])?;
     Ok(row.try_get(0).map_err(crate::postgres::Trouble::from)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::{
+        error::Reason,
+        meter::Ledger,
+        postgres::{Address, Postgres},
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn all_who_watch_share_one_look_which_ends_with_the_last_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("tollgate.db");
+        let ledger = Ledger::open(&store).unwrap();
+        let nowhere = Address::parse("postgres://nobody@127.0.0.1:1/none").unwrap();
+        let postgres = Postgres::new(nowhere, Handle::current()).unwrap();
+        let central = Central::start(postgres, &store, watch::channel(0).1, None).unwrap();
+        let central = Arc::new(central);
+        let (mut one, other) = (central.newest(), central.newest());
+        assert!(Arc::ptr_eq(&one._task, &other._task));
+        assert_eq!(one.beyond(0).await.unwrap_err().reason(), Reason::StoreUnavailable, "it is away");
+        let looking = || central.looking.0.lock().unwrap().upgrade().is_some();
+        drop(one);
+        assert!(looking());
+        drop(other);
+        assert!(!looking());
+        drop(ledger);
+    }
+}
