@@ -170,7 +170,8 @@ impl Gateway {
         if let Some(shared) = &edge.about.shared {
             shared::share(shared.clone(), edge.pipeline.health.clone());
         }
-        alerting::start(&config, &data_dir, &edge.pipeline).map_err(Failure::Start)?;
+        let postgres = edge.about.postgres.clone();
+        alerting::start(&config, &data_dir, &edge.pipeline, postgres).map_err(Failure::Start)?;
         if let Some(probe) = &config.probe {
             let (routes, health) = (edge.pipeline.routes.clone(), edge.pipeline.health.clone());
             tokio::spawn(route::prober::run(routes, health, probe.every.0));
@@ -270,6 +271,8 @@ async fn open(
         None => Auth::start(data_dir, &store, declared, pepper),
     };
     let auth = auth.map_err(Failure::Start)?;
+    let teams = auth.clone();
+    meter.know_teams(Box::new(move |id| teams.teams_below(id)));
     Ok((auth, meter))
 }
 

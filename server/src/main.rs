@@ -85,7 +85,7 @@ fn main() -> ExitCode {
         Command::Store { task } => look_after_store(task, &arguments, &runtime),
         Command::Check => runtime.block_on(async { check(arguments.config.as_deref()) }),
         Command::Schema => say(&config::schema(), ExitCode::SUCCESS),
-        Command::Reconcile(command) => reconcile(command, &arguments),
+        Command::Reconcile(command) => reconcile(command, &arguments, &runtime),
     }
 }
 
@@ -153,7 +153,7 @@ fn check(file: Option<&Path>) -> ExitCode {
 }
 
 /// Compares the ledger with what a provider says.
-fn reconcile(command: Reconcile, arguments: &Arguments) -> ExitCode {
+fn reconcile(command: Reconcile, arguments: &Arguments, runtime: &Runtime) -> ExitCode {
     let config = match app::load(arguments.config.as_deref()) {
         Ok((config, _)) => config,
         Err(problems) => {
@@ -161,6 +161,7 @@ fn reconcile(command: Reconcile, arguments: &Arguments) -> ExitCode {
             return BAD_CONFIG.into();
         }
     };
+    let _inside = runtime.enter();
     match command.run(&config, &arguments.data_dir) {
         Ok((text, agrees)) => say(&text, if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Err(message) => fail(1, &message),

@@ -24,10 +24,9 @@ use http::HeaderMap;
 use tokio::time::timeout;
 
 use crate::{
-    auth::{self, Auth},
+    auth::{self, Auth, Knock},
     call::{
-        Attempt, Call, Caller, Deadline, Endpoint, Operation, RateLimits, Reply, Request, Scope, Target, now,
-        tried,
+        Attempt, Call, Deadline, Endpoint, Operation, RateLimits, Reply, Request, Scope, Target, now, tried,
     },
     config::Unpriced,
     error::{Error, Reason},
@@ -70,8 +69,8 @@ impl Pipeline {
     /// Finds out who calls, from the request's headers and query alone.
     ///
     /// # Errors
-    /// `API_KEY_MISSING`, `API_KEY_INVALID` or `API_KEY_EXPIRED`.
-    pub fn authenticate(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Arc<Caller>, Error> {
+    /// `API_KEY_MISSING`, `API_KEY_INVALID` or `API_KEY_EXPIRED`; `STORE_UNAVAILABLE` if that cannot be known.
+    pub fn authenticate(&self, headers: &HeaderMap, query: Option<&str>) -> Knock {
         self.auth.authenticate(headers, query)
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::support::{
     Gateway, PATIENCE,
     http::Caller,
+    postgres,
     upstream::{Seen, Upstream, completion, whole},
 };
 
@@ -90,6 +91,63 @@ async fn a_budget_that_is_nearly_spent_is_told_once_and_signed_also_over_a_resta
     let told = verified(&there.asked(1).await[0]);
     assert_eq!((&told["threshold"], &told["used"]), (&"80%".into(), &800_000.into()), "{told}");
     assert_eq!((here.seen().len(), there.seen().len()), (1, 1));
+}
+
+/// How many alerts a gateway was the first to make.
+async fn made(gateway: &Gateway) -> u64 {
+    let metrics = crate::metrics(gateway).await;
+    let lines = metrics
+        .lines()
+        .filter(|line| line.starts_with("tollgate_alerts_total{") && line.contains("outcome=\"made\""));
+    lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_that_is_spent_on_two_replicas_is_told_by_one_of_them() {
+    let upstream = Upstream::start(|_| whole(200, "application/json", completion("hi", 100, 50))).await;
+    let (both, first, second) = (webhook().await, webhook().await, webhook().await);
+    let store = format!("store: \"{}\"\n", postgres::database().await);
+    let replica = |own: &Upstream| {
+        let own = alerts(own, "budget: 80%");
+        gateway(
+            &upstream,
+            &(store.clone() + &alerts(&both, "budget: 80%") + own.strip_prefix("alerts:\n").unwrap()),
+        )
+    };
+    let (one, other) = (replica(&first), replica(&second));
+    for gateway in [&one, &other] {
+        for _ in 0..2 {
+            assert_eq!(call(gateway).await, 200);
+        }
+    }
+    // Each replica tells its own webhook after the one that both have.
+    let told = [verified(&first.asked(1).await[0]), verified(&second.asked(1).await[0])];
+    let told = [&told[0], &told[1], &verified(&both.asked(1).await[0])].map(|alert| alert["used"].clone());
+    assert_eq!(told, [800_000, 800_000, 800_000], "neither spent more than half of it");
+    assert_eq!(made(&one).await + made(&other).await, 3);
+    assert_eq!(both.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alert_of_a_replica_that_died_before_it_was_taken_is_told_by_another() {
+    let upstream = Upstream::start(|_| whole(200, "application/json", completion("hi", 100, 50))).await;
+    let url = postgres::database().await;
+    let store = format!("store: \"{url}\"\n");
+    let busy = Upstream::start(|_| whole(503, "text/plain", "later")).await;
+    let mut one = gateway(&upstream, &(store.clone() + &alerts(&busy, "budget: 20%")));
+    assert_eq!(call(&one).await, 200);
+    busy.asked(1).await;
+    one.kill();
+    // As if the time had passed for which the dead one has it, and the webhook had moved.
+    let hook = webhook().await;
+    let moved = alerts(&hook, "budget: 20%");
+    let url_of_hook = format!("http://{}/hook?token=x", hook.addr);
+    let destination = blake3::hash(url_of_hook.as_bytes()).to_hex()[..16].to_owned();
+    let late = format!("UPDATE tollgate.alerts SET held_until = now(), destination = '{destination}'");
+    postgres::sql(&url, &late).await;
+    let _other = gateway(&upstream, &(store + &moved));
+    let seen = hook.asked(1).await;
+    assert_eq!(verified(&seen[0])["type"], "budget");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,6 +43,7 @@ mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod teams;
+mod unknown_keys;
 mod upstream_faults;
 mod usage_scale;
 

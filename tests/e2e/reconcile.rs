@@ -5,10 +5,11 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::{
-    chat, gateway, records,
+    chat, gateway, gateway_with, records,
     support::{
         Gateway, KEY,
         http::Caller,
+        postgres,
         upstream::{Upstream, completion, whole},
     },
 };
@@ -34,7 +35,8 @@ async fn reconcile(gateway: &Gateway, export: &str, more: &[&str]) -> Output {
     let file = gateway.data_dir().join("export.json");
     std::fs::write(&file, export).unwrap();
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    command.arg("reconcile").arg("--data-dir").arg(gateway.data_dir().join("data"));
+    command.arg("reconcile").arg("--config").arg(gateway.data_dir().join("config.yaml"));
+    command.arg("--data-dir").arg(gateway.data_dir().join("data"));
     command.arg("--provider-report").arg(file).args(["--of", "up"]).args(more);
     command.output().await.unwrap()
 }
@@ -78,4 +80,28 @@ async fn books_that_agree_are_told_from_books_that_do_not() {
     let wrong = reconcile(&gateway, "a,b\n1,2\n", &[]).await;
     assert_eq!(wrong.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("no column"), "says why");
+    let wrong = reconcile(&gateway, "{\"data\": [", &[]).await;
+    let told = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(told.contains("export.json: is no JSON") && told.contains("an export is JSON of"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_books_of_replicas_that_share_a_postgresql_are_those_of_all_of_them() {
+    let upstream = Upstream::start(|_| whole(200, "application/json", completion("hi", 100, 50))).await;
+    let store = format!("store: \"{}\"\n", postgres::database().await);
+    let (one, other) = (gateway_with(&upstream, &store), gateway_with(&upstream, &store));
+    for (gateway, calls) in [(&one, 2), (&other, 3)] {
+        for _ in 0..calls {
+            let answer = Caller::new(gateway.addr, KEY).post("/v1/chat/completions", chat(false)).await;
+            assert_eq!(answer.status, 200);
+        }
+    }
+    // A list from each: what was settled there before is in PostgreSQL then.
+    records(&one).await;
+    let all = records(&other).await;
+    assert_eq!(all.len(), 5);
+    let model = all[0]["model"].as_str().unwrap();
+    let same = reconcile(&one, &export(&json!([result(model, 5, 500, 250)])), &[]).await;
+    let text = String::from_utf8_lossy(&same.stdout).into_owned();
+    assert_eq!(same.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&same.stderr));
 }

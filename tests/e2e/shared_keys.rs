@@ -12,22 +12,22 @@ use crate::support::{
     postgres::{self, Postgres},
 };
 
-const CHAT: &str = r#"{"model":"echo","messages":[{"role":"user","content":"hi"}]}"#;
-const UNKNOWN: &str = "tg_unknownkey01_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
-const PEPPER: &str = "pepper: pepper-of-the-tests-pepper-of-the-tests\n";
+pub(crate) const CHAT: &str = r#"{"model":"echo","messages":[{"role":"user","content":"hi"}]}"#;
+pub(crate) const UNKNOWN: &str = "tg_unknownkey01_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+pub(crate) const PEPPER: &str = "pepper: pepper-of-the-tests-pepper-of-the-tests\n";
 /// Within this a change has to hold on every replica.
 const PROMISED: Duration = Duration::from_secs(1);
 
-fn replica(url: &str) -> Gateway {
+pub(crate) fn replica(url: &str) -> Gateway {
     Gateway::start(&format!("{PEPPER}store: \"{url}\"\n"))
 }
 
-async fn status(gateway: &Gateway, secret: &str) -> u16 {
+pub(crate) async fn status(gateway: &Gateway, secret: &str) -> u16 {
     Caller::new(gateway.addr, secret).post("/v1/chat/completions", CHAT).await.status.as_u16()
 }
 
 /// Waits until a call with this key is answered so, and returns how long that took.
-async fn until(gateway: &Gateway, secret: &str, wanted: u16) -> Duration {
+pub(crate) async fn until(gateway: &Gateway, secret: &str, wanted: u16) -> Duration {
     let began = Instant::now();
     loop {
         let found = status(gateway, secret).await;
@@ -40,7 +40,7 @@ async fn until(gateway: &Gateway, secret: &str, wanted: u16) -> Duration {
 }
 
 /// Waits until the operators' port says so of being ready.
-async fn until_ready(gateway: &Gateway, wanted: u16) {
+pub(crate) async fn until_ready(gateway: &Gateway, wanted: u16) {
     let began = Instant::now();
     loop {
         let answer = Caller::new(gateway.ops, KEY).get("/readyz").await;
@@ -52,7 +52,7 @@ async fn until_ready(gateway: &Gateway, wanted: u16) {
     }
 }
 
-async fn create(gateway: &Gateway, name: &str, team: &str) -> (String, String) {
+pub(crate) async fn create(gateway: &Gateway, name: &str, team: &str) -> (String, String) {
     let key = admin::Key { name: name.into(), team_id: team.into(), ..Default::default() };
     let request = admin::CreateKeyRequest { key: Some(key), ..Default::default() };
     let mut keys = KeyServiceClient::new(gateway.channel(ADMIN_KEY).await);

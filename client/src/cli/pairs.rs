@@ -23,10 +23,11 @@ pub(crate) fn parse_dimension(text: &str) -> Result<String, String> {
     Err(format!("{text:?} is none of key, team, model, provider, target, surface, tag:NAME"))
 }
 
-/// Reads a filter of reports and records, `model=gpt-5`.
+/// Reads a filter of reports and records, `model=gpt-5`; `team_tree=acme` is a team with all that belong to it.
 pub(crate) fn parse_filter(text: &str) -> Result<Pair, String> {
     let (name, value) = parse_pair(text)?;
-    Ok((parse_dimension(&name)?, value))
+    let name = if name == "team_tree" { name } else { parse_dimension(&name)? };
+    Ok((name, value))
 }
 
 /// Returns pairs as the contract's map; of two with one name the last one holds.
@@ -55,6 +56,8 @@ mod tests {
     #[test]
     fn filters_have_the_names_of_the_contract() {
         assert_eq!(parse_filter("tag:feature=x"), Ok(("tag:feature".into(), "x".into())));
+        assert_eq!(parse_filter("team_tree=acme"), Ok(("team_tree".into(), "acme".into())));
+        assert!(parse_dimension("team_tree").is_err(), "a team is in many trees");
         assert!(parse_filter("tag:=x").is_err() && parse_filter("status=OK").is_err());
     }
 }

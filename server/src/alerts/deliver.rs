@@ -12,16 +12,24 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 
-use super::{Settings, alert::Alert, store::Store};
+use super::{
+    Settings,
+    alert::Alert,
+    store::{Store, Written},
+};
 use crate::telemetry::metrics;
 
-/// Alerts that may wait for a webhook. Those beyond wait in the store for the next start.
+/// Alerts that may wait for a webhook. Those beyond wait in the store for the next start, or for another replica.
 const QUEUE: usize = 256;
+/// Alerts that may wait for a store that is away.
+const UNWRITTEN: usize = 1_024;
 /// Ids that are remembered to be written down, so that the store is not asked each time.
 const REMEMBERED: usize = 10_000;
 /// Tries of one alert, and the waits between them.
 const TRIES: u32 = 10;
 const WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(120));
+/// How much longer than until the next try an alert is held: as long as a try may take, and more.
+const SLACK: Duration = Duration::from_secs(30);
 
 /// One request to a webhook.
 pub struct Message {
@@ -40,15 +48,17 @@ pub type Post = Arc<dyn Fn(Message) -> BoxFuture<'static, Result<u16, String>> +
 
 /// The near end of the way to one webhook.
 pub(super) struct Outbox {
-    store: Arc<Store>,
+    store: Arc<dyn Store>,
     destination: String,
-    queue: Sender<(String, String)>,
-    written: std::sync::Mutex<(HashSet<String>, VecDeque<String>)>,
+    queue: Sender<Written>,
+    /// Made while the store was away.
+    unwritten: Vec<Alert>,
+    written: (HashSet<String>, VecDeque<String>),
 }
 
 /// The far end.
 struct Courier {
-    store: Arc<Store>,
+    store: Arc<dyn Store>,
     url: SecretString,
     host: String,
     secret: Option<SecretString>,
@@ -56,8 +66,8 @@ struct Courier {
 }
 
 impl Outbox {
-    /// Starts the task that delivers, first what the last process could not.
-    pub(super) fn start(store: Arc<Store>, settings: &Settings, post: Post) -> Self {
+    /// Starts the task that delivers.
+    pub(super) fn start(store: Arc<dyn Store>, settings: &Settings, post: Post) -> Self {
         let url = settings.webhook.expose_secret();
         // The address may hold a secret, so a hash names it.
         let destination = blake3::hash(url.as_bytes()).to_hex()[..16].to_owned();
@@ -71,45 +81,52 @@ impl Outbox {
             secret: settings.secret.clone(),
             post,
         };
-        // Read before anything new is written down, which comes by the queue.
-        let waiting =
-            store.waiting(&destination, Timestamp::now().as_millisecond()).unwrap_or_else(|error| {
-                tracing::error!(%error, "alerts that wait for a webhook cannot be read");
-                Vec::new()
-            });
-        tokio::spawn(courier.run(waiting, incoming));
-        Self { store, destination, queue, written: std::sync::Mutex::default() }
+        tokio::spawn(courier.run(incoming));
+        Self { store, destination, queue, unwritten: Vec::new(), written: Default::default() }
+    }
+
+    /// Has delivered what another process wrote down and could not deliver.
+    pub(super) async fn take_over(&self) {
+        let destination = self.destination.clone();
+        match at(&self.store, move |store| store.take_over(&destination)).await {
+            Ok(waiting) => waiting.into_iter().for_each(|alert| self.send(alert)),
+            Err(error) => tracing::warn!(error, "alerts that wait for a webhook cannot be read"),
+        }
     }
 
     /// Writes alerts down and has those delivered that are new.
-    pub(super) async fn tell(&self, alerts: Vec<Alert>) {
-        for alert in alerts {
+    pub(super) async fn tell(&mut self, alerts: Vec<Alert>) {
+        let mut waiting = std::mem::take(&mut self.unwritten);
+        waiting.extend(alerts);
+        let mut alerts = waiting.into_iter();
+        while let Some(alert) = alerts.next() {
             let id = alert.id(&self.destination);
-            if self.is_written(&id) {
+            if self.written.0.contains(&id) {
                 continue;
             }
-            let now = Timestamp::now();
-            let body = alert.body(&id, now);
-            let (store, destination) = (self.store.clone(), self.destination.clone());
-            let (of, text) = (id.clone(), body.clone());
-            let claim = move || store.claim(&of, &destination, &text, now.as_millisecond());
-            match tokio::task::spawn_blocking(claim).await {
-                Ok(Ok(is_new)) => {
-                    self.remember(&id);
+            let body = alert.body(&id, Timestamp::now());
+            let (destination, written) = (self.destination.clone(), Written { id, body });
+            let claim = written.clone();
+            match at(&self.store, move |store| store.claim(&destination, &claim)).await {
+                Ok(is_new) => {
+                    self.remember(&written.id);
                     if is_new {
-                        tracing::warn!(alert = alert.kind, id, "{}", alert.message);
+                        tracing::warn!(alert = alert.kind, id = written.id, "{}", alert.message);
                         metrics::alert(alert.kind, "made");
-                        self.send(id, body);
+                        self.send(written);
                     }
                 }
-                Ok(Err(error)) => tracing::error!(%error, "an alert cannot be written down; trying again"),
-                Err(_) => tracing::error!("writing an alert down failed; trying again"),
+                Err(error) => {
+                    tracing::warn!(error, "an alert cannot be written down; trying again");
+                    self.unwritten.extend(std::iter::once(alert).chain(alerts).take(UNWRITTEN));
+                    return;
+                }
             }
         }
     }
 
-    fn send(&self, id: String, body: String) {
-        match self.queue.try_send((id, body)) {
+    fn send(&self, alert: Written) {
+        match self.queue.try_send(alert) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
                 tracing::error!("too many alerts wait for a webhook; this one waits for the next start")
@@ -120,13 +137,8 @@ impl Outbox {
         }
     }
 
-    fn is_written(&self, id: &str) -> bool {
-        self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0.contains(id)
-    }
-
-    fn remember(&self, id: &str) {
-        let mut written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (ids, order) = &mut *written;
+    fn remember(&mut self, id: &str) {
+        let (ids, order) = &mut self.written;
         if ids.insert(id.to_owned()) {
             order.push_back(id.to_owned());
         }
@@ -138,19 +150,21 @@ impl Outbox {
 }
 
 impl Courier {
-    async fn run(self, waiting: Vec<(String, String)>, mut incoming: Receiver<(String, String)>) {
-        for (id, body) in waiting {
-            self.deliver(&id, &body).await;
-        }
-        while let Some((id, body)) = incoming.recv().await {
+    async fn run(self, mut incoming: Receiver<Written>) {
+        while let Some(Written { id, body }) = incoming.recv().await {
             self.deliver(&id, &body).await;
         }
     }
 
-    /// Sends until it is taken, or there is no use in trying again.
+    /// Sends until it is taken, there is no use in trying again, or another replica has taken over.
     async fn deliver(&self, id: &str, body: &str) {
         let mut wait = WAITS.0;
         for tried in 1..=TRIES {
+            let (of, time) = (id.to_owned(), wait + SLACK);
+            // Nobody can take it over from a store that is away.
+            if at(&self.store, move |store| store.hold(&of, time)).await == Ok(false) {
+                return;
+            }
             let outcome = (self.post)(self.message(id, body, Timestamp::now().as_second())).await;
             let trouble = match outcome {
                 Ok(200..=299) => return self.finish(id, "delivered").await,
@@ -175,12 +189,21 @@ impl Courier {
 
     async fn finish(&self, id: &str, outcome: &'static str) {
         metrics::alert("any", outcome);
-        let (store, id) = (self.store.clone(), id.to_owned());
-        let done = move || store.done(&id, Timestamp::now().as_millisecond());
-        if !matches!(tokio::task::spawn_blocking(done).await, Ok(Ok(()))) {
-            tracing::error!("that an alert is done cannot be noted; it may be sent again after a restart");
+        let id = id.to_owned();
+        if let Err(error) = at(&self.store, move |store| store.done(&id)).await {
+            tracing::error!(error, "that an alert is done cannot be noted; it may be sent again");
         }
     }
+}
+
+/// Works at the store without blocking the task.
+async fn at<T: Send + 'static>(
+    store: &Arc<dyn Store>,
+    work: impl FnOnce(&dyn Store) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let store = store.clone();
+    let done = tokio::task::spawn_blocking(move || work(&*store)).await;
+    done.unwrap_or_else(|_| Err("the work was aborted".to_owned()))
 }
 
 /// Signs a body with the time at which it is sent, so that a copy of it can be told by its age.
@@ -196,6 +219,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::alerts::store::Local;
 
     #[test]
     fn a_signature_is_that_of_time_and_body() {
@@ -231,6 +255,10 @@ mod tests {
         Settings { budget: None, forecast: false, soft_limits: false, deviation: None, webhook, secret: None }
     }
 
+    fn store(dir: &tempfile::TempDir) -> Arc<dyn Store> {
+        Arc::new(Local::open(&dir.path().join("tollgate.db")).unwrap())
+    }
+
     async fn settle(seen: &Mutex<Vec<String>>, count: usize) {
         while seen.lock().unwrap().len() < count {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -241,13 +269,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_alert_is_sent_until_it_is_taken_and_never_again() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&dir.path().join("tollgate.db")).unwrap());
         let (post, seen) = webhook(&[0, 503, 429, 200]);
-        let outbox = Outbox::start(store.clone(), &settings(), post.clone());
+        let mut outbox = Outbox::start(store(&dir), &settings(), post.clone());
         outbox.tell(vec![alert("one"), alert("one")]).await;
         settle(&seen, 4).await;
         outbox.tell(vec![alert("one")]).await;
-        let again = Outbox::start(store, &settings(), post);
+        let mut again = Outbox::start(store(&dir), &settings(), post);
+        again.take_over().await;
         again.tell(vec![alert("one"), alert("two")]).await;
         settle(&seen, 5).await;
         let seen = seen.lock().unwrap();
@@ -258,9 +286,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_final_and_does_not_hold_up_the_next() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&dir.path().join("tollgate.db")).unwrap());
         let (post, seen) = webhook(&[410, 302, 200]);
-        let outbox = Outbox::start(store, &settings(), post);
+        let mut outbox = Outbox::start(store(&dir), &settings(), post);
         outbox.tell(vec![alert("one"), alert("two"), alert("three")]).await;
         settle(&seen, 3).await;
         assert_eq!(seen.lock().unwrap().len(), 3);
@@ -269,13 +296,56 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_one_process_could_not_deliver_the_next_one_does() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&dir.path().join("tollgate.db")).unwrap());
         let (down, _) = webhook(&[0; 5]);
-        let outbox = Outbox::start(store.clone(), &settings(), down);
+        let mut outbox = Outbox::start(store(&dir), &settings(), down);
         outbox.tell(vec![alert("one")]).await;
         let (up, seen) = webhook(&[]);
-        let _next = Outbox::start(store, &settings(), up);
+        let next = Outbox::start(store(&dir), &settings(), up);
+        next.take_over().await;
         settle(&seen, 1).await;
         assert_eq!(seen.lock().unwrap().len(), 1);
+    }
+
+    /// A store that is away for the first few questions.
+    struct Away {
+        store: Arc<dyn Store>,
+        left: Mutex<u32>,
+    }
+
+    impl Store for Away {
+        fn claim(&self, destination: &str, alert: &Written) -> Result<bool, String> {
+            let mut left = self.left.lock().unwrap();
+            if *left > 0 {
+                *left -= 1;
+                return Err("away".to_owned());
+            }
+            self.store.claim(destination, alert)
+        }
+
+        fn take_over(&self, destination: &str) -> Result<Vec<Written>, String> {
+            self.store.take_over(destination)
+        }
+
+        fn hold(&self, id: &str, time: Duration) -> Result<bool, String> {
+            self.store.hold(id, time)
+        }
+
+        fn done(&self, id: &str) -> Result<(), String> {
+            self.store.done(id)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_written_down_is_told_when_the_store_is_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let away = Arc::new(Away { store: store(&dir), left: Mutex::new(2) });
+        let (post, seen) = webhook(&[]);
+        let mut outbox = Outbox::start(away, &settings(), post);
+        outbox.tell(vec![alert("one"), alert("two")]).await;
+        // Nobody finds them again: it is the outbox that has not forgotten them.
+        outbox.tell(Vec::new()).await;
+        outbox.tell(vec![alert("three")]).await;
+        settle(&seen, 3).await;
+        assert_eq!(seen.lock().unwrap().len(), 3);
     }
 }

@@ -1,9 +1,9 @@
 //! Who is told of what is spent: budgets that are nearly used up or will be, limits that only warn, and spend that leaves
 //! its trend.
 //!
-//! Place in the path: none. A timer looks at how the limits of whoever called since the last time stand, and at what is
-//! spent in this hour; what is to be told is written down under an id that one replica wins, and delivered by a task for
-//! each webhook. The rules are plain: `budget`, `deviation`. Config: `alerts`. Metrics: `tollgate_alerts_total`. Tests:
+//! Place in the path: none. A timer looks at how the limits of whoever called since the last time stand, on any replica,
+//! and at what is spent in this hour; what is to be told is written down under an id that one replica wins, and delivered
+//! by a task for each webhook. The rules are plain: `budget`, `deviation`. Config: `alerts`. Metrics: `tollgate_alerts_total`. Tests:
 //! beside each file, `tests/e2e/alerts.rs`.
 
 mod alert;
@@ -24,8 +24,12 @@ pub use self::{
     alert::Alert,
     deliver::{Message, Post},
 };
-use self::{deliver::Outbox, store::Store, trend::Trend};
-use crate::error::Error;
+use self::{
+    deliver::Outbox,
+    store::{Local, Shared, Store},
+    trend::Trend,
+};
+use crate::{error::Error, postgres::Postgres};
 
 /// Between two looks at limits: so long an alert may be late.
 const LOOK: Duration = Duration::from_secs(2);
@@ -91,17 +95,21 @@ struct Watch {
     trend: Option<Trend>,
 }
 
-/// Watches, and tells, until the process ends. Dropping the task loses nothing that was written down.
+/// Watches, and tells, until the process ends. Dropping the task loses nothing that was written down. What was told is
+/// noted in the PostgreSQL that replicas share, if they do, else in the store file.
 ///
 /// # Errors
 /// A message for the operator if the store cannot be opened.
 pub fn start(
     settings: Vec<Settings>,
-    store: &Path,
+    (store, postgres): (&Path, Option<Postgres>),
     source: Arc<dyn Source>,
     post: &Post,
 ) -> Result<(), String> {
-    let store = Arc::new(Store::open(store)?);
+    let store: Arc<dyn Store> = match postgres {
+        Some(postgres) => Arc::new(Shared::new(postgres)),
+        None => Arc::new(Local::open(store)?),
+    };
     let watches: Vec<Watch> = settings
         .into_iter()
         .map(|settings| {
@@ -117,18 +125,28 @@ pub fn start(
 async fn run(mut watches: Vec<Watch>, source: Arc<dyn Source>) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failing = false;
     for look in 0_u64.. {
         ticks.tick().await;
         let now = Timestamp::now();
+        if look % LOOKS_OF_TREND == 0 {
+            for watch in &watches {
+                watch.outbox.take_over().await;
+            }
+        }
         match source.standings().await {
             Ok(standings) => {
-                for watch in &watches {
+                failing = false;
+                for watch in &mut watches {
                     let told = budget::alerts(&watch.settings, &standings, now);
                     watch.outbox.tell(told).await;
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "how limits stand cannot be known, so nobody is alerted of it")
+                if !failing {
+                    tracing::warn!(%error, "how limits stand cannot be known; who is to be alerted waits");
+                }
+                failing = true;
             }
         }
         if look % LOOKS_OF_TREND != 0 {

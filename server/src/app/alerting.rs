@@ -1,10 +1,13 @@
 //! What the alerts room asks the others: how limits stand, and what is spent; and how it sends.
 
+mod common;
+
 use std::{
+    collections::HashSet,
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -14,37 +17,57 @@ use http::{HeaderValue, Method, Request, Uri, header::CONTENT_TYPE};
 use secrecy::ExposeSecret as _;
 use tollgate_api::v1;
 
-use super::spent::gateway;
+use self::common::{Common, Look};
+use super::spent;
 use crate::{
     alerts::{self, Deviation, Message, Post, Settings, Source, Spent},
     config::{self, Config},
     error::Error,
     pipeline::Pipeline,
+    postgres::Postgres,
     provider::http::{Http, Pieces, drain},
+    quota::{Calendar, Standing},
 };
 
 /// How long one try to reach a webhook takes at most, and its connection.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
 /// Pages of a report that are looked at: further values of a tag are not watched.
 const MOST_PAGES: usize = 10;
+/// Looks of which one reads the ledger that replicas share.
+const LOOKS_OF_COMMON: u64 = 3;
 
 /// Starts the watch, if anybody is to be told of anything.
 ///
 /// # Errors
 /// A message for the operator.
-pub(super) fn start(config: &Config, data_dir: &Path, pipeline: &Arc<Pipeline>) -> Result<(), String> {
+pub(super) fn start(
+    config: &Config,
+    data_dir: &Path,
+    pipeline: &Arc<Pipeline>,
+    postgres: Option<Postgres>,
+) -> Result<(), String> {
     let settings = settings(&config.alerts);
     if settings.is_empty() {
         return Ok(());
     }
     let post = post(&settings)?;
-    let books = Books { pipeline: pipeline.clone(), seen: AtomicI64::new(-1) };
-    alerts::start(settings, &config.store_path(data_dir)?, Arc::new(books), &post)
+    // With a Redis all replicas know how limits stand.
+    let alone = config.shared.as_ref().and_then(config::Secret::filled).is_none();
+    let common = (alone && postgres.is_some()).then(|| {
+        let calendar = Calendar::new(config.time_zone.0.clone());
+        Common::new(pipeline.meter.clone(), pipeline.auth.clone(), calendar)
+    });
+    let books =
+        Books { pipeline: pipeline.clone(), common, seen: AtomicI64::new(-1), looks: AtomicU64::new(0) };
+    alerts::start(settings, (&config.store_path(data_dir)?, postgres), Arc::new(books), &post)
 }
 
 /// The gateway, as the alerts room sees it.
 struct Books {
     pipeline: Arc<Pipeline>,
+    /// Knows what other replicas used, if counters do not.
+    common: Option<Common>,
+    looks: AtomicU64,
     /// Number of the last record whose caller's limits were looked at; negative before the first look.
     seen: AtomicI64,
 }
@@ -52,14 +75,26 @@ struct Books {
 impl Source for Books {
     fn standings(&self) -> BoxFuture<'_, Result<Vec<v1::Quota>, Error>> {
         Box::pin(async move {
-            let (keys, last) = self.pipeline.meter.keys_since(self.seen.load(Relaxed)).await?;
+            let is_due = self.looks.fetch_add(1, Relaxed).is_multiple_of(LOOKS_OF_COMMON);
+            if self.common.is_some() && !is_due {
+                return Ok(Vec::new());
+            }
+            let Pipeline { auth, meter, quota, routes, .. } = &*self.pipeline;
+            let (keys, last) = meter.keys_since(self.seen.load(Relaxed)).await?;
             let mut standings: Vec<v1::Quota> = Vec::new();
+            let (mut looked_at, mut look) = (HashSet::new(), Look::default());
             for key in keys {
-                let Some(caller) = self.pipeline.auth.caller(&key) else { continue };
-                let models = self.pipeline.routes.limits().flat_map(|(_, limits)| limits.iter().cloned());
-                let all = models.chain(self.pipeline.routes.limits_of_targets());
-                let of = self.pipeline.quota.standing(&caller, all).await?;
-                standings.extend(of.quotas);
+                let Some(caller) = auth.caller(&key) else { continue };
+                let models = routes.limits().flat_map(|(_, limits)| limits.iter().cloned());
+                let mut rules = quota.all_of(&caller, models.chain(routes.limits_of_targets()));
+                rules.retain(|rule| looked_at.insert((rule.counter.clone(), rule.limit.amount)));
+                let mut of = quota.standing_of(&rules).await?;
+                if let Some(common) = &self.common {
+                    for standing in &mut of {
+                        common.correct(standing, &mut look).await?;
+                    }
+                }
+                standings.extend(of.iter().map(Standing::to_proto));
             }
             self.seen.store(last, Relaxed);
             Ok(standings)
@@ -69,23 +104,16 @@ impl Source for Books {
     fn spend<'a>(&'a self, word: &'a str, from: i64, until: i64) -> BoxFuture<'a, Result<Vec<Spent>, Error>> {
         Box::pin(async move {
             let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
-            let mut request = v1::QueryUsageRequest {
+            let request = v1::QueryUsageRequest {
                 start_time: at(from),
                 end_time: at(until),
                 bucket: "hour".to_owned(),
                 group_by: vec![word.to_owned()],
-                page_size: 1_000,
                 ..Default::default()
             };
             let mut spent = Vec::new();
-            for _ in 0..MOST_PAGES {
-                let page = self.pipeline.meter.query_usage(&gateway(), request.clone()).await?;
-                spent.extend(page.rows.iter().filter_map(|row| spent_of(row, word)));
-                if page.next_page_token.is_empty() {
-                    break;
-                }
-                request.page_token = page.next_page_token;
-            }
+            let take = |row: &v1::UsageRow| spent.extend(spent_of(row, word));
+            spent::report(&self.pipeline.meter, request, MOST_PAGES, take).await?;
             Ok(spent)
         })
     }

@@ -18,14 +18,14 @@ use crate::{
 };
 
 /// Words of the ledger's reports. The provider is empty for calls that never got that far.
-const PROVIDER: &str = "provider";
+pub(super) const PROVIDER: &str = "provider";
 const MODEL: &str = "model";
 const TARGET: &str = "target";
 const TEAM: &str = "team";
 /// Rows of a page.
 const PAGE: i32 = 1_000;
 /// How far back a total is summed: the longest range that the ledger answers.
-const LONGEST: Duration = Duration::from_secs(9 * 365 * 86_400);
+pub(super) const LONGEST: Duration = Duration::from_secs(9 * 365 * 86_400);
 
 /// The ledger, as the quota room reads it.
 pub struct Spent {
@@ -40,11 +40,10 @@ impl History for Spent {
         Box::pin(async move {
             let metric = rule.limit.metric;
             let group = groups(rule);
-            let mut request = v1::QueryUsageRequest {
+            let request = v1::QueryUsageRequest {
                 start_time: Some(since.max(SystemTime::now() - LONGEST).into()),
                 bucket: "none".to_owned(),
                 group_by: group.iter().map(|word| (*word).to_owned()).collect(),
-                page_size: PAGE,
                 filters: filters(rule).collect(),
                 ..Default::default()
             };
@@ -57,21 +56,40 @@ impl History for Spent {
                 counts(rule, row) && (teams.is_empty() || teams.iter().any(|below| below == team))
             };
             let mut used = 0_i64;
-            loop {
-                let page = self.meter.query_usage(&gateway(), request.clone()).await?;
-                used = page.rows.iter().filter(|row| counts(row)).fold(used, |sum, row| {
-                    sum.saturating_add(match metric {
+            report(&self.meter, request, usize::MAX, |row| {
+                if counts(row) {
+                    used = used.saturating_add(match metric {
                         Metric::Requests => row.request_count,
                         metric => row.usage.as_ref().map(used_of).unwrap_or_default().of(metric),
-                    })
-                });
-                if page.next_page_token.is_empty() {
-                    return Ok(used);
+                    });
                 }
-                request.page_token = page.next_page_token;
-            }
+            })
+            .await?;
+            Ok(used)
         })
     }
+}
+
+/// Hands over the rows of a report, from so many pages at most.
+///
+/// # Errors
+/// `STORE_UNAVAILABLE`.
+pub(super) async fn report(
+    meter: &Meter,
+    mut request: v1::QueryUsageRequest,
+    most: usize,
+    mut take: impl FnMut(&v1::UsageRow),
+) -> Result<(), Error> {
+    request.page_size = PAGE;
+    for _ in 0..most {
+        let page = meter.query_usage(&gateway(), request.clone()).await?;
+        page.rows.iter().for_each(&mut take);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    Ok(())
 }
 
 /// Returns what the sums must be told apart by: those of calls that never got to a provider do not count, and patterns are
@@ -125,7 +143,7 @@ fn is_pattern(text: &str) -> bool {
 }
 
 /// The gateway itself, who sees every record.
-pub(super) fn gateway() -> Caller {
+fn gateway() -> Caller {
     Caller {
         key_id: String::new(),
         key_name: String::new(),

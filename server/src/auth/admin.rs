@@ -193,7 +193,8 @@ fn find(store: &mut dyn Sql, id: &str) -> Result<Record, Trouble> {
     keys::by_id(store, id)?.ok_or_else(|| not_found(id).into())
 }
 
-fn not_found(id: &str) -> Error {
+/// Makes the error for a key that nobody made, or that the caller may not see.
+pub(super) fn not_found(id: &str) -> Error {
     // Whoever pastes a whole key where its id belongs must not find it in a log.
     let is_id = id.len() == key::ID_LEN && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let shown = if is_id { id } else { "…" };

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     Room,
     adjustment::{Kind, Record},
+    admin as of_keys,
     authority::Authority,
     check, page,
     record::{from_micros, to_micros},
@@ -250,9 +251,9 @@ fn find(store: &mut dyn Sql, who: &Authority, about: About<'_>) -> Result<Owner,
     let (kind, id) = about.subject.split_once(':').unwrap_or_default();
     let (limits, subject) = match kind {
         "key" => {
-            let key = keys::by_id(store, id)?.ok_or_else(|| not_found(about))?;
+            let key = keys::by_id(store, id)?.ok_or_else(|| of_keys::not_found(id))?;
             if !who.is_over(&key.team_id, &teams::lineage(store, &key.team_id)?) {
-                return Err(not_found(about).into());
+                return Err(of_keys::not_found(id).into());
             }
             who.is_other("subject", id)?;
             (key.limits, Subject::Key(id.into()))
@@ -263,7 +264,9 @@ fn find(store: &mut dyn Sql, who: &Authority, about: About<'_>) -> Result<Owner,
             }
             let lineage = teams::lineage(store, id)?;
             let is_seen = who.is_above(&lineage);
-            let team = lineage.into_iter().next().filter(|_| is_seen).ok_or_else(|| not_found(about))?;
+            let Some(team) = lineage.into_iter().next().filter(|_| is_seen) else {
+                return Err(super::teams::unknown(store, who, id));
+            };
             (team.limits, Subject::Team(id.into()))
         }
         _ => {

@@ -180,20 +180,26 @@ pub(super) fn in_future(field: &str, at: SystemTime, now: SystemTime) -> Result<
 /// Makes the error for a word that is none of the known ones.
 pub(super) fn unknown(field: &str, what: &str, word: &str, known: &[&str]) -> Error {
     let shown: String = word.escape_default().take(40).collect();
-    let distance = |known: &&&str| strsim::damerau_levenshtein(word, known);
-    // Long words are near to nothing, and measuring them costs the square of their length.
-    let near = if word.len() <= 64 { known } else { &[] };
-    let nearest = near.iter().min_by_key(distance).filter(|known| distance(known) <= 3);
+    let nearest = nearest(word, known);
     let hint = nearest.map_or_else(
         || format!("it must be one of {}", known.join(", ")),
         |nearest| format!("did you mean `{nearest}`?"),
     );
     let error = Error::invalid(field, format!("unknown {what} `{shown}`: {hint}"));
     match nearest {
-        Some(nearest) => error.with("nearest", *nearest),
+        Some(nearest) => error.with("nearest", nearest),
         None => error,
     }
 }
+
+/// Returns the word that was likely meant.
+pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let distance = |known: &&&str| strsim::damerau_levenshtein(word, known);
+    // Long words are near to nothing, and measuring them costs the square of their length.
+    let near = if word.len() <= 64 { known } else { &[] };
+    near.iter().min_by_key(distance).filter(|known| distance(known) <= 3).copied()
+}
+
 /// Reads how important a key's calls are; they are as most calls if nothing is said.
 ///
 /// # Errors

@@ -5,15 +5,16 @@
 //! be new.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime},
 };
 
 use secrecy::SecretString;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::Notify;
 
 use super::{
     Announce, Auth, Declared, Room,
+    lookup::Lookup,
     pepper::Pepper,
     start::{check_pepper, everything},
     store::{self, CHANNEL, Change, Shared, Sql, Trouble, adjustments, keys, teams},
@@ -23,7 +24,7 @@ use crate::{
     postgres::{Heard, Postgres},
 };
 
-/// Changes at a time that are read one by one; more are read as a whole.
+/// Changes that are read one by one; if there are more at a time, all is read.
 const FEW: usize = 200;
 /// Pause before a store that failed is asked again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -41,10 +42,11 @@ impl Auth {
         pepper: Option<SecretString>,
         announce: Announce,
     ) -> Result<Arc<Self>, String> {
-        let auth = Self::of(Room::new(Box::new(Shared(postgres.clone())), declared));
-        let room = auth.room.clone();
-        let configured = pepper.clone();
-        let first = tokio::task::spawn_blocking(move || room.meet(configured.as_ref())).await;
+        let room = Arc::new(Room::new(Box::new(Shared(postgres.clone())), declared));
+        let lookup = Lookup::start(room.clone(), Shared(postgres.clone()));
+        let auth = Self::of(room.clone(), Some(lookup));
+        let (meeting, configured) = (room.clone(), pepper.clone());
+        let first = tokio::task::spawn_blocking(move || meeting.meet(configured.as_ref())).await;
         match first {
             Ok(Err(trouble @ Trouble::Refused(_))) => return Err(trouble.into_message()),
             Ok(Err(trouble)) => {
@@ -54,71 +56,78 @@ impl Auth {
             Ok(Ok(())) => {}
             Err(_) => return Err("the first reading of the keys was cut off".to_owned()),
         }
-        let (sender, heard) = mpsc::unbounded_channel();
-        let room = auth.room.clone();
-        tokio::spawn(async move {
-            // Nobody hears any more only when the process ends.
-            postgres.listen(&[CHANNEL], move |heard| drop(sender.send(heard))).await;
-        });
-        tokio::spawn(follow(room, pepper, heard, announce));
+        let news = Arc::<News>::default();
+        let (ears, hearer) = (news.clone(), room.clone());
+        // Nobody hears any more only when the process ends.
+        tokio::spawn(
+            async move { postgres.listen(&[CHANNEL], move |heard| ears.hear(heard, &hearer)).await },
+        );
+        tokio::spawn(follow(room, pepper, news, announce));
         Ok(auth)
     }
 }
 
-/// What is heard, and whether that is all that there is to know.
-struct Ears {
-    heard: UnboundedReceiver<Heard>,
-    listening: bool,
-    /// Whether something may have been missed.
-    stale: bool,
+/// What was heard and is not read yet.
+#[derive(Default)]
+struct News {
+    told: Mutex<Told>,
+    woken: Notify,
 }
 
-impl Ears {
-    /// Waits for what is told and returns it; nothing if nobody will tell anything any more.
-    async fn changes(&mut self, room: &Room) -> Option<Vec<Change>> {
-        // What failed is tried again after a moment, unless something is heard before.
-        let patience = if self.stale { PAUSE } else { Duration::MAX };
-        let mut next = match tokio::time::timeout(patience, self.heard.recv()).await {
-            Ok(None) => return None,
-            Ok(next) => next,
-            Err(_) => None,
-        };
-        let mut changes = Vec::new();
-        while let Some(one) = next {
-            match one {
-                Heard::Connected => (self.stale, self.listening) = (true, true),
-                Heard::Lost => {
-                    self.listening = false;
-                    room.in_touch.store(false, Relaxed);
-                }
-                Heard::Told { payload, .. } => match payload.parse() {
-                    Ok(change) => changes.push(change),
-                    // A newer Tollgate may tell of more.
-                    Err(()) => tracing::debug!(payload, "a change of another kind was told"),
-                },
+#[derive(Default)]
+struct Told {
+    changes: Vec<Change>,
+    /// Whether there is more than these: all is to be read.
+    missed: bool,
+    listening: bool,
+}
+
+impl News {
+    fn hear(&self, heard: Heard, room: &Room) {
+        let mut told = self.told();
+        match heard {
+            Heard::Connected => (told.missed, told.listening) = (true, true),
+            Heard::Lost => {
+                told.listening = false;
+                room.in_touch.store(false, Relaxed);
             }
-            next = self.heard.try_recv().ok();
+            Heard::Told { payload, .. } => match payload.parse() {
+                Ok(change) if told.changes.len() < FEW => told.changes.push(change),
+                Ok(_) => told.missed = true,
+                // A newer Tollgate may tell of more.
+                Err(()) => return tracing::debug!(payload, "a change of another kind was told"),
+            },
         }
-        self.stale |= changes.len() > FEW;
-        Some(changes)
+        drop(told);
+        room.absent.forget();
+        self.woken.notify_one();
+    }
+
+    /// Takes the changes, and whether they are not all.
+    fn take(&self) -> (Vec<Change>, bool) {
+        let mut told = self.told();
+        (std::mem::take(&mut told.changes), std::mem::take(&mut told.missed))
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes over what is heard, until nothing is heard any more.
-async fn follow(
-    room: Arc<Room>,
-    pepper: Option<SecretString>,
-    heard: UnboundedReceiver<Heard>,
-    announce: Announce,
-) {
+/// Takes over what is heard, for ever.
+async fn follow(room: Arc<Room>, pepper: Option<SecretString>, news: Arc<News>, announce: Announce) {
     let announce = Arc::new(announce);
-    let mut ears = Ears { heard, listening: false, stale: false };
-    let mut failing = false;
-    while let Some(changes) = ears.changes(&room).await {
-        if !ears.stale && changes.is_empty() {
+    let (mut stale, mut failing) = (false, false);
+    loop {
+        // What failed is tried again after a moment, unless something is heard before.
+        let patience = if stale { PAUSE } else { Duration::MAX };
+        let _ = tokio::time::timeout(patience, news.woken.notified()).await;
+        let (changes, missed) = news.take();
+        stale |= missed;
+        if !stale && changes.is_empty() {
             continue;
         }
-        let (all, own, pepper, announce) = (ears.stale, room.clone(), pepper.clone(), announce.clone());
+        let (all, own, pepper, announce) = (stale, room.clone(), pepper.clone(), announce.clone());
         let work = move || match all {
             // Whoever started without the store has not made the first key yet.
             true if own.pepper.get().is_none() => {
@@ -129,8 +138,9 @@ async fn follow(
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(())) => {
-                (ears.stale, failing) = (false, false);
-                room.in_touch.store(ears.listening, Relaxed);
+                (stale, failing) = (false, false);
+                let told = news.told();
+                room.in_touch.store(told.listening, Relaxed);
             }
             Ok(Err(trouble)) => {
                 room.in_touch.store(false, Relaxed);
@@ -138,10 +148,10 @@ async fn follow(
                 if !failing {
                     tracing::warn!(trouble, "the keys cannot be read now; those that are known go on");
                 }
-                (ears.stale, failing) = (true, true);
+                (stale, failing) = (true, true);
             }
             // A mistake of ours; the next reading is of everything.
-            Err(_) => ears.stale = true,
+            Err(_) => stale = true,
         }
     }
 }
@@ -216,4 +226,29 @@ fn shared_pepper(store: &mut dyn Sql, configured: Option<&SecretString>) -> Resu
     let pepper = pepper.ok_or_else(|| Error::internal("the pepper in PostgreSQL is damaged"))?;
     check_pepper(store, &pepper, "the pepper in PostgreSQL")?;
     Ok(pepper)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn more_changes_than_are_kept_become_one_reading_of_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        let auth =
+            Auth::start(dir.path(), &dir.path().join("tollgate.db"), Declared::default(), None).unwrap();
+        let news = News::default();
+        let tell = |payload: String| {
+            news.hear(Heard::Told { channel: CHANNEL.to_owned(), payload }, &auth.room);
+        };
+        (0..FEW).for_each(|number| tell(format!("key:{number}")));
+        tell("weather:fine".to_owned());
+        assert!(!news.told().missed, "all of them are kept");
+        (0..10_000).for_each(|number| tell(format!("key:{number}")));
+        let (changes, missed) = news.take();
+        assert!(missed && changes.len() == FEW);
+        assert!(matches!(&news.take(), (changes, false) if changes.is_empty()), "once");
+        news.hear(Heard::Connected, &auth.room);
+        assert!(news.take().1, "before, anything may have been told");
+    }
 }

@@ -78,14 +78,8 @@ pub(super) fn apply(
                 record.name.clone_from(&wanted.name);
             }
             "scopes" => record.scopes = check::scopes(&path, &wanted.scopes)?,
-            "allowed_models" => {
-                check::models(&path, &wanted.allowed_models)?;
-                record.allowed_models.clone_from(&wanted.allowed_models);
-            }
-            "limits" => {
-                check::limits(&path, &wanted.limits)?;
-                record.limits.clone_from(&wanted.limits);
-            }
+            "allowed_models" => models(&path, &wanted.allowed_models, &mut record.allowed_models)?,
+            "limits" => limits(&path, &wanted.limits, &mut record.limits)?,
             "default_tags" => record.default_tags = check::tags(&path, wanted.default_tags.clone())?,
             "expire_time" => {
                 let time = wanted.expire_time.as_ref().map(|time| check::time(&path, time)).transpose()?;
@@ -118,20 +112,25 @@ pub(super) fn apply_to_team(
                 check::team_name(&path, &wanted.name)?;
                 record.name.clone_from(&wanted.name);
             }
-            "allowed_models" => {
-                check::models(&path, &wanted.allowed_models)?;
-                record.allowed_models.clone_from(&wanted.allowed_models);
-            }
-            "limits" => {
-                check::limits(&path, &wanted.limits)?;
-                record.limits.clone_from(&wanted.limits);
-            }
+            "allowed_models" => models(&path, &wanted.allowed_models, &mut record.allowed_models)?,
+            "limits" => limits(&path, &wanted.limits, &mut record.limits)?,
             "default_key_limits" => {
-                check::limits(&path, &wanted.default_key_limits)?;
-                record.default_key_limits.clone_from(&wanted.default_key_limits);
+                limits(&path, &wanted.default_key_limits, &mut record.default_key_limits)?
             }
             _ => record.disabled = wanted.disabled,
         }
     }
+    Ok(())
+}
+
+fn models(path: &str, wanted: &[String], kept: &mut Vec<String>) -> Result<(), Error> {
+    check::models(path, wanted)?;
+    wanted.clone_into(kept);
+    Ok(())
+}
+
+fn limits(path: &str, wanted: &[admin::Limit], kept: &mut Vec<admin::Limit>) -> Result<(), Error> {
+    check::limits(path, wanted)?;
+    wanted.clone_into(kept);
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Who calls and what they may do: virtual keys, scopes, allowed models, teams.
 //!
 //! Place in the path: first, at header time. Config: `keys`, `teams`, `admin_key`, `pepper`. Metrics:
-//! `tollgate_auth_failures_total`. A call costs one keyed hash and one look into memory; the store is only asked by
-//! `KeyService`, `TeamService` and `BudgetService`. What is stored are hashes keyed with a pepper that lies beside the
-//! database, or is the configuration's. Tests: in each file and `tests.rs`, `tests/e2e/{keys,teams,shared_keys}.rs`.
+//! `tollgate_auth_failures_total`, `tollgate_auth_lookups_total`. A call costs one keyed hash and one look into memory;
+//! the store is only asked by `KeyService`, `TeamService` and `BudgetService`, and for keys that are not known here if
+//! replicas share it. What is stored are hashes keyed with a pepper that lies beside the database, or is the
+//! configuration's. Tests: in each file and `tests.rs`, `tests/e2e/{keys,teams,shared_keys,unknown_keys}.rs`.
 
 mod access;
 mod adjustment;
@@ -17,6 +18,7 @@ mod declared_teams;
 mod follow;
 mod index;
 mod key;
+mod lookup;
 mod making;
 mod mask;
 mod page;
@@ -35,9 +37,10 @@ use std::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
+use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::HeaderMap;
 use secrecy::SecretString;
 
@@ -51,7 +54,8 @@ use crate::{
     error::{Error, Reason},
 };
 use index::Index;
-use pepper::Pepper;
+use lookup::{Absent, Lookup};
+use pepper::{Hash, Pepper};
 use store::{Store, keys};
 
 /// The key id of calls that are made with the configuration's `admin_key`.
@@ -60,6 +64,8 @@ pub const ADMIN_KEY: &str = "admin_key";
 const CONFIG: &str = "config";
 /// How often last uses are written, in seconds.
 const FLUSH_EVERY: u64 = 60;
+/// When a key is asked for again of which it could not be told whether it is one.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What the configuration says of keys and teams.
 #[derive(Clone, Debug, Default)]
@@ -75,9 +81,14 @@ pub struct Declared {
 /// Is shown the first key, this one time.
 pub type Announce = Box<dyn Fn(&SecretString) + Send + Sync>;
 
+/// Who calls: known at once but for keys that have to be asked for.
+pub type Knock = Either<Ready<Result<Arc<Caller>, Error>>, BoxFuture<'static, Result<Arc<Caller>, Error>>>;
+
 /// The room: every key that opens the door.
 pub struct Auth {
     room: Arc<Room>,
+    /// Asks for keys that are not known here; absent if nobody else makes any.
+    lookup: Option<Lookup>,
     /// When last uses are to be written next, in seconds since 1970.
     next_flush: AtomicU64,
 }
@@ -89,8 +100,9 @@ struct Room {
     /// Known from the first time on that the store was read.
     pepper: OnceLock<Pepper>,
     declared: RwLock<Declared>,
-    /// Whether what is in memory is what the store holds. If not, a key that is not known may be one that is new.
+    /// Whether changes that others make are heard of.
     in_touch: AtomicBool,
+    absent: Absent,
 }
 
 impl Auth {
@@ -99,11 +111,20 @@ impl Auth {
     /// # Errors
     /// `API_KEY_MISSING`, `API_KEY_INVALID` or `API_KEY_EXPIRED`; their messages never hold the key.
     /// `STORE_UNAVAILABLE` for a key that is not known while the store is away.
-    pub fn authenticate(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Arc<Caller>, Error> {
+    pub fn authenticate(&self, headers: &HeaderMap, query: Option<&str>) -> Knock {
         let now = SystemTime::now();
-        let caller = self.room.authenticate(headers, query, now)?;
-        self.flush_now_and_then(index::seconds(now));
-        Ok(caller)
+        let known = match self.room.find(headers, query, now) {
+            Ok(Found::Caller(caller)) => {
+                self.flush_now_and_then(index::seconds(now));
+                Ok(caller)
+            }
+            Ok(Found::Unknown(hash)) => match &self.lookup {
+                Some(lookup) => return Either::Right(lookup.find(self.room.clone(), hash)),
+                None => Err(credential::refused()),
+            },
+            Err(refused) => Err(refused),
+        };
+        Either::Left(ready(known))
     }
 
     /// Tells whether the keys are known: from the first time on that the store was read.
@@ -111,7 +132,7 @@ impl Auth {
         self.room.pepper.get().is_some()
     }
 
-    /// Tells whether what is known is what the store holds.
+    /// Tells whether changes that other replicas make are heard of.
     pub fn is_in_touch(&self) -> bool {
         self.room.in_touch.load(Relaxed)
     }
@@ -153,20 +174,18 @@ impl Auth {
     }
 }
 
+/// Whose a key is, as far as is known here.
+enum Found {
+    Caller(Arc<Caller>),
+    /// Of nobody who is known.
+    Unknown(Hash),
+}
+
 impl Room {
-    fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        query: Option<&str>,
-        now: SystemTime,
-    ) -> Result<Arc<Caller>, Error> {
+    fn find(&self, headers: &HeaderMap, query: Option<&str>, now: SystemTime) -> Result<Found, Error> {
         let key = credential::find(headers, query)?;
         let hash = self.pepper()?.hash(key);
-        match self.index.enter(&hash, now)? {
-            Some(caller) => Ok(caller),
-            None if self.in_touch.load(Relaxed) => Err(credential::refused()),
-            None => Err(away()),
-        }
+        Ok(self.index.enter(&hash, now)?.map_or(Found::Unknown(hash), Found::Caller))
     }
 
     fn pepper(&self) -> Result<&Pepper, Error> {
@@ -195,5 +214,5 @@ impl Room {
 fn away() -> Error {
     let message =
         "the store of the keys is away, and this key is not among those that were known before; try again";
-    Error::new(Reason::StoreUnavailable, message)
+    Error::new(Reason::StoreUnavailable, message).retry_after(Some(AGAIN))
 }

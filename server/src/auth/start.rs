@@ -17,6 +17,7 @@ use super::{
     ADMIN_KEY, Auth, Declared, Room, declared, declared_teams,
     index::{Everything, Index},
     key,
+    lookup::{Absent, Lookup},
     pepper::{Hash, Pepper},
     store::{self, Sql, Sqlite, Store, Trouble, adjustments, keys, teams},
 };
@@ -57,11 +58,11 @@ impl Auth {
         let room = Room::new(store, declared);
         room.take_over(pepper, SystemTime::now()).map_err(Trouble::into_message)?;
         room.in_touch.store(true, Ordering::Relaxed);
-        Ok(Self::of(room))
+        Ok(Self::of(Arc::new(room), None))
     }
 
-    pub(super) fn of(room: Room) -> Arc<Self> {
-        Arc::new(Self { room: Arc::new(room), next_flush: AtomicU64::new(0) })
+    pub(super) fn of(room: Arc<Room>, lookup: Option<Lookup>) -> Arc<Self> {
+        Arc::new(Self { room, lookup, next_flush: AtomicU64::new(0) })
     }
 
     /// Takes over the keys and teams of a new configuration; nothing changes if they cannot be. Blocks on the store.
@@ -93,6 +94,7 @@ impl Room {
             pepper: OnceLock::new(),
             declared: RwLock::new(declared),
             in_touch: false.into(),
+            absent: Absent::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What `tollgate.admin.v1.TeamService` does, without the wire. Every method blocks on the store; a change is durable and
 //! known to every call before it is answered.
 
-use std::time::SystemTime;
+use std::{collections::HashMap, time::SystemTime};
 
 use tollgate_api::admin;
 
@@ -188,11 +188,32 @@ fn find(store: &mut dyn Sql, who: &Authority, id: &str) -> Result<Record, Troubl
     }
     let lineage = store::teams::lineage(store, id)?;
     let is_seen = who.is_above(&lineage);
-    lineage.into_iter().next().filter(|_| is_seen).ok_or_else(|| {
-        let shown: String = id.escape_default().take(64).collect();
-        let message = format!("there is no team `{shown}` that this key may see");
-        Error::new(Reason::NotFound, message).with("id", shown).into()
-    })
+    match lineage.into_iter().next().filter(|_| is_seen) {
+        Some(team) => Ok(team),
+        None => Err(unknown(store, who, id)),
+    }
+}
+
+/// Makes the error for a team that nobody made, or that the caller may not see. Names the nearest of those that it may.
+pub(super) fn unknown(store: &mut dyn Sql, who: &Authority, id: &str) -> Trouble {
+    let all = match store::teams::all(store) {
+        Ok(all) => all,
+        Err(trouble) => return trouble,
+    };
+    let parents: HashMap<&str, &str> = all.iter().map(|team| (&*team.id, &*team.parent_id)).collect();
+    let is_seen = |team: &&Record| {
+        let above = std::iter::successors(parents.get(&*team.id), |id| parents.get(**id));
+        who.is_of_all() || above.take(store::teams::DEEPEST).any(|parent| *parent == who.team_id)
+    };
+    let seen: Vec<&str> = all.iter().filter(is_seen).map(|team| &*team.id).collect();
+    let shown: String = id.escape_default().take(64).collect();
+    let message = format!("there is no team `{shown}` that this key may see");
+    let error = match check::nearest(id, &seen) {
+        Some(nearest) => Error::new(Reason::NotFound, format!("{message}; did you mean `{nearest}`?"))
+            .with("nearest", nearest),
+        None => Error::new(Reason::NotFound, message),
+    };
+    error.with("id", shown).into()
 }
 
 fn check_not_declared(record: &Record) -> Result<(), Error> {

@@ -67,7 +67,7 @@ async fn query_usage(
     RawQuery(raw): RawQuery,
     pairs: Pairs,
 ) -> Result<Response, Refused> {
-    let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES)?;
+    let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES).await?;
     let mut request = v1::QueryUsageRequest::default();
     for (name, value) in pairs.0 {
         match name.as_str() {
@@ -90,7 +90,7 @@ async fn list_records(
     RawQuery(raw): RawQuery,
     pairs: Pairs,
 ) -> Result<Response, Refused> {
-    let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES)?;
+    let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES).await?;
     let mut request = v1::ListUsageRecordsRequest::default();
     for (name, value) in pairs.0 {
         match name.as_str() {
@@ -112,7 +112,7 @@ async fn get_record(
     id: Result<Path<String>, PathRejection>,
     pairs: Pairs,
 ) -> Result<Response, Refused> {
-    let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES)?;
+    let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES).await?;
     none_but_known(&pairs)?;
     let Path(id) = id.map_err(|_| Error::invalid("id", "id must be UTF-8"))?;
     let answer = edge.pipeline.meter.get_usage_record(&caller, v1::GetUsageRecordRequest { id }).await?;
@@ -125,7 +125,7 @@ async fn get_quota(
     RawQuery(raw): RawQuery,
     pairs: Pairs,
 ) -> Result<Response, Refused> {
-    let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES)?;
+    let caller = admit(&edge, &headers, raw.as_deref(), grpc::USAGE_SCOPES).await?;
     none_but_known(&pairs)?;
     let answer = edge.pipeline.standing(&caller).await?;
     Ok(shown("tollgate.v1.GetQuotaResponse", &answer)?)
@@ -137,20 +137,20 @@ async fn explain_route(
     RawQuery(raw): RawQuery,
     body: Body,
 ) -> Result<Response, Refused> {
-    let caller = admit(&edge, &headers, raw.as_deref(), &[Scope::Chat])?;
+    let caller = admit(&edge, &headers, raw.as_deref(), &[Scope::Chat]).await?;
     let body = body::read(&headers, body, edge.limits.body).await?;
     let request = proto_json::read("tollgate.v1.ExplainRouteRequest", &body)?;
     let answer = explain(&edge, caller, &headers, request)?;
     Ok(shown("tollgate.v1.ExplainRouteResponse", &answer)?)
 }
 
-fn admit(
+async fn admit(
     edge: &Edge,
     headers: &HeaderMap,
     query: Option<&str>,
     scopes: &[Scope],
 ) -> Result<Arc<Caller>, Error> {
-    let caller = edge.pipeline.authenticate(headers, query).inspect_err(|error| {
+    let caller = edge.pipeline.authenticate(headers, query).await.inspect_err(|error| {
         telemetry::metrics::auth_failed(error.reason_name());
         tracing::debug!(reason = error.reason_name(), "a caller is refused");
     })?;

@@ -6,7 +6,6 @@ pub(super) mod postgres;
 pub(super) mod reader;
 mod retention;
 pub(super) mod rollup;
-mod scan;
 mod writer;
 
 use std::{
@@ -27,7 +26,6 @@ use tollgate_api::v1;
 
 use self::postgres::Central;
 pub(super) use self::rollup::Level;
-pub use self::scan::each_record;
 use crate::{
     config::Days,
     error::{Error, Reason},

@@ -21,16 +21,19 @@ mod tally;
 #[cfg(test)]
 mod testing;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
+use tokio::sync::Semaphore;
 use tollgate_api::v1;
 
 use journal::Earlier;
 pub use journal::{Journal, Progress};
 pub use ledger::{
     Ledger,
-    dump::{Stopped, dump_local, dump_shared},
-    each_record,
+    dump::{Stopped, dump},
     postgres::{Survey, make_partitions, survey, waiting},
 };
 pub use open::Open;
@@ -44,11 +47,19 @@ use crate::{
     postgres::Postgres,
 };
 
+/// Streams of new records at a time.
+const WATCHERS: usize = 256;
+
+/// Tells the ids of a team and of all that belong to it.
+pub type TeamsBelow = Box<dyn Fn(&str) -> Vec<String> + Send + Sync>;
+
 /// The room: journal, ledger and prices.
 pub struct Meter {
     journal: Journal,
     ledger: Ledger,
     catalog: Arc<Catalog>,
+    teams_below: OnceLock<TeamsBelow>,
+    watchers: Arc<Semaphore>,
 }
 
 impl Meter {
@@ -77,7 +88,19 @@ impl Meter {
         if let Some(postgres) = postgres {
             ledger = ledger.share(store, postgres, retain)?;
         }
-        Ok(Arc::new(Self { journal, ledger, catalog }))
+        let watchers = Arc::new(Semaphore::new(WATCHERS));
+        Ok(Arc::new(Self { journal, ledger, catalog, teams_below: OnceLock::new(), watchers }))
+    }
+
+    /// Has it know which teams belong to which; until then none does.
+    pub fn know_teams(&self, teams_below: TeamsBelow) {
+        // A second one would say the same.
+        let _ = self.teams_below.set(teams_below);
+    }
+
+    /// Returns the ids of a team and of all that belong to it.
+    fn teams_below(&self, id: &str) -> Vec<String> {
+        self.teams_below.get().map_or_else(|| vec![id.to_owned()], |below| below(id))
     }
 
     /// Starts the record of a call. Whatever happens from here on ends in exactly one record.

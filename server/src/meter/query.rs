@@ -9,9 +9,9 @@ mod sums;
 mod watch;
 mod words;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, stream::BoxStream};
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 use tollgate_api::v1;
@@ -33,6 +33,9 @@ use crate::{
     error::{Error, Reason},
 };
 
+/// When another stream of records may be asked for, if there are too many.
+const WATCH_AGAIN: Duration = Duration::from_secs(5);
+
 impl Meter {
     /// Sums usage over a span of time, by bucket and group.
     ///
@@ -43,7 +46,8 @@ impl Meter {
         caller: &Caller,
         request: v1::QueryUsageRequest,
     ) -> Result<v1::QueryUsageResponse, Error> {
-        let report = sums::Report::new(caller, &request)?;
+        let conditions = self.conditions(caller, &request.filters)?;
+        let report = sums::Report::new(conditions, caller, &request)?;
         if let Some(central) = self.ledger.central_up_to_date().await? {
             return central.read(move |session| report.run_central(session)).await;
         }
@@ -62,8 +66,7 @@ impl Meter {
         let fingerprint = page::fingerprint(caller, &request.filters, &[]);
         let token = Token::read(&request.page_token, fingerprint, 0)?;
         let span = Span::new(request.start_time.as_ref(), request.end_time.as_ref(), token.as_ref())?;
-        let mut conditions = Conditions::visible_to(caller);
-        conditions.filter(&request.filters)?;
+        let mut conditions = self.conditions(caller, &request.filters)?;
         conditions.within(span);
         let size = page::size(request.page_size)?;
         let sql = |dialect| list_sql(dialect, &conditions, token.as_ref(), size);
@@ -97,7 +100,7 @@ impl Meter {
         }
         let unknown = || Error::new(Reason::NotFound, "there is no record with this id");
         let id = Uuid::parse_str(&request.id).map_err(|_| unknown())?;
-        let mut conditions = Conditions::visible_to(caller);
+        let mut conditions = self.conditions(caller, &HashMap::new())?;
         conditions.add("id = ", Value::Bytes(id.as_bytes().to_vec()));
         let sql = |dialect| {
             let mut sql = Sql::new(dialect);
@@ -117,19 +120,32 @@ impl Meter {
     /// twice, and a slow reader costs nobody memory.
     ///
     /// # Errors
-    /// `INVALID_REQUEST` with the field, `STORE_UNAVAILABLE`; the latter in the stream too.
+    /// `INVALID_REQUEST` with the field, `GATEWAY_OVERLOADED` if there are too many streams, `STORE_UNAVAILABLE`; the latter
+    /// in the stream too.
     pub async fn watch_usage(
         &self,
         caller: &Caller,
         request: v1::WatchUsageRequest,
     ) -> Result<BoxStream<'static, Result<v1::WatchUsageResponse, Error>>, Error> {
         let from_ms = filter::millis("from_time", request.from_time.as_ref())?;
-        let mut conditions = Conditions::visible_to(caller);
-        conditions.filter(&request.filters)?;
-        if let Some(central) = self.ledger.central_up_to_date().await? {
-            return central::watch(central, Arc::new(conditions), from_ms).await;
-        }
-        watch::start(self.ledger.up_to_date().await?, Arc::new(conditions), from_ms).await
+        let conditions = Arc::new(self.conditions(caller, &request.filters)?);
+        let Ok(place) = self.watchers.clone().try_acquire_owned() else {
+            let message = "too many streams of usage are open at this replica; end some, or try another";
+            return Err(Error::new(Reason::GatewayOverloaded, message).retry_after(Some(WATCH_AGAIN)));
+        };
+        let records = match self.ledger.central_up_to_date().await? {
+            Some(central) => central::watch(central, conditions, from_ms).await?,
+            None => watch::start(self.ledger.up_to_date().await?, conditions, from_ms).await?,
+        };
+        // The place is given back with the stream.
+        Ok(records.inspect(move |_| _ = &place).boxed())
+    }
+
+    /// Returns which records a caller may see and asks for.
+    fn conditions(&self, caller: &Caller, filters: &HashMap<String, String>) -> Result<Conditions, Error> {
+        let mut conditions = Conditions::visible_to(caller, |id| self.teams_below(id))?;
+        conditions.filter(filters, |id| self.teams_below(id))?;
+        Ok(conditions)
     }
 }
 

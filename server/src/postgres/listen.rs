@@ -18,6 +18,8 @@ use super::{
 const PROBE: Duration = Duration::from_secs(3);
 /// Longest wait for an answer to that.
 const ANSWER: Duration = Duration::from_secs(2);
+/// What may be told before it is heard. If it is more, the connection is made again, and all is read.
+const TOLD: usize = 4_096;
 
 /// What is heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,16 +96,15 @@ impl Postgres {
     async fn open(
         &self,
         channels: &[&str],
-    ) -> Result<(Client, mpsc::UnboundedReceiver<Heard>), tokio_postgres::Error> {
+    ) -> Result<(Client, mpsc::Receiver<Heard>), tokio_postgres::Error> {
         let (client, mut connection) = self.0.address.config.connect(self.0.tls.clone()).await?;
-        // Unbounded, since whoever hears must not block; what waits is some ids.
-        let (sender, told) = mpsc::unbounded_channel();
+        let (sender, told) = mpsc::channel(TOLD);
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
                 let AsyncMessage::Notification(note) = message else { continue };
                 let heard =
                     Heard::Told { channel: note.channel().to_owned(), payload: note.payload().to_owned() };
-                if sender.send(heard).is_err() {
+                if sender.try_send(heard).is_err() {
                     break;
                 }
             }

@@ -21,9 +21,10 @@ struct Step {
     serves: i32,
 }
 
-const STEPS: [Step; 2] = [
+const STEPS: [Step; 3] = [
     Step { name: "ledger", sql: include_str!("migrations/0001_ledger.sql"), serves: 1 },
     Step { name: "keys", sql: include_str!("migrations/0002_keys.sql"), serves: 1 },
+    Step { name: "alerts", sql: include_str!("migrations/0003_alerts.sql"), serves: 1 },
 ];
 
 /// Time for the steps.

@@ -36,8 +36,10 @@ pub use trouble::Trouble;
 use session::Connection;
 use tls::Tls;
 
-/// Connections at a time, beside one that listens.
+/// Connections at a time, beside one that listens and one that is kept for what a call waits for.
 const MOST: usize = 4;
+/// A connection that could not be made in less than this says nothing of the server.
+const TELLING: Duration = Duration::from_secs(1);
 /// Shortest and longest time in which a PostgreSQL that cannot be connected to is left alone.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -115,8 +117,30 @@ impl Postgres {
         patience: Duration,
         work: impl FnOnce(&mut Session) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.run_among(MOST, patience, work)
+    }
+
+    /// Does work that a call waits for: as `run`, but reports that take all other connections do not hold it up. For one
+    /// such work at a time.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub fn run_promptly<T, E: From<Trouble>>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce(&mut Session) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.run_among(MOST + 1, patience, work)
+    }
+
+    fn run_among<T, E: From<Trouble>>(
+        &self,
+        most: usize,
+        patience: Duration,
+        work: impl FnOnce(&mut Session) -> Result<T, E>,
+    ) -> Result<T, E> {
         let deadline = Instant::now() + patience;
-        let mut place = self.place_until(deadline)?;
+        let mut place = self.place_until(deadline, most)?;
         let connection = match place.connection.take() {
             Some(connection) => connection,
             None => self.connect(deadline)?,
@@ -198,6 +222,9 @@ impl Postgres {
             .runtime
             .block_on(async { tokio::time::timeout(patience, opening).await })
             .unwrap_or_else(|_| Err(Trouble::Away("no connection in time".to_owned())));
+        if opened.is_err() && Instant::now() >= deadline && patience < TELLING {
+            return opened;
+        }
         let mut pool = self.pool();
         match &opened {
             Ok(_) => (pool.failures, pool.rest) = (0, None),
@@ -216,10 +243,10 @@ impl Postgres {
         opened
     }
 
-    /// Takes a place in the pool, with a connection if one is idle.
-    fn place_until(&self, deadline: Instant) -> Result<Place, Trouble> {
+    /// Takes one of so many places in the pool, with a connection if one is idle.
+    fn place_until(&self, deadline: Instant, most: usize) -> Result<Place, Trouble> {
         let mut pool = self.pool();
-        while pool.taken >= MOST {
+        while pool.taken >= most {
             let patience = deadline.saturating_duration_since(Instant::now());
             if patience.is_zero() {
                 return Err(Trouble::Away("all connections are in use".to_owned()));

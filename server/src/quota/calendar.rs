@@ -33,6 +33,11 @@ impl Calendar {
         Self(TimeZone::UTC)
     }
 
+    /// Returns when the day or month began that holds this moment; long ago for all else.
+    pub fn start(&self, period: Period, now: SystemTime) -> SystemTime {
+        self.span(period, now).start
+    }
+
     /// Returns the day or month that holds this moment. A day begins at its first moment, which need not be midnight, and
     /// is as long as it is where clocks are changed.
     pub(super) fn span(&self, period: Period, now: SystemTime) -> Span {

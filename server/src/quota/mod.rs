@@ -146,7 +146,7 @@ impl Quota {
         caller: &Caller,
         models: impl Iterator<Item = Arc<Rule>>,
     ) -> Result<v1::GetQuotaResponse, Error> {
-        let standing = self.standing_of(&all_of(caller, models, &self.settings.gateway)).await?;
+        let standing = self.standing_of(&self.all_of(caller, models)).await?;
         Ok(v1::GetQuotaResponse { quotas: standing.iter().map(Standing::to_proto).collect() })
     }
 
@@ -175,6 +175,11 @@ impl Quota {
         let gateway = self.settings.gateway.clone();
         let rules = move || all_of(&caller(), models.iter().cloned(), &gateway);
         watch::watch(self.engine.clone(), rules, request.thresholds)
+    }
+
+    /// Returns every limit that holds for calls of a caller, with these of models and targets.
+    pub fn all_of(&self, caller: &Caller, models: impl Iterator<Item = Arc<Rule>>) -> Vec<Arc<Rule>> {
+        all_of(caller, models, &self.settings.gateway)
     }
 
     fn refuse(&self, caller: &Caller, denied: Denied) -> Error {

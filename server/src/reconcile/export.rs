@@ -72,7 +72,9 @@ pub(super) fn read(text: &str, family: Option<Family>) -> Result<Export, String>
             return Err(format!("looks like an export of {}, not of {}", looks.name(), family.name()));
         }
         (Some(family), _) | (None, Some(family)) => family,
-        (None, None) => return Err("holds no usage; tell whose it is with --provider".to_owned()),
+        (None, None) => {
+            return Err(format!("holds no usage ({}); tell whose it is with --provider", table::EXPECTED));
+        }
     };
     let mut export = Export { family, lines: Vec::new(), notes: Vec::new() };
     if table.goes_on {
@@ -91,7 +93,13 @@ pub(super) fn read(text: &str, family: Option<Family>) -> Result<Export, String>
         }
     }
     if export.lines.is_empty() && !table.rows.is_empty() {
-        return Err(format!("has no column that is known of an export of {}", family.name()));
+        let has: Vec<_> = table.rows.iter().take(1).flat_map(|row| row.keys().take(8).cloned()).collect();
+        return Err(format!(
+            "has no column that is known of an export of {}, only {}; {}",
+            family.name(),
+            has.join(", "),
+            table::EXPECTED
+        ));
     }
     Ok(export)
 }

@@ -17,7 +17,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::{Config, Moment, Share};
+use tokio::runtime::Handle;
+
+use crate::{
+    config::{Config, Moment, Share},
+    meter,
+    postgres::Postgres,
+};
 pub use command::Reconcile;
 pub use compare::Outcome;
 pub use export::Family;
@@ -38,7 +44,7 @@ pub struct Options {
     pub tolerance: Share,
 }
 
-/// Compares a provider's file with a store.
+/// Compares a provider's file with a store. Blocks; it needs a runtime around it.
 ///
 /// # Errors
 /// A message for the operator: what cannot be read, and why.
@@ -46,12 +52,20 @@ pub fn run(options: &Options, config: &Config, data_dir: &Path) -> Result<Outcom
     let shown = options.file.display();
     let text =
         std::fs::read_to_string(&options.file).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let export = export::read(&text, options.family).map_err(|message| format!("{shown}: {message}"))?;
+    let mut export = export::read(&text, options.family).map_err(|message| format!("{shown}: {message}"))?;
     let store = config.store_path(data_dir)?;
+    let address = config.store_postgres()?;
+    let shared = address.map(|address| Postgres::new(address, Handle::current())).transpose()?;
+    if shared.is_some() {
+        let unsent = meter::waiting(&store)?.unsent;
+        if unsent > 0 {
+            export.notes.push(format!("{unsent} records of this replica are not in PostgreSQL yet"));
+        }
+    }
     let providers = providers(options, config, export.family);
     let seconds = |moment: &Option<Moment>| moment.map(|moment| moment.seconds());
     let mut comparison = compare::Comparison::new(export, (seconds(&options.from), seconds(&options.until)))?;
-    ours::read(&store, comparison.span(), &providers, |call| comparison.add(call))?;
+    ours::read((shared.as_ref(), &store), comparison.span(), &providers, |call| comparison.add(call))?;
     Ok(comparison.finish(options.tolerance, providers.into_iter().collect()))
 }
 

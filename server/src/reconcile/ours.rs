@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use prost::Message as _;
 use tollgate_api::v1;
 
 use super::amounts::{Amounts, cost_of_nanos};
-use crate::meter;
+use crate::{
+    meter::{self, Stopped},
+    postgres::Postgres,
+};
 
 /// One attempt that a provider may have billed.
 pub(super) struct Billed {
@@ -16,15 +20,16 @@ pub(super) struct Billed {
     pub(super) amounts: Amounts,
 }
 
-/// Reads every attempt at one of these providers that ended within a time.
+/// Reads every attempt at one of these providers that ended within a time: those of all replicas, if they share a ledger.
 pub(super) fn read(
-    store: &Path,
+    (shared, store): (Option<&Postgres>, &Path),
     (from, until): (i64, i64),
     providers: &BTreeSet<String>,
     mut each: impl FnMut(Billed),
 ) -> Result<(), String> {
     let millis = (from.saturating_mul(1_000), until.saturating_mul(1_000));
-    meter::each_record(store, millis, |record| {
+    let done = meter::dump(shared, store, millis, |record| {
+        let record = v1::UsageRecord::decode(record)?;
         let time = record.create_time.as_ref().map_or(0, |time| time.seconds);
         let split = record.attempts.iter().any(|attempt| attempt.input_tokens.is_some());
         let whole = record.attempts.iter().rposition(was_answered).or(record.attempts.len().checked_sub(1));
@@ -40,6 +45,11 @@ pub(super) fn read(
             let model = if named { record.model.clone() } else { attempt.model.clone() };
             each(Billed { time, model, amounts });
         }
+        Ok(())
+    });
+    done.map_err(|stopped| match stopped {
+        Stopped::Read(message) => message,
+        Stopped::Take(error) => format!("a record of the ledger cannot be read: {error}"),
     })
 }
 

@@ -7,6 +7,10 @@ use serde_json::Value;
 /// One row: the names of its columns, or the way to a member with dots between, in lower case.
 pub(super) type Row = BTreeMap<String, String>;
 
+/// What a file is expected to be.
+pub(super) const EXPECTED: &str =
+    "an export is JSON of the provider's usage or cost API, as it was answered, or CSV of its console";
+
 /// What a page says of itself.
 const PAGING: [&str; 2] = ["has_more", "next_page"];
 
@@ -27,7 +31,7 @@ pub(super) fn read(text: &str) -> Result<Table, String> {
 fn read_json(text: &str) -> Result<Table, String> {
     let mut table = Table::default();
     for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
-        let value = value.map_err(|error| format!("is no JSON: {error}"))?;
+        let value = value.map_err(|error| format!("is no JSON: {error}; {EXPECTED}"))?;
         collect(&value, &Row::new(), &mut table);
     }
     Ok(table)
@@ -71,7 +75,7 @@ fn flatten(name: &str, value: &Value, row: &mut Row) {
 
 fn read_csv(text: &str) -> Result<Table, String> {
     let mut lines = records(text).into_iter();
-    let names = lines.next().ok_or("is empty")?;
+    let names = lines.next().ok_or_else(|| format!("is empty; {EXPECTED}"))?;
     let names: Vec<String> = names.iter().map(|name| name.trim().to_lowercase()).collect();
     let row = |cells: Vec<String>| {
         let named = names.iter().cloned().zip(cells.into_iter().map(|cell| cell.trim().to_owned()));
@@ -134,6 +138,7 @@ mod tests {
             assert_eq!((&table.rows[..], table.goes_on), (&expected[..], true));
         }
         assert_eq!(read(&format!("{page}\n{page}")).unwrap().rows.len(), 2);
-        assert!(read("{\"data\":").unwrap_err().contains("is no JSON"));
+        let told = read("{\"data\":").unwrap_err();
+        assert!(told.contains("is no JSON") && told.contains("line 1") && told.contains(EXPECTED), "{told}");
     }
 }

@@ -65,6 +65,9 @@ pub const INFLIGHT: &str = "tollgate_inflight_requests";
 pub const STREAM_ABORTS: &str = "tollgate_stream_aborts_total";
 /// Calls refused before anybody knew who called, by `reason`.
 pub const AUTH_FAILURES: &str = "tollgate_auth_failures_total";
+/// Questions to the PostgreSQL that replicas share for keys that are not known here, by `outcome`: `answered`, `failed`.
+/// Each is for all such keys that came up since the one before.
+pub const AUTH_LOOKUPS: &str = "tollgate_auth_lookups_total";
 /// Calls refused by a limit, by `limit` (`rpm`, `tpm`, `concurrency`, `budget`) and `scope` (whose limit: `key`).
 pub const LIMIT_REJECTIONS: &str = "tollgate_limit_rejections_total";
 /// Calls that passed a limit which only warns.
@@ -181,6 +184,14 @@ pub fn auth_failed(reason: &str) {
     }
 }
 
+/// Counts a question for keys that are not known here.
+pub fn keys_asked_for(answered: bool) {
+    if is_installed() {
+        let outcome = if answered { "answered" } else { "failed" };
+        metrics::counter!(AUTH_LOOKUPS, "outcome" => outcome).increment(1);
+    }
+}
+
 /// Counts a call that a limit refused. Both are of a few fixed words.
 pub fn limit_rejected(limit: &'static str, scope: &'static str) {
     if is_installed() {
@@ -254,6 +265,7 @@ fn describe() {
     metrics::describe_gauge!(INFLIGHT, "Calls that are running.");
     metrics::describe_counter!(STREAM_ABORTS, "Streams that ended early, by who ended them.");
     metrics::describe_counter!(AUTH_FAILURES, "Calls refused before anybody knew who called.");
+    metrics::describe_counter!(AUTH_LOOKUPS, "Questions to PostgreSQL for keys that are not known here.");
     metrics::describe_counter!(ALERTS, "Alerts, by type and by what became of them.");
     metrics::describe_counter!(LIMIT_REJECTIONS, "Calls refused by a limit, by kind and by whose it is.");
     metrics::describe_counter!(

@@ -38,6 +38,21 @@ async fn migrate_makes_the_tables_ahead_and_check_wants_them() {
     assert!(code == 0 && !said.contains("WRONG"), "{code} {said}");
 }
 
+#[tokio::test]
+async fn check_says_that_there_is_no_store_and_makes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("absent");
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let config = folder.path().join("c.yaml");
+    std::fs::write(&config, "store: \"sqlite://tollgate.db\"\n").unwrap();
+    command.arg("--config").arg(config).arg("--data-dir").arg(&absent).args(["store", "check"]);
+    let output = command.output().await.unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("the folder {} does not exist", absent.display())), "{said}");
+    assert!(!absent.exists());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_finds_sums_that_are_not_those_of_the_records() {
     let (url, upstream) = (database().await, Upstream::start(serving).await);

@@ -35,17 +35,31 @@ impl Findings {
 /// Checks the store.
 pub(super) fn run(shared: Option<&Postgres>, store: &Path) -> Result<String, Failure> {
     let mut findings = Findings::default();
-    let waiting = meter::waiting(store).map_err(Failure::Start)?;
-    match shared {
-        None => findings.add(true, &format!("{}: {} records", store.display(), waiting.records)),
-        Some(shared) => {
-            check_postgres(shared, &mut findings)?;
-            let what =
-                format!("{}: {} records wait to be sent to PostgreSQL", store.display(), waiting.unsent);
-            findings.add(true, &what);
-        }
+    if let Some(shared) = shared {
+        check_postgres(shared, &mut findings)?;
     }
+    if let Some(missing) = missing(store) {
+        // Beside a PostgreSQL it has only what waits to be sent.
+        let what = format!("{missing} does not exist; is --data-dir that of the gateway?");
+        findings.add(shared.is_some(), &what);
+        return findings.into_result();
+    }
+    let waiting = meter::waiting(store).map_err(Failure::Start)?;
+    let what = match shared {
+        None => format!("{} records", waiting.records),
+        Some(_) => format!("{} records wait to be sent to PostgreSQL", waiting.unsent),
+    };
+    findings.add(true, &format!("{}: {what}", store.display()));
     findings.into_result()
+}
+
+/// Returns the folder of the store if it is not there, else the store if that is not.
+fn missing(store: &Path) -> Option<String> {
+    let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    match folder {
+        Some(folder) => Some(format!("the folder {}", folder.display())),
+        None => (!store.exists()).then(|| format!("the store {}", store.display())),
+    }
 }
 
 fn check_postgres(shared: &Postgres, findings: &mut Findings) -> Result<(), Failure> {

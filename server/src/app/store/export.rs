@@ -96,11 +96,7 @@ fn all<W: Write>(
         count += 1;
         lines.add(record)
     };
-    let done = match shared {
-        Some(shared) => meter::dump_shared(shared, range, &mut take),
-        None => meter::dump_local(store, range, &mut take),
-    };
-    match done {
+    match meter::dump(shared, store, range, &mut take) {
         Ok(()) => Ok(count),
         Err(Stopped::Read(message)) => Err(Failure::Start(message)),
         Err(Stopped::Take(error)) => Err(broken(&error)),

@@ -79,6 +79,11 @@ impl Index {
         }))
     }
 
+    /// Tells whether a secret is known, working or not.
+    pub(super) fn knows(&self, hash: &Hash) -> bool {
+        self.read().doors.contains_key(hash)
+    }
+
     /// Takes over a new or changed key.
     pub(super) fn put(&self, record: &Record) {
         self.write().put(record, None);

@@ -15,7 +15,7 @@ mod value;
 
 use std::{error::Error as Cause, fmt, str::FromStr};
 
-pub(super) use postgres::{CHANNEL, Shared};
+pub(super) use postgres::{CHANNEL, HASTE, Shared};
 pub(super) use sqlite::Sqlite;
 pub(super) use value::{Row, Value};
 

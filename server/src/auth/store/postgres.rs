@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{Change, Row, Sql, Store, Trouble, Value, Work};
+use super::{super::pepper::Hash, Change, Row, Sql, Store, Trouble, Value, Work};
 use crate::{
     error::Error,
     postgres::{
@@ -15,6 +15,14 @@ use crate::{
 
 /// Longest time for a transaction.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest time to look for keys while their callers wait.
+pub(in crate::auth) const HASTE: Duration = Duration::from_millis(250);
+/// Reads from one snapshot.
+const READING: &str =
+    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = tollgate";
+/// Finds the keys of some secrets, also of those that rotations replaced.
+const SEEK: &str = "SELECT id FROM tollgate.keys WHERE hash = ANY($1) \
+    UNION SELECT id FROM tollgate.keys WHERE old_hash = ANY($1)";
 /// Number of the advisory lock under which changes take turns: `tollkeys` in ASCII.
 const LOCK: i64 = 0x746f_6c6c_6b65_7973;
 /// Where changes are told.
@@ -34,22 +42,47 @@ impl From<postgres::Trouble> for Trouble {
 }
 
 impl Shared {
-    fn within(&self, first: &str, work: Work<'_>) -> Result<(), Trouble> {
-        self.0.run(PATIENCE, |session| {
-            session.transaction(|session| {
-                session.batch(first)?;
-                session.bound()?;
-                work(session)
-            })
+    /// Looks for the keys of these secrets, and if there are any reads them with `work`, which gets their ids.
+    ///
+    /// # Errors
+    /// Those of `work`, and the database's, also if it takes too long for somebody who waits.
+    pub(in crate::auth) fn seek(
+        &self,
+        hashes: &[Hash],
+        work: impl FnOnce(&mut dyn Sql, Vec<String>) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let hashes: Vec<&[u8]> = hashes.iter().map(Hash::as_slice).collect();
+        self.0.run_promptly(HASTE, |session| {
+            let found = session.query(SEEK, &[&hashes])?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            let ids: Result<_, _> = found.iter().map(|row| row.try_get(0)).collect();
+            let ids = ids.map_err(postgres::Trouble::from)?;
+            in_transaction(session, READING, |session| work(session, ids))
         })
     }
+
+    fn within(&self, first: &str, work: Work<'_>) -> Result<(), Trouble> {
+        self.0.run(PATIENCE, |session| in_transaction(session, first, |session| work(session)))
+    }
+}
+
+fn in_transaction(
+    session: &mut Session,
+    first: &str,
+    work: impl FnOnce(&mut Session) -> Result<(), Trouble>,
+) -> Result<(), Trouble> {
+    session.transaction(|session| {
+        session.batch(first)?;
+        session.bound()?;
+        work(session)
+    })
 }
 
 impl Store for Shared {
     fn reading(&self, work: Work<'_>) -> Result<(), Trouble> {
-        let first =
-            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = tollgate";
-        self.within(first, work)
+        self.within(READING, work)
     }
 
     fn changing(&self, work: Work<'_>, publish: &mut dyn FnMut()) -> Result<(), Trouble> {

@@ -212,3 +212,23 @@ fn what_cannot_be_changed_is_named() {
     let none = house.room().store.read(|store| store::adjustments::page(store, i64::MAX, "", 9));
     assert!(none.map_err(Trouble::into_error).unwrap().is_empty());
 }
+
+#[test]
+fn who_does_not_exist_is_told_so_with_the_nearest_that_the_caller_may_see() {
+    let house = House::new();
+    for (id, parent) in [("acme", ""), ("search", "acme"), ("serach2", "")] {
+        house.team(team(id, parent));
+    }
+    let told =
+        |who: &Authority, subject: &str| house.top_up(who, &top_up(subject, 1)).unwrap_err().to_string();
+    let unknown = told(&house.root(), "team:searhc");
+    assert!(unknown.contains("no team `searhc`") && unknown.contains("did you mean `search`?"), "{unknown}");
+    let foreign = told(&house.admin_of("acme"), "team:serach2");
+    assert!(foreign.contains("no team `serach2`") && foreign.contains("`search`?"), "{foreign}");
+    let far = told(&house.root(), "team:nothing-like-it");
+    assert!(far.contains("no team") && !far.contains("did you mean"), "{far}");
+    let key = told(&house.root(), &format!("key:{CANARY}"));
+    assert!(key.contains("no key") && !key.contains(CANARY), "{key}");
+    let limitless = told(&house.root(), "team:search");
+    assert!(limitless.contains("has no limit"), "{limitless}");
+}

@@ -35,7 +35,7 @@ fn a_key_without_scopes_gets_the_default_ones() {
 fn missing_wrong_and_malformed_keys_are_told_apart_only_where_it_tells_nothing() {
     let house = House::new();
     let made = house.create(named("a"));
-    let missing = house.room().authenticate(&HeaderMap::new(), None, now()).unwrap_err();
+    let missing = house.knock(&HeaderMap::new(), None, now()).unwrap_err();
     assert_eq!(missing.reason(), Reason::ApiKeyMissing);
     let mut wrong_end = made.secret.clone();
     let end = if wrong_end.pop() == Some('a') { 'b' } else { 'a' };
@@ -44,11 +44,11 @@ fn missing_wrong_and_malformed_keys_are_told_apart_only_where_it_tells_nothing()
     let malformed = house.enter("nonsense", now()).unwrap_err();
     assert_eq!(unknown.reason(), Reason::ApiKeyInvalid);
     assert_eq!(unknown.to_string(), malformed.to_string());
-    let in_url = house.room().authenticate(&bearer(&made.secret), Some("key=x"), now()).unwrap_err();
+    let in_url = house.knock(&bearer(&made.secret), Some("key=x"), now()).unwrap_err();
     assert_eq!(in_url.reason(), Reason::ApiKeyInvalid);
     let mut twice = bearer(&made.secret);
     twice.append(http::header::AUTHORIZATION, format!("Bearer {}", made.secret).parse().unwrap());
-    let twice = house.room().authenticate(&twice, None, now()).unwrap_err();
+    let twice = house.knock(&twice, None, now()).unwrap_err();
     assert_eq!(twice.reason(), Reason::ApiKeyInvalid);
 }
 
@@ -152,9 +152,9 @@ fn no_secret_is_on_the_disk_or_in_anything_that_can_be_printed() {
         twice.append("x-api-key", "other".parse().unwrap());
         let errors = [
             house.enter(&format!("{key}x"), now()),
-            house.room().authenticate(&twice, None, now()),
-            house.room().authenticate(&HeaderMap::new(), Some(&format!("key={key}")), now()),
-            house.room().authenticate(&bearer(key), Some(&format!("q={key}&api-key=1")), now()),
+            house.knock(&twice, None, now()),
+            house.knock(&HeaderMap::new(), Some(&format!("key={key}")), now()),
+            house.knock(&bearer(key), Some(&format!("q={key}&api-key=1")), now()),
         ];
         for error in errors.into_iter().map(Result::unwrap_err) {
             printed.push_str(&format!("{error} {error:?}"));

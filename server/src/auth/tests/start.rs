@@ -1,5 +1,7 @@
 //! Starts and reloads: declared keys, the first key, the pepper.
 
+use futures_util::FutureExt as _;
+
 use super::*;
 
 #[test]
@@ -67,7 +69,7 @@ fn the_first_start_mints_one_key_and_no_later_start_does() {
     let dir = tempfile::tempdir().unwrap();
     let auth = try_start(&dir, Vec::new(), Some("")).unwrap();
     let secret = auth.mint_first().unwrap().unwrap();
-    let caller = auth.authenticate(&bearer(secret.expose_secret()), None).unwrap();
+    let caller = auth.authenticate(&bearer(secret.expose_secret()), None).now_or_never().unwrap().unwrap();
     assert_eq!((caller.key_name.as_str(), caller.scopes.has(Scope::Admin)), ("first-start", true));
     assert!(auth.mint_first().unwrap().is_none());
     auth.room.revoke(&Authority::of(&caller, &auth.room.index).unwrap(), &caller.key_id, now()).unwrap();

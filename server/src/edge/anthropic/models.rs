@@ -58,7 +58,7 @@ struct Page {
 
 /// Lists below the prefix of this dialect, whatever the headers say.
 pub(super) async fn theirs(State(shared): State<Shared>, request: Request) -> Response {
-    list(&shared.edge, request)
+    list(&shared.edge, request).await
 }
 
 /// Tells one model below the prefix of this dialect.
@@ -67,14 +67,14 @@ pub(super) async fn theirs_by_id(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    get(&shared.edge, id.ok().map(|Path(id)| id), request)
+    get(&shared.edge, id.ok().map(|Path(id)| id), request).await
 }
 
 /// Lists the aliases that the key may call, a page at a time; patterns with their star.
-pub(in crate::edge) fn list(edge: &Edge, request: Request) -> Response {
+pub(in crate::edge) async fn list(edge: &Edge, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let head = Head::of(&parts);
-    let listed = reader(edge, &parts).and_then(|caller| {
+    let listed = reader(edge, &parts).await.and_then(|caller| {
         let page = Page::of(&parts.uri)?;
         let names = edge.pipeline.routes.names().filter(|name| caller.may_call(name));
         let (names, has_more) = page.cut(names.collect());
@@ -86,10 +86,10 @@ pub(in crate::edge) fn list(edge: &Edge, request: Request) -> Response {
 }
 
 /// Tells one alias, or a name that a pattern matches.
-pub(in crate::edge) fn get(edge: &Edge, id: Option<String>, request: Request) -> Response {
+pub(in crate::edge) async fn get(edge: &Edge, id: Option<String>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let head = Head::of(&parts);
-    let found = reader(edge, &parts).and_then(|caller| {
+    let found = reader(edge, &parts).await.and_then(|caller| {
         let id = id.ok_or_else(|| Error::new(Reason::ModelNotFound, "the model's name is not UTF-8"))?;
         auth::permit_model(&caller, &id)?;
         edge.pipeline.routes.targets(&id)?;
@@ -99,8 +99,8 @@ pub(in crate::edge) fn get(edge: &Edge, id: Option<String>, request: Request) ->
 }
 
 /// Finds out who reads, and whether it may.
-fn reader(edge: &Edge, parts: &Parts) -> Result<std::sync::Arc<Caller>, Error> {
-    let caller = edge.pipeline.authenticate(&parts.headers, parts.uri.query())?;
+async fn reader(edge: &Edge, parts: &Parts) -> Result<std::sync::Arc<Caller>, Error> {
+    let caller = edge.pipeline.authenticate(&parts.headers, parts.uri.query()).await?;
     auth::permit(&caller, Scope::Models)?;
     Ok(caller)
 }

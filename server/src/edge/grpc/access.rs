@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::status::{of_tonic, to_call_status, to_status};
 use crate::{
-    auth,
+    auth::{self, Knock},
     call::{Caller, Operation, Scope, Surface},
     edge::{Edge, PANICKED, arrival},
     error::{Error, Reason},
@@ -81,7 +81,7 @@ fn rule_of(path: &str) -> Option<Rule> {
 }
 
 /// Finds out who calls, from headers alone.
-pub(super) type Authenticate = Arc<dyn Fn(&HeaderMap) -> Result<Arc<Caller>, Error> + Send + Sync>;
+pub(super) type Authenticate = Arc<dyn Fn(&HeaderMap) -> Knock + Send + Sync>;
 
 /// What the door needs.
 #[derive(Clone)]
@@ -133,7 +133,8 @@ pub(super) async fn admit(State(door): State<Door>, mut request: Request, next: 
     if matches!(rule, Rule::Public) {
         return polish(next.run(request).await, limit);
     }
-    let caller = match (door.authenticate)(request.headers()) {
+    let knock = (door.authenticate)(request.headers());
+    let caller = match knock.await {
         Ok(caller) => caller,
         Err(error) => {
             telemetry::metrics::auth_failed(error.reason_name());

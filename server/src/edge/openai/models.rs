@@ -44,9 +44,9 @@ impl<'a> Model<'a> {
 /// Lists the aliases that the key may call; patterns with their star.
 pub(super) async fn list(State(edge): State<Edge>, request: Request) -> Response {
     if anthropic::speaks(request.headers()) {
-        return anthropic::models(&edge, request);
+        return anthropic::models(&edge, request).await;
     }
-    let (head, caller) = match reader(&edge, request) {
+    let (head, caller) = match reader(&edge, request).await {
         Ok(reader) => reader,
         Err(refused) => return refused,
     };
@@ -61,9 +61,9 @@ pub(super) async fn get(
     request: Request,
 ) -> Response {
     if anthropic::speaks(request.headers()) {
-        return anthropic::model(&edge, id.ok().map(|Path(id)| id), request);
+        return anthropic::model(&edge, id.ok().map(|Path(id)| id), request).await;
     }
-    let (head, caller) = match reader(&edge, request) {
+    let (head, caller) = match reader(&edge, request).await {
         Ok(reader) => reader,
         Err(refused) => return refused,
     };
@@ -78,12 +78,13 @@ pub(super) async fn get(
 }
 
 /// Finds out who reads, and whether it may.
-fn reader(edge: &Edge, request: Request) -> Result<(Head, std::sync::Arc<Caller>), Response> {
+async fn reader(edge: &Edge, request: Request) -> Result<(Head, std::sync::Arc<Caller>), Response> {
     let (parts, _) = request.into_parts();
     let head = Head::of(&parts);
     let caller = edge
         .pipeline
         .authenticate(&parts.headers, parts.uri.query())
+        .await
         .and_then(|caller| auth::permit(&caller, Scope::Models).map(|()| caller));
     match caller {
         Ok(caller) => Ok((head, caller)),

@@ -138,7 +138,7 @@ async fn open(
     head: &mut Head,
     endpoint: Endpoint,
 ) -> Result<(Open, Body), Error> {
-    let caller = edge.pipeline.authenticate(&request.headers, request.uri.query())?;
+    let caller = edge.pipeline.authenticate(&request.headers, request.uri.query()).await?;
     let (surface, operation) = (Surface::PassThrough(endpoint), Operation::PassThrough(endpoint));
     let (call, checked) = arrival::call(&request.headers, caller, surface, operation);
     head.id = call.id;

@@ -39,7 +39,7 @@ pub(in crate::edge) async fn open(
     head: &mut Head,
     (surface, operation): (Surface, Operation),
 ) -> Result<(Open, Bytes), Error> {
-    let caller = edge.pipeline.authenticate(&request.headers, request.uri.query())?;
+    let caller = edge.pipeline.authenticate(&request.headers, request.uri.query()).await?;
     let (call, checked) = arrival::call(&request.headers, caller, surface, operation);
     head.id = call.id;
     let (mut open, body) = admit(edge, call, body, head).await?;

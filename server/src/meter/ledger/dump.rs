@@ -1,4 +1,4 @@
-//! Every record of a span of time, oldest first, one at a time: for an export.
+//! Every record of a span of time, oldest first, one at a time, with or without a gateway beside it.
 
 use std::{path::Path, time::Duration};
 
@@ -23,11 +23,24 @@ impl From<Trouble> for Stopped {
     }
 }
 
-/// Hands over the records of the shared ledger from `from_ms` on and before `until_ms`, encoded.
+/// Hands over the records from `from_ms` on and before `until_ms`, encoded: those of the shared ledger if there is one,
+/// else those in the store file.
 ///
 /// # Errors
 /// Why it ended early.
-pub fn dump_shared(
+pub fn dump(
+    shared: Option<&Postgres>,
+    store: &Path,
+    range: (i64, i64),
+    take: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> Result<(), Stopped> {
+    match shared {
+        Some(shared) => dump_shared(shared, range, take),
+        None => dump_local(store, range, take),
+    }
+}
+
+fn dump_shared(
     postgres: &Postgres,
     (from_ms, until_ms): (i64, i64),
     mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
@@ -40,11 +53,7 @@ pub fn dump_shared(
     })
 }
 
-/// The same of the local ledger in that file.
-///
-/// # Errors
-/// Why it ended early.
-pub fn dump_local(
+fn dump_local(
     store: &Path,
     (from_ms, until_ms): (i64, i64),
     mut take: impl FnMut(&[u8]) -> std::io::Result<()>,

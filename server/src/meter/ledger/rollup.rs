@@ -4,7 +4,7 @@
 //! yet, in the same snapshot, so that it is exact at any moment and after any crash.
 
 mod hours;
-mod totals;
+pub(in crate::meter) mod totals;
 
 use rusqlite::Connection;
 

@@ -17,11 +17,17 @@ use crate::{
 
 /// Most filters of one request.
 const MOST_FILTERS: usize = 16;
+/// Most teams that one question may be about.
+const MOST_TEAMS: usize = 10_000;
+/// The filter for a team with all that belong to it.
+const TEAM_TREE: &str = "team_tree";
 
 /// Conditions joined by AND.
 pub(super) struct Conditions {
     visible: Visible,
     filters: Vec<(Word, String)>,
+    /// Only calls of one of these teams.
+    teams: Option<Vec<String>>,
     /// Words of SQL, each followed by a value.
     others: Vec<(&'static str, Value)>,
 }
@@ -31,30 +37,30 @@ pub(super) struct Conditions {
 pub(super) enum Visible {
     /// Everybody's.
     All,
-    /// Those of a team and of a key.
-    Team(String, String),
+    /// Those of a team with all that belong to it, and of a key.
+    Teams(Vec<String>, String),
     /// Those of a key.
     Key(String),
 }
 
 impl Visible {
-    fn to(caller: &Caller) -> Self {
+    fn to(caller: &Caller, teams_below: impl Fn(&str) -> Vec<String>) -> Result<Self, Error> {
         let key = caller.key_id.clone();
-        if caller.scopes.has(Scope::Admin) {
+        Ok(if caller.scopes.has(Scope::Admin) {
             Self::All
         } else if caller.scopes.has(Scope::UsageTeam) && !caller.team_id.is_empty() {
-            Self::Team(caller.team_id.clone(), key)
+            Self::Teams(bounded(teams_below(&caller.team_id))?, key)
         } else {
             Self::Key(key)
-        }
+        })
     }
 
     fn write(&self, rows: Rows, sql: &mut Sql) {
         match self {
             Self::All => sql.push("TRUE"),
-            Self::Team(team, _) if rows != Rows::Plain => sql.push("team_id = ").bind(&**team),
-            Self::Team(team, key) => {
-                sql.push("(team_id = ").bind(&**team).push(" OR key_id = ").bind(&**key).push(")")
+            Self::Teams(teams, _) if rows != Rows::Plain => sql.is_one_of("team_id", teams),
+            Self::Teams(teams, key) => {
+                sql.push("(").is_one_of("team_id", teams).push(" OR key_id = ").bind(&**key).push(")")
             }
             Self::Key(key) => sql.push("key_id = ").bind(&**key),
         };
@@ -63,8 +69,12 @@ impl Visible {
 
 impl Conditions {
     /// Starts with what the caller may see, so that nothing added later can widen it.
-    pub(super) fn visible_to(caller: &Caller) -> Self {
-        Self { visible: Visible::to(caller), filters: Vec::new(), others: Vec::new() }
+    pub(super) fn visible_to(
+        caller: &Caller,
+        teams_below: impl Fn(&str) -> Vec<String>,
+    ) -> Result<Self, Error> {
+        let visible = Visible::to(caller, teams_below)?;
+        Ok(Self { visible, filters: Vec::new(), teams: None, others: Vec::new() })
     }
 
     /// Adds words of SQL that end with a value.
@@ -73,13 +83,21 @@ impl Conditions {
     }
 
     /// Adds the filters of a request.
-    pub(super) fn filter(&mut self, filters: &HashMap<String, String>) -> Result<(), Error> {
+    pub(super) fn filter(
+        &mut self,
+        filters: &HashMap<String, String>,
+        teams_below: impl Fn(&str) -> Vec<String>,
+    ) -> Result<(), Error> {
         if filters.len() > MOST_FILTERS {
             return Err(Error::invalid("filters", format!("at most {MOST_FILTERS} filters are allowed")));
         }
         for (name, value) in filters {
             if value.len() > LONGEST {
                 return Err(Error::invalid("filters", format!("a value is longer than {LONGEST} bytes")));
+            }
+            if name == TEAM_TREE {
+                self.teams = Some(bounded(teams_below(value))?);
+                continue;
             }
             let word = Word::parse_filter(name).map_err(|message| Error::invalid("filters", message))?;
             self.filters.push((word, value.clone()));
@@ -111,10 +129,22 @@ impl Conditions {
             word.write(rows, sql);
             sql.push(" = ").bind(&**value);
         }
+        if let Some(teams) = &self.teams {
+            sql.push(" AND ").is_one_of("team_id", teams);
+        }
         for (words, value) in &self.others {
             sql.push(" AND ").push(words).bind(value.clone());
         }
     }
+}
+
+fn bounded(teams: Vec<String>) -> Result<Vec<String>, Error> {
+    if teams.len() <= MOST_TEAMS {
+        return Ok(teams);
+    }
+    let message =
+        format!("more than {MOST_TEAMS} teams belong to this one; ask for one below it with `{TEAM_TREE}`");
+    Err(Error::invalid("filters", message))
 }
 
 /// A span of time in milliseconds since 1970: start inclusive, end exclusive.

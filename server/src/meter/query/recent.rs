@@ -2,7 +2,7 @@
 
 use rusqlite::OptionalExtension as _;
 
-use super::Meter;
+use super::{Meter, central};
 use crate::{error::Error, meter::ledger::reader::unreadable};
 
 /// How far back the first look goes, in milliseconds: what a crash may have kept from being looked at.
@@ -15,6 +15,9 @@ impl Meter {
     /// # Errors
     /// `STORE_UNAVAILABLE`.
     pub async fn keys_since(&self, number: i64) -> Result<(Vec<String>, i64), Error> {
+        if let Some(central) = self.ledger.central_up_to_date().await? {
+            return central::keys_since(&central, number, first_look_ms()).await;
+        }
         let reads = self.ledger.reads();
         reads
             .run(move |connection| {
@@ -26,8 +29,7 @@ impl Meter {
                     let after: i64 = if number >= 0 {
                         number
                     } else {
-                        let from = jiff::Timestamp::now().as_millisecond() - FIRST_LOOK_MS;
-                        connection.query_row(first, [from, last + 1], |row| row.get(0))?
+                        connection.query_row(first, [first_look_ms(), last + 1], |row| row.get(0))?
                     };
                     let keys = "SELECT DISTINCT key_id FROM records NOT INDEXED WHERE seq > ?1 AND seq <= ?2";
                     let mut statement = connection.prepare_cached(keys)?;
@@ -44,6 +46,9 @@ impl Meter {
     /// # Errors
     /// `STORE_UNAVAILABLE`.
     pub async fn oldest(&self) -> Result<Option<i64>, Error> {
+        if let Some(central) = self.ledger.central_up_to_date().await? {
+            return central::oldest(&central).await;
+        }
         let reads = self.ledger.reads();
         reads
             .run(|connection| {
@@ -53,4 +58,8 @@ impl Meter {
             })
             .await
     }
+}
+
+fn first_look_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond() - FIRST_LOOK_MS
 }

@@ -82,6 +82,12 @@ impl Sql {
         self.push(&place)
     }
 
+    /// Adds the condition that a column has one of these values, of which there is one at least.
+    pub(in crate::meter) fn is_one_of(&mut self, column: &str, values: &[String]) -> &mut Self {
+        self.push(column).push(" IN (");
+        self.join(values, ", ", |sql, value| _ = sql.bind(&**value)).push(")")
+    }
+
     /// Adds what is written for each item, with these words between them.
     pub(in crate::meter) fn join<T>(
         &mut self,

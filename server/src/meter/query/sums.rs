@@ -80,7 +80,11 @@ impl Bucket {
 }
 
 impl Report {
-    pub(super) fn new(caller: &Caller, request: &v1::QueryUsageRequest) -> Result<Self, Error> {
+    pub(super) fn new(
+        conditions: Conditions,
+        caller: &Caller,
+        request: &v1::QueryUsageRequest,
+    ) -> Result<Self, Error> {
         let names = request.group_by.clone();
         if names.len() > MOST_GROUPS {
             return Err(Error::invalid("group_by", format!("at most {MOST_GROUPS} words are allowed")));
@@ -95,8 +99,6 @@ impl Report {
         let fingerprint = page::fingerprint(caller, &request.filters, &asked);
         let token = Token::read(&request.page_token, fingerprint, names.len())?;
         let span = Span::new(request.start_time.as_ref(), request.end_time.as_ref(), token.as_ref())?;
-        let mut conditions = Conditions::visible_to(caller);
-        conditions.filter(&request.filters)?;
         Ok(Self {
             conditions,
             bucket: Bucket::from_name(&request.bucket)?,

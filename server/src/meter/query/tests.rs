@@ -12,6 +12,9 @@ use crate::{
     meter::testing::{NOON, admin, caller, id, meter, record},
 };
 
+/// Which teams belong to a team.
+type TeamsOf = fn(&str) -> Vec<String>;
+
 /// A room with records in it.
 struct Room {
     meter: Arc<Meter>,
@@ -257,6 +260,54 @@ async fn a_key_sees_its_own_a_team_lead_the_teams_an_admin_all() {
 }
 
 #[tokio::test]
+async fn a_team_includes_those_below_it_for_who_leads_it_and_for_who_asks_for_its_tree() {
+    let owned = |number, key: &str, team: &str| {
+        made(number, |record| {
+            (record.key_id, record.team_id) = (key.to_owned(), team.to_owned());
+            record.tags = map(&[("env", "prod")]);
+        })
+    };
+    let room = room([
+        owned(1, "a", "acme"),
+        owned(2, "b", "search"),
+        owned(3, "c", "ranking"),
+        owned(4, "d", "other"),
+        owned(5, "lead", "other"),
+    ]);
+    room.meter.know_teams(Box::new(|id| {
+        let below: &[&str] = match id {
+            "acme" => &["search", "ranking"],
+            "search" => &["ranking"],
+            _ => &[],
+        };
+        below.iter().chain([&id]).map(|team| (*team).to_owned()).collect()
+    }));
+    let lead = caller("lead", "acme", &[Scope::Usage, Scope::UsageTeam]);
+    for words in [&["team"][..], &["team", "tag:env"], &["team", "tag:env", "tag:none"]] {
+        for (caller, filters, expected) in [
+            // Its own records from another team are its, too.
+            (&lead, &[][..], vec!["acme", "other", "ranking", "search"]),
+            (&lead, &[("team", "search")], vec!["search"]),
+            (&lead, &[("team_tree", "search")], vec!["ranking", "search"]),
+            (&lead, &[("team_tree", "other")], vec!["other"]),
+            (&admin(), &[("team_tree", "acme")], vec!["acme", "ranking", "search"]),
+            (&admin(), &[("team_tree", "acme"), ("key", "c")], vec!["ranking"]),
+            (&admin(), &[("team_tree", "nobody")], vec![]),
+        ] {
+            let request = v1::QueryUsageRequest { filters: map(filters), ..by(words) };
+            let rows = sums(&room, caller, request).await;
+            assert!(rows.iter().all(|row| row.request_count == 1), "{rows:?}");
+            let teams: Vec<_> = rows.iter().map(|row| row.group["team"].as_str()).collect();
+            assert_eq!(teams, expected, "{filters:?} {words:?}");
+        }
+    }
+    let many: TeamsOf = |_| (0..20_000).map(|number| format!("t{number}")).collect();
+    let request = map(&[("team_tree", "acme")]);
+    let mut conditions = filter::Conditions::visible_to(&admin(), many).unwrap();
+    assert_eq!(field(&conditions.filter(&request, many).unwrap_err()), "filters");
+}
+
+#[tokio::test]
 async fn nothing_in_a_string_is_taken_for_sql() {
     let evil =
         ["' OR 1=1 --", "%_%", "\"; DROP TABLE records; --", "x' UNION SELECT", "\0", "%", "?1", "tag:"];
@@ -359,6 +410,22 @@ async fn a_watch_of_new_records_shows_only_those_and_only_to_whom_they_belong() 
     assert_eq!(next(&mut mine).await, id(3).to_string());
     assert_eq!(next(&mut all).await, id(2).to_string());
     assert_eq!(next(&mut all).await, id(3).to_string());
+}
+
+#[tokio::test]
+async fn there_are_so_many_watches_at_a_time_and_no_more() {
+    let room = room([]);
+    let watch = async || room.meter.watch_usage(&admin(), v1::WatchUsageRequest::default()).await;
+    let mut open = Vec::new();
+    for _ in 0..crate::meter::WATCHERS {
+        open.push(watch().await.unwrap());
+    }
+    let refused = watch().await.err().unwrap();
+    assert_eq!(refused.reason(), Reason::GatewayOverloaded);
+    assert!(refused.facts().retry_after.is_some());
+    open.pop();
+    open.push(watch().await.unwrap());
+    assert!(watch().await.is_err());
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ pub(super) async fn absent(State(edge): State<Edge>, request: Request) -> Respon
     let (parts, _) = request.into_parts();
     let head = Head::of(&parts);
     let unknown = "there is no such response: Tollgate keeps none, send the whole conversation each time";
-    let failed = match edge.pipeline.authenticate(&parts.headers, parts.uri.query()) {
+    let failed = match edge.pipeline.authenticate(&parts.headers, parts.uri.query()).await {
         Ok(_) => Error::new(Reason::Unimplemented, unknown),
         Err(failed) => failed,
     };

@@ -6,12 +6,11 @@
 //! in the same snapshot.
 
 use super::partition::lock;
-use crate::postgres::{Session, Trouble};
-
-/// Records that are folded at once.
-pub(super) const STEP: i64 = 32_768;
-/// How many sums of one tag are worth keeping in a day, and in a month.
-const MOST: (i64, i64) = (65_536, 262_144);
+pub(super) use crate::meter::ledger::rollup::totals::STEP;
+use crate::{
+    meter::ledger::rollup::totals::MOST,
+    postgres::{Session, Trouble},
+};
 
 const HOUR: &str = "create_ms / 3600000 * 3600000";
 const DAY: &str = "create_ms / 86400000 * 86400000";
@@ -50,7 +49,7 @@ pub(super) fn up_to(session: &mut Session, until: i64) -> Result<(), Trouble> {
     }
     if totalled < until {
         session.batch(&totals(totalled, until))?;
-        give_up_long_ones(session, MOST)?;
+        give_up_long_ones(session)?;
         session.batch("DROP TABLE pg_temp.step; DROP TABLE pg_temp.tag_step")?;
     }
     Ok(())
@@ -147,21 +146,26 @@ fn month(ms: &str) -> String {
 }
 
 /// Gives up the sums of tags that have too many, from that day to the end of the month: reports read the records then.
-fn give_up_long_ones(session: &mut Session, (day, month): (i64, i64)) -> Result<(), Trouble> {
+fn give_up_long_ones(session: &mut Session) -> Result<(), Trouble> {
     let month_of_day = self::month("start_ms");
-    let count = |level: i64, start: &str, most: i64| {
+    let is_long = |level: i64, most: i64| {
         format!(
             "(SELECT count(*) FROM (SELECT 1 FROM tollgate.tag_totals AS kept WHERE kept.tag = touched.tag
-                AND kept.level = {level} AND kept.start_ms = touched.{start} LIMIT {most} + 1) AS found) > {most}"
+                AND kept.level = {level} AND kept.start_ms = touched.start_ms LIMIT {most} + 1) AS found) > {most}"
         )
     };
+    // Each day and each month is counted once.
     let long = session.query(
         &format!(
-            "SELECT tag, start_ms, month_ms
-             FROM (SELECT DISTINCT tag, start_ms, {month_of_day} AS month_ms FROM pg_temp.tag_step) AS touched
-             WHERE {} OR {}",
-            count(1, "start_ms", day),
-            count(2, "month_ms", month)
+            "SELECT tag, min(day_ms), month_ms FROM (
+                SELECT tag, start_ms AS day_ms, {month_of_day} AS month_ms
+                FROM (SELECT DISTINCT tag, start_ms FROM pg_temp.tag_step) AS touched WHERE {}
+                UNION ALL
+                SELECT tag, day_ms, start_ms FROM (SELECT tag, min(start_ms) AS day_ms, {month_of_day} AS start_ms
+                    FROM pg_temp.tag_step GROUP BY 1, 3) AS touched WHERE {}
+             ) AS long GROUP BY tag, month_ms",
+            is_long(1, MOST.day),
+            is_long(2, MOST.month)
         ),
         &[],
     )?;

@@ -5,6 +5,7 @@
 mod batch;
 mod fold;
 mod local;
+mod newest;
 mod partition;
 mod ship;
 mod survey;
@@ -18,6 +19,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
+pub(in crate::meter) use newest::{Newest, newest};
 pub use survey::{Survey, make_partitions, survey, waiting};
 
 use crate::{
@@ -42,6 +44,7 @@ pub(in crate::meter) struct Central {
     postgres: Postgres,
     shipped: watch::Receiver<i64>,
     signals: Arc<Signals>,
+    looking: newest::Looking,
     /// Ends when the thread does.
     ended: Mutex<mpsc::Receiver<()>>,
 }
@@ -79,7 +82,8 @@ impl Central {
                 drop(ending);
             })
             .map_err(|error| format!("cannot start the thread of the shared ledger: {error}"))?;
-        Ok(Self { postgres, shipped, signals, ended: Mutex::new(ended) })
+        let looking = newest::Looking::default();
+        Ok(Self { postgres, shipped, signals, looking, ended: Mutex::new(ended) })
     }
 
     /// Waits until the records up to this number of the local ledger are in PostgreSQL.

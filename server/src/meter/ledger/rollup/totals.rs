@@ -9,15 +9,15 @@
 use rusqlite::Connection;
 
 /// Records that are folded at once. Every step touches most rows of a day again, so it is larger than that of the hours.
-pub(super) const STEP: i64 = 32_768;
+pub(in crate::meter) const STEP: i64 = 32_768;
 /// How many sums of one tag are worth keeping.
-const MOST: Most = Most { day: 65_536, month: 262_144 };
+pub(in crate::meter) const MOST: Most = Most { day: 65_536, month: 262_144 };
 
 /// Most sums of one tag in a day, and in a month.
 #[derive(Clone, Copy)]
-pub(super) struct Most {
-    pub(super) day: i64,
-    pub(super) month: i64,
+pub(in crate::meter) struct Most {
+    pub(in crate::meter) day: i64,
+    pub(in crate::meter) month: i64,
 }
 
 /// Start of the day, and of its month.
@@ -30,7 +30,7 @@ const FROM_RECORDS: &str = "sum(cache_status IN (3, 4, 5)), sum(input_tokens), s
     sum(cache_write), sum(reasoning), sum(cost_nanos), sum(saved_nanos), min(source), max(source), min(price_version),
     max(price_version), max(estimated)";
 /// The same of sums, in the order of their columns.
-const SUMS: &str =
+pub(in crate::meter) const SUMS: &str =
     "calls, errors, hits, input_tokens, output_tokens, cache_read, cache_write, reasoning, cost_nanos,
     saved_nanos, source_min, source_max, version_min, version_max, estimated";
 /// Adds to a sum that is there.

@@ -7,7 +7,7 @@ use super::{
     plan::{self, Gap, Piece, Range, Watermark},
 };
 use crate::meter::{
-    ledger::Level,
+    ledger::{Level, rollup::totals},
     query::{
         filter::Visible,
         sql::Sql,
@@ -32,9 +32,6 @@ pub(super) const SUMS: [&str; 10] = [
 const BY_STATUS: &str = "calls, CASE WHEN status = 'OK' THEN 0 ELSE calls END AS errors, hits, input_tokens,
     output_tokens, cache_read, cache_write, reasoning, cost_nanos, saved_nanos, source_min, source_max, version_min,
     version_max, estimated";
-/// Sums by tag.
-const BY_TAG: &str = "calls, errors, hits, input_tokens, output_tokens, cache_read, cache_write, reasoning,
-    cost_nanos, saved_nanos, source_min, source_max, version_min, version_max, estimated";
 /// The same columns of a single record.
 const OF_RECORD: &str = "1 AS calls, CASE WHEN status = 'OK' THEN 0 ELSE 1 END AS errors,
     CASE WHEN cache_status IN (3, 4, 5) THEN 1 ELSE 0 END AS hits, input_tokens, output_tokens, cache_read,
@@ -145,7 +142,7 @@ impl Report {
             if rows == Rows::Untagged {
                 sql.push(" UNION ALL ");
             }
-            self.write_select(rows, "start_ms", BY_TAG, sql);
+            self.write_select(rows, "start_ms", totals::SUMS, sql);
             sql.push("tag_totals WHERE tag = ").bind(name).push(" AND level = ").bind(level.number());
             sql.push(" AND start_ms >= ").bind(from).push(" AND start_ms < ").bind(until);
             if rows == Rows::Untagged {
@@ -155,12 +152,12 @@ impl Report {
             self.write_conditions(rows, sql);
         }
         // The sums know teams only: what a key did while it was in another one is told by its records.
-        if let Visible::Team(team, key) = self.conditions.visible() {
+        if let Visible::Teams(teams, key) = self.conditions.visible() {
             sql.push(" UNION ALL ");
             self.write_select(Rows::Plain, "create_ms", OF_RECORD, sql);
             sql.push("records WHERE create_ms >= ").bind(from).push(" AND create_ms < ").bind(until);
             sql.push(" AND +seq <= (SELECT seq FROM totalled) AND key_id = ").bind(&**key);
-            sql.push(" AND team_id <> ").bind(&**team);
+            sql.push(" AND NOT ").is_one_of("team_id", teams);
             self.write_conditions(Rows::Plain, sql);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Outcome, State, Waiting, span};
 use crate::quota::{
     engine::{Charge, Denied, Standing},
-    shared::counter::{is_calendar, is_hard, time},
+    shared::counter::{is_calendar, time},
 };
 
 /// So many times as long a call waits that only Redis can admit, if an answer is late for the first time.
