@@ -360,7 +360,10 @@ async fn c06_an_unread_stream_of_a_busy_connection_is_cut_and_its_siblings_are_n
         assert!(started.elapsed() < PATIENCE, "the stream is not cut");
     }
     let took = meter.hung_up("unread").await - started;
-    assert!((Duration::from_secs(2)..lateness.allows(Duration::from_secs(6), 3)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_secs(2)..lateness.allows(Duration::from_secs(15), 3)).contains(&took),
+        "{took:?}"
+    );
     // Nor is the connection.
     let mut sibling = left_unread(&channel, &format!("sibling{siblings}"), None).await.unwrap();
     while sibling.message().await.unwrap().is_some() {}

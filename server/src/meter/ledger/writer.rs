@@ -83,7 +83,8 @@ pub(super) fn run(
     let mut batch = Batch::default();
     let mut buffer = Vec::new();
     let mut rollup = Rollup::new();
-    let mut behind = rollup.advance(&mut connection, *committed.borrow());
+    // Not before the records of the last run, for which the start waits.
+    let mut behind = true;
     loop {
         // What an older version left is summed up while there is nothing else to do.
         let wait = if behind { IDLE } else { LONG };
