@@ -396,13 +396,13 @@ async fn c08_a_deadline_ends_a_stream_that_nobody_reads() {
 #[tokio::test]
 async fn c08_no_attempt_is_made_that_could_not_end_in_time() {
     for surface in SURFACES {
-        let refusal = Some((503, "retry-after: 1\r\n".to_owned()));
+        let refusal = Some((503, "retry-after: 5\r\n".to_owned()));
         let meter = Meter::start(move |_| Score { refusal: refusal.clone(), ..Score::default() }).await;
         let gateway = Gateway::of_faces(&[meter.addr], "");
-        let ask = Ask::new(surface, "openai", "once").within(Duration::from_millis(400));
+        let ask = Ask::new(surface, "openai", "once").within(Duration::from_secs(4));
         let saw = call(&gateway, &ask).await;
         let told = matches!(&saw.end, End::Refused(_, reason) if !reason.contains("deadline"));
-        assert!(told && saw.took() < Duration::from_millis(350), "{saw:?}");
+        assert!(told && saw.took() < Duration::from_millis(3_500), "{saw:?}");
         assert_eq!(meter.lines("once").len(), 1);
         let records = settled(&gateway, 1).await;
         assert_eq!(records[0]["error_reason"], "UPSTREAM_UNAVAILABLE", "{records:?}");
