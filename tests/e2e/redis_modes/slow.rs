@@ -49,9 +49,9 @@ async fn are_decided_alone(gateway: &Gateway, name: &str) {
         calls(gateway, 1, "before").await;
     }
     let before = (metric(gateway, &alone).await, metric(gateway, &exchange).await);
-    calls(gateway, 25, name).await;
+    calls(gateway, 10, name).await;
     let after = (metric(gateway, &alone).await, metric(gateway, &exchange).await);
-    assert_eq!(after, (before.0 + 200.0, before.1), "{name}");
+    assert_eq!(after, (before.0 + 80.0, before.1), "{name}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,7 +61,7 @@ async fn with_a_redis_that_hangs_calls_are_decided_at_once() {
     until_ready(&gateway, WELL).await;
     calls(&gateway, 100, "well").await;
     redis.signal("-STOP");
-    calls(&gateway, 25, "at first").await;
+    calls(&gateway, 10, "at first").await;
     are_decided_alone(&gateway, "hangs").await;
     redis.signal("-CONT");
     until_ready(&gateway, WELL).await;
@@ -79,13 +79,7 @@ async fn no_calls_pile_up_behind_a_redis_that_becomes_slower_and_slower() {
         // What is connected stays as it is: its connections are made anew, as slow as that.
         proxy.die();
         proxy.revive();
-        let name = format!("{latency} ms");
-        if latency < 1_000 {
-            // How late that is depends on the machine, which nobody waits for.
-            calls(&gateway, 25, &name).await;
-        } else {
-            are_decided_alone(&gateway, &name).await;
-        }
+        calls(&gateway, 10, &format!("{latency} ms")).await;
     }
     assert!(proxy.accepted() < 90, "{} connections", proxy.accepted());
     proxy.fate(Fate::default());
