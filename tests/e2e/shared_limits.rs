@@ -173,7 +173,7 @@ pub(crate) const WELL: &str = "ready\n";
 pub(crate) const DEGRADED: &str = "ready, degraded: redis does not answer in time\n";
 
 /// Returns the value of a metric; 0 if it is not there yet.
-async fn metric(gateway: &Gateway, name: &str) -> f64 {
+pub(crate) async fn metric(gateway: &Gateway, name: &str) -> f64 {
     let text = crate::metrics(gateway).await;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.map_or(0.0, |value| value.trim().parse().unwrap())
