@@ -90,20 +90,25 @@ async fn three_hundred_parallel_calls_against_a_hundred_a_minute_admit_a_hundred
     }
 }
 
-/// Redis may be too slow for the patience of calls on a busy machine. A replica that goes by its share then does so beside
-/// others to whom Redis, which does not hear of it, grants all: two shares of three may come on top, and not more.
+/// On a machine that stands still for long enough a replica goes by its share beside others to whom Redis, which does not
+/// hear of it, grants all: two shares of three may come on top, and not more. It is exact as soon as the machine keeps up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_burst_passes_the_limit_by_no_more_than_shares_if_redis_is_late_for_some() {
-    let (redis, upstream) = (Redis::start(), upstream().await);
-    let limits = "limits: { requests_per_minute: 100 }";
-    let gateways: Vec<_> = (0..3).map(|_| start(&redis.url(), limits, "", &upstream)).collect();
-    for gateway in &gateways {
-        // Each hears of the others.
-        until_ready(gateway, WELL).await;
-        until_stands(gateway, |used, _| used == 0).await;
+async fn a_burst_is_exact_with_the_patience_that_replicas_have_unless_told_otherwise() {
+    let mut bursts = Vec::new();
+    while !bursts.contains(&100) {
+        assert!(bursts.len() < 5, "{bursts:?}");
+        let (redis, upstream) = (Redis::start(), upstream().await);
+        let limits = "limits: { requests_per_minute: 100 }";
+        let gateways: Vec<_> = (0..3).map(|_| start(&redis.url(), limits, "", &upstream)).collect();
+        for gateway in &gateways {
+            // Each hears of the others.
+            until_ready(gateway, WELL).await;
+            until_stands(gateway, |used, _| used == 0).await;
+        }
+        let admitted = admitted(&at_once(&gateways, 300).await);
+        assert!((1..=167).contains(&admitted), "{admitted}");
+        bursts.push(admitted);
     }
-    let answers = at_once(&gateways, 300).await;
-    assert!((1..=167).contains(&admitted(&answers)), "{}", admitted(&answers));
 }
 
 /// Leases last for nine seconds: only after that does a replica show that it never came back.
