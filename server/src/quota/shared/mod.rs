@@ -131,7 +131,9 @@ impl Replicated {
         for rule in missing {
             let used = if rule.limit.period.is_calendar() && rule.limit.metric != Metric::Concurrent {
                 let now = self.core.server_time();
-                self.history.used(&rule, self.calendar.span(rule.limit.period, now).start).await?
+                let used = self.history.used(&rule, self.calendar.span(rule.limit.period, now).start).await?;
+                // Calls that came to nothing are requests all the same, which only their counter and the reset knew of.
+                used.max(rule.forgiven(now))
             } else {
                 0
             };

@@ -64,10 +64,10 @@ pub(super) struct Owner {
 
 /// All keys are in one slot of a cluster, so that one function may touch them all. The number goes up when the form of
 /// keys changes, so that replicas of two versions do not misread each other.
-pub(super) const PREFIX: &str = "{tollgate}:quota:1";
+pub(super) const PREFIX: &str = "{tollgate}:quota:2";
 
 /// Where replicas tell each other that room is wanted or was made.
-pub(super) const CHANNEL: &str = "tollgate:quota:1";
+pub(super) const CHANNEL: &str = "tollgate:quota:2";
 
 /// Returns the key of a counter.
 pub(super) fn key(counter: &str) -> String {

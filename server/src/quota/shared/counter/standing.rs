@@ -73,8 +73,8 @@ impl Counter {
     pub(in super::super) fn fits_share(&self, amount: i64, replicas: i64, server_ms: i64) -> bool {
         let since = self.own().saturating_sub(self.told.sum());
         let wanted = since.checked_add(amount).and_then(|sum| sum.checked_mul(replicas.max(1)));
-        // A limit that is less than one for each admits one.
-        let is_first = since == 0 && amount == 1;
+        // A limit that is less than one for each admits one at each that has used nothing.
+        let is_first = amount == 1 && self.own() == 0 && (1..replicas).contains(&self.ceiling);
         !is_hard(&self.rule) && wanted.is_some_and(|wanted| wanted <= self.left_alone(server_ms) || is_first)
     }
 

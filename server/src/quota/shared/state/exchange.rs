@@ -11,7 +11,7 @@ use crate::quota::{
     engine::{Charge, Denied, Held},
     shared::{
         counter::Counter,
-        wire::{Exchange, Reply, Verdict},
+        wire::{Ask, Exchange, Reply, Verdict},
     },
 };
 
@@ -46,14 +46,14 @@ impl<W> State<W> {
             *demand = Some(demand.unwrap_or(0).saturating_add(*amount));
         }
         self.add_due(&mut demands, now);
-        let order: HashMap<Arc<str>, usize> = demands.keys().cloned().zip(0..).collect();
-        let mut asks = Vec::with_capacity(demands.len());
+        let mut asks: Vec<Ask> = Vec::with_capacity(demands.len());
         for (name, demand) in demands {
             if let Some(counter) = self.counters.get_mut(&name) {
                 counter.advance(server_ms);
                 asks.push(counter.ask(demand, now));
             }
         }
+        let order: HashMap<Arc<str>, usize> = asks.iter().map(|ask| ask.counter.clone()).zip(0..).collect();
         let charge = |charge: &Charge| Some((*order.get(&charge.rule.counter)?, charge.amount));
         let claims = waiting.iter().map(|one| one.charges.iter().filter_map(charge).collect()).collect();
         self.sequence += 1;

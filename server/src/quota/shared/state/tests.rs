@@ -232,3 +232,23 @@ fn without_redis_only_what_is_known_to_be_spent_is_refused_for_certain() {
     let refused = world.reserve(0, &plain(), 61).unwrap_err();
     assert!(matches!(refused, Denied::Full { .. }), "{refused:?}");
 }
+
+#[test]
+fn without_redis_a_rate_that_is_spent_or_none_admits_nobody_and_one_of_less_than_one_each_admits_one_each() {
+    let limits = [Metric::Requests, Metric::Concurrent].into_iter();
+    for (metric, (most, before, alone)) in
+        limits.flat_map(|metric| [(0, 0, 0), (3, 3, 0), (2, 0, 3)].map(|case| (metric, case)))
+    {
+        let mut world = World::new(3);
+        let rate = [Rule::new(Subject::Global, Limit::new(metric, Period::Minute, most))];
+        let running: Vec<Held> = (0..before).map(|call| world.reserve(call % 3, &rate, 1).unwrap()).collect();
+        for replica in 0..3 {
+            world.stands(replica, &rate[0]);
+        }
+        let now = world.now();
+        world.replicas.iter_mut().for_each(|(state, _)| drop(state.go_away(now)));
+        let admitted: Vec<Held> = (0..9).filter_map(|call| world.reserve(call % 3, &rate, 1).ok()).collect();
+        assert_eq!(admitted.len(), alone, "{metric:?}: {most}, {before} made");
+        drop(running);
+    }
+}
