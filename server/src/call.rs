@@ -6,6 +6,7 @@ mod fingerprint;
 mod forward;
 mod id;
 mod limit;
+mod money;
 mod need;
 mod rate_limits;
 mod reply;
@@ -30,6 +31,7 @@ pub use self::{
     forward::{Endpoint, Forward, Slot, Tail, TailError},
     id::new_id,
     limit::{Adjusted, Limit, Metric, Only, Period, Rule, Subject},
+    money::{NANOS_PER_USD, dollars},
     need::{Need, Needs, Priority},
     rate_limits::{RateLimit, RateLimits},
     reply::{

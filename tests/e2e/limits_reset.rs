@@ -118,8 +118,10 @@ async fn exhaust(gateways: &[Gateway], kept: i64) -> i64 {
     assert!(all > LIMIT - CALL && all < LIMIT + CALL, "{all}");
     all_stand(gateways, [all, 0, LIMIT, 3 * CALL]).await;
     let refused = Caller::new(gateways[0].addr, SEARCH).post(PATH, chat(false)).await.text();
+    let [limit, all_in_dollars] =
+        [LIMIT, all].map(|nanos| format!("$0.{nanos:09}").trim_end_matches('0').to_owned());
     assert!(
-        refused.contains(&format!("limited to {LIMIT} cost_nanos per month; {all} are used")),
+        refused.contains(&format!("limited to {limit} per month; {all_in_dollars} are used")),
         "{refused}"
     );
     all

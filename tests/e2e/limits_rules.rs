@@ -253,7 +253,7 @@ async fn a_spent_budget_has_the_status_that_is_configured_and_no_price_is_refuse
             refused.text()
         );
         assert!(
-            refused.text().contains("the gateway is limited to 10000 cost_nanos per total"),
+            refused.text().contains("the gateway is limited to $0.00001 per total"),
             "{}",
             refused.text()
         );

@@ -10,6 +10,7 @@ use crate::{
     support::{
         KEY, PATIENCE,
         http::{Answer, Caller},
+        proxy::{Fate, Lane, Proxy},
         redis::Redis,
         upstream::{Step, Upstream},
     },
@@ -124,6 +125,31 @@ async fn a_redis_that_hangs_holds_up_one_call_and_not_for_long() {
     redis.signal("-CONT");
     let quick = waits.iter().filter(|wait| **wait < WAIT).count();
     assert!(quick >= 10, "{quick} of {} calls did not wait: {waits:?}", waits.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_of_redis_that_is_late_once_is_waited_for() {
+    let redis = Redis::start_with_port();
+    let upstream = counting().await;
+    let other = gateway_with(&upstream, &format!("shared: \"{}\"\n", redis.url()));
+    let proxy = Proxy::start(redis.addr, 1).await;
+    // Later than an answer may be, earlier than a hiccup may last.
+    let slow = Lane { latency: Duration::from_millis(40), ..Lane::default() };
+    proxy.fate(Fate { up: slow, down: Lane::default() });
+    let mut id = (0..).map(|number| format!("late-{number}"));
+    // The second answer in a row that is late is one too many, so that each replica has one chance.
+    for _ in 0..10 {
+        let late = gateway_with(&upstream, &format!("shared: \"redis://{}\"\n", proxy.addr));
+        let [late, other] = [&late, &other].map(|gateway| Caller::new(gateway.addr, KEY));
+        // It connects beside its first calls.
+        for id in id.by_ref().take(100) {
+            post(&late, &id, chat(false)).await;
+            if post(&other, &id, chat(false)).await.header("x-tollgate-cache") == "coalesced" {
+                return;
+            }
+        }
+    }
+    panic!("the other replica never hears of a call whose claim was late");
 }
 
 /// Waits until what is answered at one is known at the other: both connect beside their first calls.

@@ -109,7 +109,10 @@ fn explain(error: &Error, addr: &str, out: &mut Out) -> io::Result<()> {
         out.note(&format!("  retry:    after {}", time::short(delay)))?;
     }
     let hinted = error.metadata().contains_key("hints").then_some("ask for less with the routing options");
-    if let Some(advice) = hinted.or_else(|| error.reason().and_then(advice)) {
+    // What no wait helps against is more than the whole limit.
+    let never = error.reason() == Some(ErrorReason::RateLimited) && error.retry_after().is_none();
+    let less = never.then_some("ask for less at a time, or ask the operator for a larger limit");
+    if let Some(advice) = hinted.or(less).or_else(|| error.reason().and_then(advice)) {
         out.note(&format!("  to do:    {advice}"))?;
     }
     if let Some(id) = error.request_id() {
@@ -159,7 +162,9 @@ fn advice(reason: ErrorReason) -> Option<&'static str> {
         ErrorReason::RateLimited | ErrorReason::GatewayOverloaded | ErrorReason::RequestInProgress => {
             "try again later"
         }
-        ErrorReason::BudgetExhausted => "wait for the reset, or ask the operator for a larger budget",
+        ErrorReason::BudgetExhausted => {
+            "ask for less, wait for the reset, or ask the operator for a larger budget"
+        }
         ErrorReason::CostCapExceeded => "raise the cap, ask for fewer tokens, or use a cheaper model",
         ErrorReason::NoTargetAvailable
         | ErrorReason::UpstreamRateLimited

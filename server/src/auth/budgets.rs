@@ -283,7 +283,8 @@ fn find(store: &mut dyn Sql, who: &Authority, about: About<'_>) -> Result<Owner,
 
 fn not_found(about: About<'_>) -> Error {
     let shown: String = about.subject.escape_default().take(80).collect();
-    let message = format!("`{shown}` has no limit of {} per {}", about.metric, about.window);
+    let metric = if about.metric == "cost_nanos" { "money" } else { about.metric };
+    let message = format!("`{shown}` has no limit of {metric} per {}", about.window);
     Error::new(Reason::NotFound, message).with("id", shown)
 }
 

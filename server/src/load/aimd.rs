@@ -4,10 +4,16 @@ use std::time::{Duration, Instant};
 
 /// What is left of the running calls when one was refused, in tenths.
 const KEPT_TENTHS: usize = 7;
+/// So many are always let through: where no more run, it is not their number that was refused, and a pause is enough.
+const LEAST: usize = 4;
+/// A target that has not refused for so long is let show that it bears twice as many, and so on: of calls that take long,
+/// too few are served to find that out.
+const DOUBLES: Duration = Duration::from_secs(1);
 /// A target that has not refused for so long has no limit any more.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 
-/// A limit that a refusal cuts and success raises again by one at a time. There is none before the first refusal.
+/// A limit that a refusal cuts, that success raises again by one at a time, and time doubles. There is none before the
+/// first refusal.
 #[derive(Debug, Default)]
 pub(super) struct Aimd {
     found: Option<Found>,
@@ -20,14 +26,34 @@ struct Found {
     limit: usize,
     served: usize,
     last_refusal: Instant,
+    /// How often it was doubled since then.
+    doubled: u32,
+}
+
+impl Found {
+    /// Returns when it doubles next.
+    fn doubles_at(&self) -> Instant {
+        self.last_refusal + DOUBLES * (self.doubled + 1)
+    }
 }
 
 impl Aimd {
+    /// Returns when there will be more places, if nobody is refused meanwhile.
+    pub(super) fn grows_at(&self) -> Option<Instant> {
+        self.found.as_ref().map(Found::doubles_at)
+    }
+
     /// Returns the limit, if there is one.
     pub(super) fn limit(&mut self, now: Instant) -> Option<usize> {
         let forgiven = |found: &Found| now.saturating_duration_since(found.last_refusal) >= FORGIVEN_AFTER;
         if self.found.as_ref().is_some_and(forgiven) {
             self.found = None;
+        }
+        if let Some(found) = &mut self.found {
+            while now >= found.doubles_at() {
+                found.limit = found.limit.saturating_mul(2);
+                found.doubled += 1;
+            }
         }
         self.found.as_ref().map(|found| found.limit)
     }
@@ -42,13 +68,16 @@ impl Aimd {
     pub(super) fn refused(&mut self, cuts_at_start: u64, running: usize, now: Instant) {
         if cuts_at_start < self.cuts {
             if let Some(found) = &mut self.found {
-                found.last_refusal = now;
+                (found.last_refusal, found.doubled) = (now, 0);
             }
             return;
         }
+        if self.found.is_none() && running <= LEAST {
+            return;
+        }
         self.cuts += 1;
-        let limit = (running * KEPT_TENTHS / 10).max(1);
-        self.found = Some(Found { limit, served: 0, last_refusal: now });
+        let limit = (running * KEPT_TENTHS / 10).max(LEAST);
+        self.found = Some(Found { limit, served: 0, last_refusal: now, doubled: 0 });
     }
 
     /// Notes that the target served a call.
@@ -85,7 +114,33 @@ mod tests {
         aimd.served();
         assert_eq!(aimd.limit(now), Some(15));
         aimd.refused(aimd.cuts(), 1, now);
-        assert_eq!(aimd.limit(now), Some(1), "one call is always let through");
+        assert_eq!(aimd.limit(now), Some(LEAST), "some are always let through");
+    }
+
+    #[test]
+    fn a_refusal_where_few_run_says_nothing_of_how_many_may() {
+        let now = Instant::now();
+        let mut aimd = Aimd::default();
+        aimd.refused(0, LEAST, now);
+        assert_eq!((aimd.limit(now), aimd.cuts()), (None, 0));
+        aimd.refused(0, LEAST + 1, now);
+        assert_eq!((aimd.limit(now), aimd.cuts()), (Some(LEAST), 1));
+    }
+
+    #[test]
+    fn a_limit_doubles_with_each_second_without_a_refusal_however_long_calls_take() {
+        let start = Instant::now();
+        let mut aimd = Aimd::default();
+        aimd.refused(0, 10, start);
+        assert_eq!(aimd.grows_at(), Some(start + DOUBLES));
+        let at = |tenths: u32| start + DOUBLES * tenths / 10;
+        assert_eq!([9, 10, 19, 20, 40].map(|tenths| aimd.limit(at(tenths))), [7, 14, 14, 28, 112].map(Some));
+        aimd.refused(0, 9, at(41));
+        assert_eq!(
+            [50, 51].map(|tenths| aimd.limit(at(tenths))),
+            [112, 224].map(Some),
+            "from the last one on"
+        );
     }
 
     #[test]
@@ -106,7 +161,7 @@ mod tests {
         let mut aimd = Aimd::default();
         aimd.refused(0, 20, now);
         aimd.refused(0, 1, now + Duration::from_secs(5));
-        assert_eq!(aimd.limit(now + Duration::from_secs(64)), Some(14), "the last one counts");
+        assert!(aimd.limit(now + Duration::from_secs(64)).is_some(), "the last one counts");
         assert_eq!(aimd.limit(now + Duration::from_secs(65)), None);
         aimd.served();
         assert_eq!(aimd.limit(now), None);

@@ -213,9 +213,12 @@ impl Gate {
         self.running() == 0 && inside.queue.len() == 0 && inside.found.limit(now()).is_none()
     }
 
-    /// Returns when more of those may go who wait for a pause to be over, if they are held back.
+    /// Returns when more of those may go who wait, by the clock alone: after a pause, or since the target refuses nobody.
     fn opens_at(&self) -> Option<Instant> {
-        self.inside().thaw.opens_at(now())
+        let (mut inside, at) = (self.inside(), now());
+        self.set_limit(&mut inside);
+        let opens = [inside.thaw.opens_at(at), inside.found.grows_at()];
+        opens.into_iter().flatten().min()
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {

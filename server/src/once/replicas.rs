@@ -2,7 +2,8 @@
 //!
 //! A key for each id holds either the mark of the call that runs, which its replica renews and which goes by itself soon
 //! after that replica has died, or the answer. When Redis is away, each replica knows only its own calls: a repeat at
-//! another one is then a new call. No call waits longer for it than `ANSWER`, and while it is away none waits at all.
+//! another one is then a new call. One answer that is later than `ANSWER` may be a hiccup and is waited for; two in a row
+//! are not, and while Redis is away no call waits at all.
 
 use std::{
     future::Future,
@@ -10,7 +11,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -31,9 +32,11 @@ use crate::{
 const PREFIX: &str = "{tollgate}:2:once:";
 /// Longest wait of a call for Redis.
 const ANSWER: Duration = Duration::from_millis(25);
+/// Longest wait if its last answer came in time.
+const HICCUP: Duration = Duration::from_millis(100);
 /// Longest wait for a kept answer, which may be large, and which is there.
 const READ: Duration = Duration::from_millis(250);
-/// Pause before Redis is tried again.
+/// Pause before Redis is tried once more.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long the mark of a running call lasts without being renewed, and how often it is.
 pub(super) const LEASE: Duration = Duration::from_secs(10);
@@ -74,6 +77,8 @@ pub(super) struct Replicas {
     shared: Arc<Shared>,
     connection: Mutex<Option<MultiplexedConnection>>,
     connecting: AtomicBool,
+    /// Whether the last answer took longer than it may.
+    late: AtomicBool,
     claim: Script,
     renew: Script,
     release: Script,
@@ -86,6 +91,7 @@ impl Replicas {
             shared,
             connection: Mutex::default(),
             connecting: AtomicBool::default(),
+            late: AtomicBool::default(),
             claim: Script::new(CLAIM),
             renew: Script::new(&format!("{OWN} redis.call('PEXPIRE', KEYS[1], ARGV[2]) end")),
             release: Script::new(&format!("{OWN} redis.call('DEL', KEYS[1]) end")),
@@ -124,7 +130,11 @@ impl Replicas {
 
     async fn invoke<T: redis::FromRedisValue>(self: &Arc<Self>, script: &ScriptInvocation<'_>) -> Option<T> {
         let mut connection = self.connection()?;
-        self.within(ANSWER, script.invoke_async(&mut connection)).await
+        let patience = if self.late.load(Ordering::Relaxed) { ANSWER } else { HICCUP };
+        let began = Instant::now();
+        let answer = self.within(patience, script.invoke_async(&mut connection)).await;
+        self.late.store(began.elapsed() > ANSWER, Ordering::Relaxed);
+        answer
     }
 
     /// Waits so long for Redis. One that fails or hangs is not asked again until it has been connected to anew.
@@ -137,7 +147,7 @@ impl Replicas {
             return Some(answer);
         }
         self.slot().take();
-        self.connect(PAUSE);
+        self.connect(Duration::ZERO);
         None
     }
 
@@ -161,7 +171,9 @@ impl Replicas {
                 sleep(pause).await;
                 pause = PAUSE;
                 let Some(replicas) = replicas.upgrade() else { return };
-                if let Ok(connection) = replicas.shared.connect(READ).await {
+                let Ok(mut connection) = replicas.shared.connect(READ).await else { continue };
+                // A server that hangs may take connections all the same.
+                if redis::cmd("PING").query_async::<()>(&mut connection).await.is_ok() {
                     *replicas.slot() = Some(connection);
                     replicas.connecting.store(false, Ordering::Relaxed);
                     return;

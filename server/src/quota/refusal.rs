@@ -6,7 +6,7 @@ use jiff::{Timestamp, Unit};
 
 use super::{Denied, Standing};
 use crate::{
-    call::{Caller, Metric, RateLimits, Rule, Subject},
+    call::{Caller, Metric, RateLimits, Rule, Subject, dollars},
     config::BudgetStatus,
     error::{Error, Reason},
     telemetry,
@@ -38,9 +38,13 @@ pub(super) fn refusal(caller: &Caller, denied: Denied, budget_status: BudgetStat
     } else {
         ""
     };
+    let shown_amount = |amount| shown_amount(rule.limit.metric, amount);
     let message = format!(
-        "{}; {used} are used, {reserved} reserved by running calls, and this call may need {amount}{known}{again}",
+        "{}; {} are used, {} reserved by running calls, and this call may need {}{known}{again}",
         in_words(rule, *limit, &caller.key_name),
+        shown_amount(*used),
+        shown_amount(*reserved),
+        shown_amount(amount),
     );
     let mut limits = RateLimits::default();
     standing.note(&mut limits);
@@ -78,6 +82,7 @@ pub(super) fn in_words(rule: &Rule, amount: i64, key_name: &str) -> String {
     let (metric, period) = (limit.metric.as_str(), limit.period.as_str());
     let what = match limit.metric {
         Metric::Concurrent => format!("at most {amount} calls at a time"),
+        Metric::CostNanos => format!("{} per {period}", dollars(amount)),
         _ => format!("{amount} {metric} per {period}"),
     };
     let model = match limit.only.model.as_str() {
@@ -89,6 +94,11 @@ pub(super) fn in_words(rule: &Rule, amount: i64, key_name: &str) -> String {
         Some(_) => format!(" of calls tagged `{}`", limit.only.tag_text()),
     };
     format!("{whose} is limited to {what}{model}{tag}")
+}
+
+/// Shows so much of a metric.
+fn shown_amount(metric: Metric, amount: i64) -> String {
+    if metric == Metric::CostNanos { dollars(amount) } else { amount.to_string() }
 }
 
 /// Says when to come back.

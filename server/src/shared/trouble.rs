@@ -33,8 +33,8 @@ pub(super) fn explain(error: &RedisError) -> String {
 const LOGIN: &str =
     "login: user or password is refused; look at those in `shared`, and at `ACL LIST` in Redis";
 
-const SILENCE: &str = "TCP: no answer in time; if it stays so, look at host and port, and at whether the server speaks \
-                       TLS there (`rediss://`) or not (`redis://`)";
+const SILENCE: &str = "no answer in time: the server hangs or is overloaded; if it never answered, look at host and \
+                       port, and at whether it speaks TLS there (`rediss://`) or not (`redis://`)";
 
 /// With TLS, the reason for it may be lost on the way.
 const CLOSED: &str = "TCP: the connection was closed; look at whether the server speaks TLS there (`rediss://`) or not \
@@ -135,8 +135,8 @@ mod tests {
             (tls(TlsError::AlertReceived(AlertDescription::CertificateRequired)), "sslcert=FILE"),
             (io::Error::from(io::ErrorKind::ConnectionRefused).into(), "TCP: connection refused"),
             (io::Error::from(io::ErrorKind::UnexpectedEof).into(), "`rediss://`"),
-            (io::Error::from(io::ErrorKind::TimedOut).into(), "TCP: no answer in time"),
-            (super::super::hangs(), "TCP: no answer in time"),
+            (io::Error::from(io::ErrorKind::TimedOut).into(), "no answer in time"),
+            (super::super::hangs(), "no answer in time"),
             ((ErrorKind::AuthenticationFailed, "no").into(), "login: user or password"),
             ((ErrorKind::Client, "sentinel", "login: no".to_owned()).into(), "a sentinel: login: no"),
             (redis::make_extension_error("OOM".to_owned(), Some("s3cret".to_owned())), "maxmemory"),

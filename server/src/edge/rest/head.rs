@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{names, paths};
 use crate::{
-    call::{Reply, Settled, new_id},
+    call::{NANOS_PER_USD, Reply, Settled, new_id},
     edge::rate_limits,
 };
 
@@ -18,7 +18,6 @@ const MAX_ECHO: usize = 128;
 const MAX_VALUE: usize = 1024;
 /// Headers that are added to most answers.
 const MOST_HEADERS: usize = 20;
-const NANOS_PER_USD: i64 = 1_000_000_000;
 
 /// What the headers of an answer need to know of its request.
 pub(in crate::edge) struct Head {

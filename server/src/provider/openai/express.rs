@@ -63,13 +63,13 @@ fn with_include_usage(options: &[u8]) -> Option<Bytes> {
 /// Checks a whole chat answer and hands it on untouched.
 pub(super) fn whole_chat(body: Bytes) -> Result<Item, Error> {
     let tapped: Tapped<'_> = serde_json::from_slice(&body).map_err(|_| not_json(&body))?;
-    let choices = match tapped.choices {
-        Some(choices) if !choices.failed && !says_something(tapped.error) => choices,
-        None if !says_something(tapped.error) => {
-            return Err(Error::new(Kind::BadResponse, "the answer is a JSON object without `choices`"));
-        }
-        _ => return Err(refusal::of_payload(&body)),
-    };
+    let choices = tapped.choices.unwrap_or_default();
+    if choices.failed || says_something(tapped.error) {
+        return Err(refusal::of_payload(&body));
+    }
+    if choices.count == 0 {
+        return Err(Error::new(Kind::BadResponse, "the answer is a JSON object without `choices`"));
+    }
     let seen = Seen {
         content_events: 1,
         output_tokens: choices.output_tokens,

@@ -193,6 +193,7 @@ fn a_whole_answer_passes_untouched_and_must_be_one() {
         ("<html>", Kind::BadResponse),
         ("{\"choices\":[", Kind::BadResponse),
         ("{\"choices\":null}", Kind::BadResponse),
+        ("{\"choices\":[]}", Kind::BadResponse),
         ("[]", Kind::BadResponse),
         ("{\"error\":{\"message\":\"x\",\"code\":\"context_length_exceeded\"}}", Kind::ContextLength),
         ("{\"choices\":[{\"error\":{\"code\":502,\"message\":\"x\"}}]}", Kind::Unavailable),
