@@ -18,7 +18,7 @@ use secrecy::ExposeSecret as _;
 use tollgate_api::v1;
 
 use self::common::{Common, Look};
-use super::spent;
+use super::spent::{self, Reach};
 use crate::{
     alerts::{self, Deviation, Message, Post, Settings, Source, Spent},
     config::{self, Config},
@@ -113,7 +113,7 @@ impl Source for Books {
             };
             let mut spent = Vec::new();
             let take = |row: &v1::UsageRow| spent.extend(spent_of(row, word));
-            spent::report(&self.pipeline.meter, request, MOST_PAGES, take).await?;
+            spent::report(&self.pipeline.meter, Reach::Everywhere, request, MOST_PAGES, take).await?;
             Ok(spent)
         })
     }

@@ -10,7 +10,7 @@ use std::{
 use tollgate_api::v1;
 
 use crate::{
-    app::spent::{self, LONGEST, PROVIDER, Spent},
+    app::spent::{self, LONGEST, PROVIDER, Reach, Spent},
     auth::Auth,
     call::{Metric, Only, Period, Subject},
     error::Error,
@@ -93,7 +93,7 @@ impl Common {
             ..Default::default()
         };
         let mut keys: HashMap<String, Used> = HashMap::new();
-        spent::report(&self.meter, request, usize::MAX, |row| {
+        spent::report(&self.meter, Reach::Everywhere, request, usize::MAX, |row| {
             let word = |name| row.group.get(name).cloned().unwrap_or_default();
             if !word(PROVIDER).is_empty() {
                 let (calls, amounts) = keys.entry(word(KEY)).or_default();
