@@ -21,7 +21,7 @@ use crate::{
 const KEY: &str = "key";
 
 /// The ledger, and the calendar that limits go by.
-pub(super) struct Common {
+pub(super) struct SharedLedger {
     meter: Arc<Meter>,
     history: Spent,
     calendar: Calendar,
@@ -38,7 +38,7 @@ pub(super) struct Look {
     others: HashMap<Arc<str>, i64>,
 }
 
-impl Common {
+impl SharedLedger {
     pub(super) fn new(meter: Arc<Meter>, auth: Arc<Auth>, calendar: Calendar) -> Self {
         Self { history: Spent { meter: meter.clone(), auth }, meter, calendar }
     }
