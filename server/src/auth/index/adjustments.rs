@@ -47,12 +47,13 @@ impl Adjustments {
         // Where the time zone was changed, a window that began in the old one is not that of the later entries.
         let until = about().filter_map(|one| one.end).max();
         let in_window = || about().filter(|one| one.end == until);
-        let top_ups = in_window().filter(|one| one.kind == Kind::TopUp);
-        let resets = in_window().filter(|one| one.kind == Kind::Reset);
+        let of_kind = |kind| in_window().filter(move |one| one.kind == kind);
+        let used = |kind| of_kind(kind).filter_map(|one| one.used.get(counter)).copied();
+        let set_back = used(Kind::SetBack).fold(0, i64::saturating_add);
         Adjusted {
-            topped_up: top_ups.fold(0, |sum: i64, one| sum.saturating_add(one.amount)),
+            topped_up: of_kind(Kind::TopUp).fold(0, |sum: i64, one| sum.saturating_add(one.amount)),
             // Each tells all that was used until then: of two at a time, one is enough.
-            forgiven: resets.filter_map(|one| one.used.get(counter)).copied().max().unwrap_or(0),
+            forgiven: used(Kind::Reset).fold(set_back, i64::max),
             until,
         }
     }
@@ -85,6 +86,19 @@ mod tests {
 
     fn limit() -> admin::Limit {
         admin::Limit { metric: "requests".into(), window: "day".into(), amount: 10, ..Default::default() }
+    }
+
+    #[test]
+    fn resets_of_earlier_versions_keep_their_meaning() {
+        let mut adjustments = Adjustments::default();
+        let mut forgiven_after = |record| {
+            assert!(adjustments.put(record, NOW));
+            adjustments.of("key:k", &limit(), "counter").forgiven
+        };
+        assert_eq!(forgiven_after(record("a", Kind::SetBack, 5, 9)), 5);
+        assert_eq!(forgiven_after(record("b", Kind::SetBack, 3, 9)), 8, "each what it took off");
+        assert_eq!(forgiven_after(record("c", Kind::Reset, 11, 9)), 11, "what the counter had come to");
+        assert_eq!(forgiven_after(record("d", Kind::Reset, 11, 9)), 11, "of two at a time, one is enough");
     }
 
     #[test]
