@@ -14,10 +14,10 @@ const SEARCH: &str = "tg_testsearch01_0123456789abcdefghijklmnopqrstuvwxyzABCDEF
 const PATH: &str = "/v1/chat/completions";
 const LIMIT: i64 = 1_000_000;
 /// What a call costs: 100 * 1 + 50 * 2 micro-USD.
-const CALL: i64 = 200_000;
+pub(crate) const CALL: i64 = 200_000;
 
 /// Streams never end by themselves.
-fn by_kind(seen: &Seen) -> Vec<Step> {
+pub(crate) fn by_kind(seen: &Seen) -> Vec<Step> {
     if seen.json()["stream"] == true {
         return vec![stream_head(), chunk(delta("hi")), Step::Hold];
     }
@@ -31,7 +31,7 @@ fn chat(streamed: bool) -> String {
 }
 
 /// A replica with a key of a team that has a budget.
-fn replica(more: &str, upstream: &Upstream) -> Gateway {
+pub(crate) fn replica(more: &str, upstream: &Upstream) -> Gateway {
     // The key list that every test configuration starts with goes on here.
     Gateway::start(&format!(
         "- {{ name: search, key: {SEARCH}, team: search }}\nteams:\n  search: {{ budget: {{ usd: 0.001, per: month }} }}\n\
@@ -41,7 +41,7 @@ fn replica(more: &str, upstream: &Upstream) -> Gateway {
     ))
 }
 
-async fn call(gateway: &Gateway) -> u16 {
+pub(crate) async fn call(gateway: &Gateway) -> u16 {
     Caller::new(gateway.addr, SEARCH).post(PATH, chat(false)).await.status.as_u16()
 }
 
@@ -54,7 +54,7 @@ async fn stands(gateway: &Gateway) -> [i64; 4] {
 }
 
 /// Asks until it stands so. The test's own time limit is the only patience.
-async fn until(gateway: &Gateway, holds: impl Fn([i64; 4]) -> bool) -> [i64; 4] {
+pub(crate) async fn until(gateway: &Gateway, holds: impl Fn([i64; 4]) -> bool) -> [i64; 4] {
     loop {
         let standing = stands(gateway).await;
         if holds(standing) {

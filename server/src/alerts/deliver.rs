@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 use super::{
     Settings,
     alert::Alert,
-    store::{Store, Written},
+    store::{FIRST_HOLD, Store, Written},
 };
 use crate::telemetry::metrics;
 
@@ -51,13 +51,18 @@ pub(super) struct Outbox {
     store: Arc<dyn Store>,
     destination: String,
     queue: Sender<Written>,
+    queued: Queued,
     /// Made while the store was away.
     unwritten: Vec<Alert>,
     written: (HashSet<String>, VecDeque<String>),
 }
 
+/// Ids of what is in the queue.
+type Queued = Arc<Mutex<HashSet<String>>>;
+
 /// The far end.
 struct Courier {
+    queued: Queued,
     store: Arc<dyn Store>,
     url: SecretString,
     host: String,
@@ -74,7 +79,9 @@ impl Outbox {
         let host = url.split("://").nth(1).unwrap_or("").split(['/', '?', '#']).next().unwrap_or("");
         let host = host.rsplit('@').next().unwrap_or("").to_owned();
         let (queue, incoming) = channel(QUEUE);
+        let queued = Queued::default();
         let courier = Courier {
+            queued: queued.clone(),
             store: store.clone(),
             url: settings.webhook.clone(),
             host,
@@ -82,11 +89,18 @@ impl Outbox {
             post,
         };
         tokio::spawn(courier.run(incoming));
-        Self { store, destination, queue, unwritten: Vec::new(), written: Default::default() }
+        Self { store, destination, queue, queued, unwritten: Vec::new(), written: Default::default() }
     }
 
-    /// Has delivered what another process wrote down and could not deliver.
+    /// Keeps what is in the queue from other processes, and has delivered what one of them wrote down and could not
+    /// deliver.
     pub(super) async fn take_over(&self) {
+        let queued: Vec<String> = lock(&self.queued).iter().cloned().collect();
+        for id in queued {
+            if at(&self.store, move |store| store.hold(&id, FIRST_HOLD)).await.is_err() {
+                break;
+            }
+        }
         let destination = self.destination.clone();
         match at(&self.store, move |store| store.take_over(&destination)).await {
             Ok(waiting) => waiting.into_iter().for_each(|alert| self.send(alert)),
@@ -125,9 +139,15 @@ impl Outbox {
         }
     }
 
+    /// Puts an alert into the queue, unless it is there: another process may have had it meanwhile.
     fn send(&self, alert: Written) {
+        let mut queued = lock(&self.queued);
+        if queued.contains(&alert.id) {
+            return;
+        }
+        let id = alert.id.clone();
         match self.queue.try_send(alert) {
-            Ok(()) => {}
+            Ok(()) => _ = queued.insert(id),
             Err(TrySendError::Full(_)) => {
                 tracing::error!("too many alerts wait for a webhook; this one waits for the next start")
             }
@@ -152,6 +172,8 @@ impl Outbox {
 impl Courier {
     async fn run(self, mut incoming: Receiver<Written>) {
         while let Some(Written { id, body }) = incoming.recv().await {
+            // From now on it is held as long as each try takes.
+            lock(&self.queued).remove(&id);
             self.deliver(&id, &body).await;
         }
     }
@@ -196,6 +218,10 @@ impl Courier {
     }
 }
 
+fn lock(queued: &Queued) -> MutexGuard<'_, HashSet<String>> {
+    queued.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Works at the store without blocking the task.
 async fn at<T: Send + 'static>(
     store: &Arc<dyn Store>,
@@ -216,8 +242,6 @@ fn signature(secret: &SecretString, now: i64, body: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
     use crate::alerts::store::Local;
 
@@ -347,5 +371,46 @@ mod tests {
         outbox.tell(vec![alert("three")]).await;
         settle(&seen, 3).await;
         assert_eq!(seen.lock().unwrap().len(), 3);
+    }
+
+    /// A store in which another process lets go of the same alert again and again.
+    #[derive(Default)]
+    struct Again(Mutex<Vec<String>>);
+
+    impl Store for Again {
+        fn claim(&self, _: &str, _: &Written) -> Result<bool, String> {
+            Ok(true)
+        }
+
+        fn take_over(&self, _: &str) -> Result<Vec<Written>, String> {
+            Ok(vec![Written { id: "again".to_owned(), body: "{}".to_owned() }])
+        }
+
+        fn hold(&self, id: &str, _: Duration) -> Result<bool, String> {
+            self.0.lock().unwrap().push(id.to_owned());
+            Ok(true)
+        }
+
+        fn done(&self, _: &str) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_behind_a_dead_webhook_is_held_and_is_not_queued_again() {
+        let store = Arc::new(Again::default());
+        let (post, seen) = webhook(&[0, 200]);
+        let mut outbox = Outbox::start(store.clone(), &settings(), post);
+        outbox.tell(vec![alert("one")]).await;
+        while seen.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..3 {
+            outbox.take_over().await;
+        }
+        let held = store.0.lock().unwrap().iter().filter(|id| *id == "again").count();
+        assert_eq!(held, 2, "it is held while it waits");
+        settle(&seen, 3).await;
+        assert_eq!(seen.lock().unwrap()[2..], ["again"], "once");
     }
 }

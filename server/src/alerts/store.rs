@@ -12,8 +12,8 @@ pub(super) use self::{local::Local, shared::Shared};
 const MEMORY: Duration = Duration::from_secs(400 * 86_400);
 /// How long one that could not be delivered is tried again.
 const NEWS: Duration = Duration::from_secs(86_400);
-/// How long a process has an alert for itself before it first tries to deliver it.
-const FIRST_HOLD: Duration = Duration::from_secs(60);
+/// How long a process has an alert for itself that waits to be delivered.
+pub(super) const FIRST_HOLD: Duration = Duration::from_secs(60);
 
 /// An alert that was written down.
 #[derive(Clone, Debug, PartialEq, Eq)]

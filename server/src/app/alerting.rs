@@ -1,6 +1,6 @@
 //! What the alerts room asks the others: how limits stand, and what is spent; and how it sends.
 
-mod common;
+mod shared_ledger;
 
 use std::{
     collections::HashSet,
@@ -17,8 +17,8 @@ use http::{HeaderValue, Method, Request, Uri, header::CONTENT_TYPE};
 use secrecy::ExposeSecret as _;
 use tollgate_api::v1;
 
-use self::common::{Common, Look};
-use super::spent;
+use self::shared_ledger::{Look, SharedLedger};
+use super::spent::{self, Reach};
 use crate::{
     alerts::{self, Deviation, Message, Post, Settings, Source, Spent},
     config::{self, Config},
@@ -34,7 +34,7 @@ const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_
 /// Pages of a report that are looked at: further values of a tag are not watched.
 const MOST_PAGES: usize = 10;
 /// Looks of which one reads the ledger that replicas share.
-const LOOKS_OF_COMMON: u64 = 3;
+const LOOKS_OF_SHARED_LEDGER: u64 = 3;
 
 /// Starts the watch, if anybody is to be told of anything.
 ///
@@ -53,12 +53,16 @@ pub(super) fn start(
     let post = post(&settings)?;
     // With a Redis all replicas know how limits stand.
     let alone = config.shared.as_ref().and_then(config::Secret::filled).is_none();
-    let common = (alone && postgres.is_some()).then(|| {
+    let shared_ledger = (alone && postgres.is_some()).then(|| {
         let calendar = Calendar::new(config.time_zone.0.clone());
-        Common::new(pipeline.meter.clone(), pipeline.auth.clone(), calendar)
+        SharedLedger::new(pipeline.meter.clone(), pipeline.auth.clone(), calendar)
     });
-    let books =
-        Books { pipeline: pipeline.clone(), common, seen: AtomicI64::new(-1), looks: AtomicU64::new(0) };
+    let books = Books {
+        pipeline: pipeline.clone(),
+        shared_ledger,
+        seen: AtomicI64::new(-1),
+        looks: AtomicU64::new(0),
+    };
     alerts::start(settings, (&config.store_path(data_dir)?, postgres), Arc::new(books), &post)
 }
 
@@ -66,7 +70,7 @@ pub(super) fn start(
 struct Books {
     pipeline: Arc<Pipeline>,
     /// Knows what other replicas used, if counters do not.
-    common: Option<Common>,
+    shared_ledger: Option<SharedLedger>,
     looks: AtomicU64,
     /// Number of the last record whose caller's limits were looked at; negative before the first look.
     seen: AtomicI64,
@@ -75,8 +79,8 @@ struct Books {
 impl Source for Books {
     fn standings(&self) -> BoxFuture<'_, Result<Vec<v1::Quota>, Error>> {
         Box::pin(async move {
-            let is_due = self.looks.fetch_add(1, Relaxed).is_multiple_of(LOOKS_OF_COMMON);
-            if self.common.is_some() && !is_due {
+            let is_due = self.looks.fetch_add(1, Relaxed).is_multiple_of(LOOKS_OF_SHARED_LEDGER);
+            if self.shared_ledger.is_some() && !is_due {
                 return Ok(Vec::new());
             }
             let Pipeline { auth, meter, quota, routes, .. } = &*self.pipeline;
@@ -89,9 +93,9 @@ impl Source for Books {
                 let mut rules = quota.all_of(&caller, models.chain(routes.limits_of_targets()));
                 rules.retain(|rule| looked_at.insert((rule.counter.clone(), rule.limit.amount)));
                 let mut of = quota.standing_of(&rules).await?;
-                if let Some(common) = &self.common {
+                if let Some(shared_ledger) = &self.shared_ledger {
                     for standing in &mut of {
-                        common.correct(standing, &mut look).await?;
+                        shared_ledger.correct(standing, &mut look).await?;
                     }
                 }
                 standings.extend(of.iter().map(Standing::to_proto));
@@ -113,7 +117,7 @@ impl Source for Books {
             };
             let mut spent = Vec::new();
             let take = |row: &v1::UsageRow| spent.extend(spent_of(row, word));
-            spent::report(&self.pipeline.meter, request, MOST_PAGES, take).await?;
+            spent::report(&self.pipeline.meter, Reach::Everywhere, request, MOST_PAGES, take).await?;
             Ok(spent)
         })
     }

@@ -35,38 +35,60 @@ pub struct Spent {
     pub auth: Arc<Auth>,
 }
 
+/// Whose calls a report is about.
+#[derive(Clone, Copy)]
+pub(super) enum Reach {
+    /// Those of all replicas that share the ledger.
+    Everywhere,
+    /// Those that this replica served.
+    Here,
+}
+
 impl History for Spent {
     fn used<'a>(&'a self, rule: &'a Rule, since: SystemTime) -> BoxFuture<'a, Result<i64, Error>> {
-        Box::pin(async move {
-            let metric = rule.limit.metric;
-            let group = groups(rule);
-            let request = v1::QueryUsageRequest {
-                start_time: Some(since.max(SystemTime::now() - LONGEST).into()),
-                bucket: "none".to_owned(),
-                group_by: group.iter().map(|word| (*word).to_owned()).collect(),
-                filters: filters(rule).collect(),
-                ..Default::default()
-            };
-            let teams = match &rule.subject {
-                Subject::Team(id) => self.auth.teams_below(id),
-                _ => Vec::new(),
-            };
-            let counts = |row: &v1::UsageRow| {
-                let team = row.group.get(TEAM).map_or("", String::as_str);
-                counts(rule, row) && (teams.is_empty() || teams.iter().any(|below| below == team))
-            };
-            let mut used = 0_i64;
-            report(&self.meter, request, usize::MAX, |row| {
-                if counts(row) {
-                    used = used.saturating_add(match metric {
-                        Metric::Requests => row.request_count,
-                        metric => row.usage.as_ref().map(used_of).unwrap_or_default().of(metric),
-                    });
-                }
-            })
-            .await?;
-            Ok(used)
+        Box::pin(self.sum(Reach::Everywhere, rule, since))
+    }
+
+    fn used_here<'a>(
+        &'a self,
+        rule: &'a Rule,
+        since: SystemTime,
+    ) -> Option<BoxFuture<'a, Result<i64, Error>>> {
+        let is_shared = self.meter.ledger().is_shared();
+        is_shared.then(|| -> BoxFuture<'a, _> { Box::pin(self.sum(Reach::Here, rule, since)) })
+    }
+}
+
+impl Spent {
+    async fn sum(&self, reach: Reach, rule: &Rule, since: SystemTime) -> Result<i64, Error> {
+        let metric = rule.limit.metric;
+        let group = groups(rule);
+        let request = v1::QueryUsageRequest {
+            start_time: Some(since.max(SystemTime::now() - LONGEST).into()),
+            bucket: "none".to_owned(),
+            group_by: group.iter().map(|word| (*word).to_owned()).collect(),
+            filters: filters(rule).collect(),
+            ..Default::default()
+        };
+        let teams = match &rule.subject {
+            Subject::Team(id) => self.auth.teams_below(id),
+            _ => Vec::new(),
+        };
+        let counts = |row: &v1::UsageRow| {
+            let team = row.group.get(TEAM).map_or("", String::as_str);
+            counts(rule, row) && (teams.is_empty() || teams.iter().any(|below| below == team))
+        };
+        let mut used = 0_i64;
+        report(&self.meter, reach, request, usize::MAX, |row| {
+            if counts(row) {
+                used = used.saturating_add(match metric {
+                    Metric::Requests => row.request_count,
+                    metric => row.usage.as_ref().map(used_of).unwrap_or_default().of(metric),
+                });
+            }
         })
+        .await?;
+        Ok(used)
     }
 }
 
@@ -76,13 +98,17 @@ impl History for Spent {
 /// `STORE_UNAVAILABLE`.
 pub(super) async fn report(
     meter: &Meter,
+    reach: Reach,
     mut request: v1::QueryUsageRequest,
     most: usize,
     mut take: impl FnMut(&v1::UsageRow),
 ) -> Result<(), Error> {
     request.page_size = PAGE;
     for _ in 0..most {
-        let page = meter.query_usage(&gateway(), request.clone()).await?;
+        let page = match reach {
+            Reach::Everywhere => meter.query_usage(&gateway(), request.clone()).await?,
+            Reach::Here => meter.query_own_usage(&gateway(), request.clone()).await?,
+        };
         page.rows.iter().for_each(&mut take);
         if page.next_page_token.is_empty() {
             break;

@@ -14,15 +14,23 @@ use super::{
 pub(super) enum Kind {
     /// The limit was raised.
     TopUp,
-    /// What was used was set to zero.
+    /// What was used was set to zero: it tells what each counter had come to.
     Reset,
+    /// The same as earlier versions wrote it: it tells what each counter was set back by.
+    SetBack,
 }
 
 impl Kind {
+    fn read(text: &str) -> Self {
+        let kinds = [Self::Reset, Self::SetBack];
+        kinds.into_iter().find(|kind| kind.as_str() == text).unwrap_or(Self::TopUp)
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::TopUp => "top_up",
-            Self::Reset => "reset",
+            Self::Reset => "reset_at",
+            Self::SetBack => "reset",
         }
     }
 }
@@ -38,7 +46,7 @@ pub(super) struct Record {
     pub(super) metric: String,
     pub(super) window: String,
     pub(super) amount: i64,
-    /// Resets: what each counter had come to in its window.
+    /// Resets: what each counter had come to in its window, or was set back by.
     pub(super) used: BTreeMap<String, i64>,
     /// When the window ends in which it was made; absent for ever.
     pub(super) end: Option<SystemTime>,
@@ -56,7 +64,7 @@ impl Record {
         Ok(Self {
             id: row.text()?,
             create_time: from_micros(row.int()?),
-            kind: if row.text()? == Kind::Reset.as_str() { Kind::Reset } else { Kind::TopUp },
+            kind: Kind::read(&row.text()?),
             subject: row.text()?,
             metric: row.text()?,
             window: row.text()?,
@@ -113,7 +121,7 @@ impl Record {
     pub(super) fn to_proto(&self) -> admin::Adjustment {
         let kind = match self.kind {
             Kind::TopUp => admin::adjustment::Kind::TopUp,
-            Kind::Reset => admin::adjustment::Kind::Reset,
+            Kind::Reset | Kind::SetBack => admin::adjustment::Kind::Reset,
         };
         admin::Adjustment {
             id: self.id.clone(),

@@ -23,9 +23,13 @@ use tokio::{
 use super::{
     Room, away, credential,
     pepper::Hash,
-    store::{HASTE, Shared, Sql, Trouble, keys, teams},
+    store::{HASTE, Shared, Sql, Trouble, adjustments, keys, teams},
 };
-use crate::{call::Caller, error::Error, telemetry::metrics};
+use crate::{
+    call::{Caller, Subject},
+    error::Error,
+    telemetry::metrics,
+};
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -87,13 +91,9 @@ async fn run(
 ) {
     let mut waiting: Vec<Asked> = Vec::new();
     while asked.recv_many(&mut waiting, QUEUE).await > 0 {
-        waiting.retain(|(_, answer)| !answer.is_closed());
-        let hashes: HashSet<Hash> = waiting.iter().map(|(hash, _)| *hash).collect();
-        if hashes.is_empty() {
-            continue;
-        }
+        let hashes = to_ask(&waiting);
         let (room, store) = (room.clone(), store.clone());
-        let asking = tokio::task::spawn_blocking(move || room.look_up(&store, hashes.into_iter().collect()));
+        let asking = tokio::task::spawn_blocking(move || room.look_up(&store, hashes));
         let answered = match asking.await {
             Ok(Ok(())) => true,
             Ok(Err(trouble)) => {
@@ -114,6 +114,12 @@ async fn run(
     }
 }
 
+/// Returns what is asked for: also for who does not wait any more, and will find the answer when coming again.
+fn to_ask(waiting: &[Asked]) -> Vec<Hash> {
+    let hashes: HashSet<Hash> = waiting.iter().map(|(hash, _)| *hash).collect();
+    hashes.into_iter().collect()
+}
+
 impl Room {
     /// Takes over the keys of these secrets that the store has, and remembers which are none.
     fn look_up(&self, store: &Shared, hashes: Vec<Hash>) -> Result<(), Trouble> {
@@ -126,14 +132,21 @@ impl Room {
         found
     }
 
-    /// Reads a key with those of its teams that are not known either.
+    /// Reads a key with those of its teams that are not known either, and what was changed of their limits.
     fn read_new(&self, store: &mut dyn Sql, id: &str) -> Result<(), Trouble> {
         let Some(key) = keys::by_id(store, id)? else { return Ok(()) };
+        let now = SystemTime::now();
+        let mut new = vec![Subject::Key(key.id.as_str().into())];
         let mut next = key.team_id.clone();
         while !next.is_empty() && self.index.team(&next).is_none() {
             let Some(team) = teams::by_id(store, &next)? else { break };
             next.clone_from(&team.parent_id);
+            new.push(Subject::Team(team.id.as_str().into()));
             self.index.put_team(team);
+        }
+        for subject in new {
+            let holding = adjustments::holding_for(store, &subject.to_string(), now)?;
+            holding.into_iter().for_each(|record| self.index.put_adjustment(record, now));
         }
         self.index.put(&key);
         Ok(())
@@ -210,6 +223,13 @@ mod tests {
         absent.note(absent.ask(), [hash(1)].into_iter());
         absent.forget();
         assert!(!absent.has(&hash(1)));
+    }
+
+    #[test]
+    fn a_key_is_asked_for_though_its_caller_was_told_to_come_again() {
+        let (sender, answer) = oneshot::channel();
+        drop(answer);
+        assert_eq!(to_ask(&[(hash(1), sender), (hash(1), oneshot::channel().0)]), [hash(1)]);
     }
 
     #[test]

@@ -169,6 +169,11 @@ impl Ledger {
         }
     }
 
+    /// Tells whether there is a ledger of all replicas.
+    pub fn is_shared(&self) -> bool {
+        self.central.is_some()
+    }
+
     /// Returns the ledger of all replicas, if there is one, once it has everything settled here before this call.
     ///
     /// # Errors

@@ -54,6 +54,19 @@ impl Meter {
         self.ledger.up_to_date().await?.run(move |connection| report.run(connection)).await
     }
 
+    /// Sums usage as `query_usage` does, of the calls that this replica served.
+    ///
+    /// # Errors
+    /// As `query_usage`.
+    pub async fn query_own_usage(
+        &self,
+        caller: &Caller,
+        request: v1::QueryUsageRequest,
+    ) -> Result<v1::QueryUsageResponse, Error> {
+        let report = sums::Report::new(self.conditions(caller, &request.filters)?, caller, &request)?;
+        self.ledger.up_to_date().await?.run(move |connection| report.run(connection)).await
+    }
+
     /// Lists records, newest first.
     ///
     /// # Errors

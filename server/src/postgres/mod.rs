@@ -38,7 +38,7 @@ use tls::Tls;
 
 /// Connections at a time, beside one that listens and one that is kept for what a call waits for.
 const MOST: usize = 4;
-/// A connection that could not be made in less than this says nothing of the server.
+/// What could not be done in less time than this says nothing of the server.
 const TELLING: Duration = Duration::from_secs(1);
 /// Shortest and longest time in which a PostgreSQL that cannot be connected to is left alone.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -150,7 +150,9 @@ impl Postgres {
         } else {
             let mut session = self.session(connection, deadline);
             let prepared = migrate::prepare(&mut session);
-            self.note(prepared.as_ref().map(drop));
+            if prepared.is_ok() || is_telling(patience, deadline) {
+                self.note(prepared.as_ref().map(drop));
+            }
             prepared?;
             self.0.prepared.store(true, Ordering::Release);
             self.0.reached.store(true, Ordering::Relaxed);
@@ -165,7 +167,7 @@ impl Postgres {
         // What went wrong is in the error, whose kind is the caller's; a connection that is gone tells the same.
         if place.connection.is_some() {
             self.note(Ok(()));
-        } else if done.is_err() {
+        } else if done.is_err() && is_telling(patience, deadline) {
             self.note(Err(&Trouble::Away("a connection was lost or did not answer in time".to_owned())));
         }
         done
@@ -222,7 +224,7 @@ impl Postgres {
             .runtime
             .block_on(async { tokio::time::timeout(patience, opening).await })
             .unwrap_or_else(|_| Err(Trouble::Away("no connection in time".to_owned())));
-        if opened.is_err() && Instant::now() >= deadline && patience < TELLING {
+        if opened.is_err() && !is_telling(patience, deadline) {
             return opened;
         }
         let mut pool = self.pool();
@@ -276,6 +278,11 @@ impl Postgres {
     fn pool(&self) -> MutexGuard<'_, Pool> {
         self.0.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Tells whether a failure of what had so much time, until then, is one of the server, and not of haste.
+fn is_telling(patience: Duration, deadline: Instant) -> bool {
+    patience >= TELLING || Instant::now() < deadline
 }
 
 impl fmt::Debug for Postgres {

@@ -174,4 +174,13 @@ pub trait History: Send + Sync {
     /// Returns what the calls that the rule counts have used of its metric since then. Calls that were refused before any
     /// provider was tried did not use anything.
     fn used<'a>(&'a self, rule: &'a Rule, since: SystemTime) -> BoxFuture<'a, Result<i64, Error>>;
+
+    /// Returns the same as far as this replica knows by itself; absent if there is no ledger but its own.
+    fn used_here<'a>(
+        &'a self,
+        _rule: &'a Rule,
+        _since: SystemTime,
+    ) -> Option<BoxFuture<'a, Result<i64, Error>>> {
+        None
+    }
 }

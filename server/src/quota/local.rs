@@ -12,18 +12,16 @@ use super::{
     calendar::Calendar,
     counters::Counters,
     engine::{Charge, Claim, Decision, Denied, Engine, Held, History, Part, Standing},
+    past::Past,
     window::{Full, Window},
 };
-use crate::{
-    call::{Metric, Rule},
-    error::Error,
-};
+use crate::{call::Rule, error::Error};
 
 /// The engine. Each counter is some hundred bytes; there are as many as limits of keys, teams, models and targets of
 /// which something was used in the window that runs, and no more than that for long.
 pub struct Local {
-    counters: Mutex<Counters<Window>>,
-    history: Arc<dyn History>,
+    counters: Arc<Mutex<Counters<Window>>>,
+    past: Arc<Past>,
     calendar: Calendar,
 }
 
@@ -36,12 +34,20 @@ struct Missing;
 impl Local {
     /// Starts with what the ledger says, counter by counter as they are first needed.
     pub fn new(history: Arc<dyn History>, calendar: Calendar) -> Self {
-        Self { counters: Mutex::default(), history, calendar }
+        let counters = Arc::<Mutex<Counters<Window>>>::default();
+        let raised = counters.clone();
+        let raise = move |rule: &Arc<Rule>, used: i64, since: SystemTime| {
+            let now = SystemTime::now();
+            if let Some(window) = lock(&raised).get_mut(&rule.counter) {
+                window.raise(used.max(rule.forgiven(now)), since, now);
+            }
+            true
+        };
+        Self { counters, past: Past::new(history, calendar.clone(), Box::new(raise)), calendar }
     }
 
     fn counters(&self) -> MutexGuard<'_, Counters<Window>> {
-        // Every change leaves the counters whole before anything can panic.
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.counters)
     }
 
     /// Makes the counters that are not there yet. Of two that do so at a time, the first counts.
@@ -51,13 +57,8 @@ impl Local {
             rules.filter(|rule| counters.get(&rule.counter).is_none()).cloned().collect()
         };
         for rule in missing {
-            let used = if rule.limit.period.is_calendar() && rule.limit.metric != Metric::Concurrent {
-                let used = self.history.used(&rule, self.calendar.span(rule.limit.period, now).start).await?;
-                // Calls that came to nothing are requests all the same, which only their counter and the reset knew of.
-                used.max(rule.forgiven(now))
-            } else {
-                0
-            };
+            // Calls that came to nothing are requests all the same, which only their counter and the reset knew of.
+            let used = self.past.used(&rule, now).await?.max(rule.forgiven(now));
             let new = || Window::new(&rule.limit, used, &self.calendar, now);
             self.counters().add(&rule.counter, new, |window| window.is_over(now, IDLE));
         }
@@ -123,6 +124,11 @@ impl Engine for Local {
             Ok(stands.collect())
         })
     }
+}
+
+fn lock(counters: &Mutex<Counters<Window>>) -> MutexGuard<'_, Counters<Window>> {
+    // Every change leaves the counters whole before anything can panic.
+    counters.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod calendar;
 mod counters;
 mod engine;
 mod local;
+mod past;
 mod queue;
 mod refusal;
 mod reservation;

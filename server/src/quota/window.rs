@@ -88,6 +88,14 @@ impl Window {
         window
     }
 
+    /// Takes over that so much was used, at least, in the period that began then.
+    pub(super) fn raise(&mut self, used: i64, since: SystemTime, now: SystemTime) {
+        self.advance(now);
+        if self.period.is_calendar() && self.metric != Metric::Concurrent && self.span.start == since {
+            self.used = self.used.max(used.saturating_add(self.reserved));
+        }
+    }
+
     /// Tells how the limit of that rule, which is counted here, stands now.
     pub(super) fn standing(&mut self, rule: &Arc<Rule>, now: SystemTime) -> Standing {
         self.advance(now);

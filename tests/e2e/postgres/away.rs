@@ -11,7 +11,7 @@ use tollgate_server::meter::Ledger;
 
 use super::{Load, call, has_exactly, ids, ready, replica, reports::answers, unshipped, until};
 use crate::{
-    serving,
+    limits_reset, serving,
     support::{
         Gateway, KEY,
         http::Caller,
@@ -186,4 +186,26 @@ async fn a_crash_before_or_after_a_batch_is_there_loses_and_doubles_nothing() {
         until("it is noted", async || unshipped(&gateway).await == 0).await;
         assert_eq!(ids(&store).await, made);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_call_with_a_budget_is_served_though_postgres_hangs_and_what_others_spent_counts_afterwards()
+ {
+    let server = tokio::task::spawn_blocking(|| Postgres::start(&[])).await.unwrap();
+    let (store, upstream) = (server.database().await, Upstream::start(limits_reset::by_kind).await);
+    let yaml = format!("store: \"{store}\"\n");
+    let (one, other) = (limits_reset::replica(&yaml, &upstream), limits_reset::replica(&yaml, &upstream));
+    for gateway in [&one, &other] {
+        until("ready", async || ready(gateway).await.0 == 200).await;
+    }
+    for _ in 0..3 {
+        assert_eq!(limits_reset::call(&one).await, 200);
+    }
+    until("others can know of it", async || ids(&store).await.len() == 3).await;
+    server.signal("STOP");
+    assert_eq!(limits_reset::call(&other).await, 200, "its budget was never asked for here");
+    server.signal("CONT");
+    limits_reset::until(&other, |[used, ..]| used == 4 * limits_reset::CALL).await;
+    assert_eq!(limits_reset::call(&other).await, 200);
+    assert_eq!(limits_reset::call(&other).await, 429, "all of it is spent");
 }

@@ -31,6 +31,16 @@ async fn a_step_ends_in_its_time_and_the_next_one_works() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_that_had_little_time_does_not_tell_that_postgres_is_away() {
+    let store = store(&database().await);
+    assert_eq!(number(&store, "SELECT 7").await.unwrap(), 7);
+    let hasty = store.call(Duration::from_millis(250), |session| session.batch("SELECT pg_sleep(60)")).await;
+    assert!(matches!(hasty, Err(Trouble::Away(_))) && store.is_reachable(), "{hasty:?}");
+    let patient = store.call(Duration::from_secs(1), |session| session.batch("SELECT pg_sleep(60)")).await;
+    assert!(matches!(patient, Err(Trouble::Away(_))) && !store.is_reachable(), "{patient:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_fails_leaves_nothing() {
     let store = store(&database().await);
     let failed = store.call(PATIENCE, |session| {

@@ -113,19 +113,12 @@ impl Index {
 
     /// Replaces everything that the store holds; when keys were used is kept.
     pub(super) fn replace(&self, all: &Everything, now: SystemTime) {
+        // Calls go on meanwhile.
+        let mut fresh = self.fresh(all, now);
         let mut maps = self.write();
-        let mut fresh = Maps { admin: maps.admin.clone(), generation: maps.generation, ..Maps::default() };
-        for record in &all.teams {
-            fresh.teams.put(record.clone());
-        }
-        for record in &all.adjustments {
-            fresh.adjustments.put(record.clone(), now);
-        }
-        fresh.rebuild();
-        for record in &all.keys {
-            let used = maps.entries.get(&record.id).map(|entry| entry.used.clone());
-            fresh.put(record, used);
-        }
+        fresh.admin.clone_from(&maps.admin);
+        // If that has gone up meanwhile, entries are made anew once more.
+        fresh.generation = fresh.generation.max(maps.generation);
         // What was changed here after the store was read. Keys never go; they are revoked.
         for (id, entry) in &maps.entries {
             if fresh.entries.get(id).is_none_or(|read| read.version < entry.version) {
@@ -135,6 +128,27 @@ impl Index {
             }
         }
         *maps = fresh;
+    }
+
+    /// Makes the maps of what the store holds.
+    fn fresh(&self, all: &Everything, now: SystemTime) -> Maps {
+        let (generation, mut used) = {
+            let maps = self.read();
+            let used = maps.entries.iter().map(|(id, entry)| (id.clone(), entry.used.clone()));
+            (maps.generation, used.collect::<HashMap<_, _>>())
+        };
+        let mut fresh = Maps { generation, ..Maps::default() };
+        for record in &all.teams {
+            fresh.teams.put(record.clone());
+        }
+        for record in &all.adjustments {
+            fresh.adjustments.put(record.clone(), now);
+        }
+        fresh.rebuild();
+        for record in &all.keys {
+            fresh.put(record, used.remove(&record.id));
+        }
+        fresh
     }
 
     /// Replaces the configuration's `admin_key`.

@@ -18,6 +18,18 @@ pub(in crate::auth) fn holding(sql: &mut dyn Sql, now: SystemTime) -> Result<Vec
     sql.rows(&statement, &[to_micros(now).into()])?.iter_mut().map(Record::read).collect()
 }
 
+/// Returns those of this subject whose window runs.
+pub(in crate::auth) fn holding_for(
+    sql: &mut dyn Sql,
+    subject: &str,
+    now: SystemTime,
+) -> Result<Vec<Record>, Trouble> {
+    let statement = format!(
+        "SELECT {COLUMNS} FROM adjustments WHERE subject = $1 AND (end_time IS NULL OR end_time > $2)"
+    );
+    sql.rows(&statement, &[subject.into(), to_micros(now).into()])?.iter_mut().map(Record::read).collect()
+}
+
 /// Returns the entry of that id.
 pub(in crate::auth) fn by_id(sql: &mut dyn Sql, id: &str) -> Result<Option<Record>, Trouble> {
     let row = sql.row(&format!("SELECT {COLUMNS} FROM adjustments WHERE id = $1"), &[id.into()])?;

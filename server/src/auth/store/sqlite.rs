@@ -66,12 +66,12 @@ CREATE TABLE IF NOT EXISTS adjustments (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, -- the order of the list
     id TEXT NOT NULL UNIQUE,
     create_time INTEGER NOT NULL,
-    kind TEXT NOT NULL, -- top_up or reset
+    kind TEXT NOT NULL, -- top_up, reset_at, or reset of earlier versions
     subject TEXT NOT NULL,
     metric TEXT NOT NULL,
     period TEXT NOT NULL,
     amount INTEGER NOT NULL,
-    used TEXT NOT NULL, -- JSON: what each counter was set back by
+    used TEXT NOT NULL, -- JSON: what each counter had come to (reset_at) or was set back by (reset)
     end_time INTEGER, -- of the window that it holds for; absent: for ever
     created_by TEXT NOT NULL,
     reason TEXT NOT NULL,

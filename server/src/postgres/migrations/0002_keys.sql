@@ -61,12 +61,12 @@ CREATE TABLE tollgate.adjustments (
     seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- the order of the list
     id TEXT COLLATE "C" NOT NULL UNIQUE,
     create_time BIGINT NOT NULL,
-    kind TEXT NOT NULL, -- top_up or reset
+    kind TEXT NOT NULL, -- top_up, reset_at, or reset of earlier versions
     subject TEXT COLLATE "C" NOT NULL,
     metric TEXT NOT NULL,
     period TEXT NOT NULL,
     amount BIGINT NOT NULL,
-    used TEXT NOT NULL, -- JSON: what each counter was set back by
+    used TEXT NOT NULL, -- JSON: what each counter had come to (reset_at) or was set back by (reset)
     end_time BIGINT, -- of the window that it holds for; absent: for ever
     created_by TEXT COLLATE "C" NOT NULL,
     reason TEXT NOT NULL,

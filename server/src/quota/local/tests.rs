@@ -1,12 +1,15 @@
 mod model;
 mod sweep;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 use uuid::Uuid;
 
 use super::*;
-use crate::call::{Adjusted, Limit, Period, Subject};
+use crate::call::{Adjusted, Limit, Metric, Period, Subject};
 
 /// What the ledger says of every calendar window.
 struct Used(i64);
@@ -185,4 +188,46 @@ async fn a_reset_holds_for_what_the_ledger_says_too() {
         assert!(local.reserve(claim(&rules, tokens(101 - used, 0))).await.is_err(), "{ledger}");
         assert!(local.reserve(claim(&rules, tokens(100 - used, 0))).await.is_ok(), "{ledger}");
     }
+}
+
+/// A ledger that replicas share, which may hang, and the own one of this replica.
+struct Hanging(AtomicBool);
+
+impl History for Hanging {
+    fn used<'a>(&'a self, _: &'a Rule, _: SystemTime) -> BoxFuture<'a, Result<i64, Error>> {
+        Box::pin(async {
+            while self.0.load(Relaxed) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Ok(90)
+        })
+    }
+
+    fn used_here<'a>(&'a self, _: &'a Rule, _: SystemTime) -> Option<BoxFuture<'a, Result<i64, Error>>> {
+        Some(Box::pin(std::future::ready(Ok(10))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_ledger_that_hangs_holds_up_one_call_for_a_moment_and_is_asked_again_when_it_is_back() {
+    let history = Arc::new(Hanging(AtomicBool::new(true)));
+    let local = Local::new(history.clone(), Calendar::utc());
+    let rules = [rule(Metric::CostNanos, Period::Total, 100)];
+    let others = [rule(Metric::Tokens, Period::Month, 100), rule(Metric::Requests, Period::Day, 100)];
+    let began = tokio::time::Instant::now();
+    let held = local.reserve(claim(&rules, tokens(3, 2))).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let known = tokio::time::Instant::now();
+    local.reserve(claim(&others, tokens(3, 2))).await.unwrap();
+    assert!(known.elapsed().is_zero(), "nobody else waits: {:?}", known.elapsed());
+    let standing = local.standing(&rules).await.unwrap();
+    assert_eq!((standing[0].used, standing[0].reserved), (10, 5), "what this replica knows");
+
+    history.0.store(false, Relaxed);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let standing = local.standing(&rules).await.unwrap();
+    assert_eq!((standing[0].used, standing[0].reserved), (90, 5));
+    assert!(local.reserve(claim(&rules, tokens(6, 0))).await.is_err(), "others have spent it");
+    local.settle(held, tokens(1, 1));
+    assert_eq!(local.standing(&rules).await.unwrap()[0].used, 92);
 }

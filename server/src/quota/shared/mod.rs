@@ -38,9 +38,10 @@ use self::{
 use super::{
     Amounts, Calendar,
     engine::{Charge, Claim, Decision, Denied, Engine, Held, History, Standing},
+    past::Past,
 };
 use crate::{
-    call::{Metric, Rule},
+    call::Rule,
     error::{Error, Reason},
     shared::Shared,
     telemetry::metrics::{self, Admitted},
@@ -56,8 +57,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// The engine.
 pub struct Replicated {
     core: Arc<Core>,
-    history: Arc<dyn History>,
-    calendar: Calendar,
+    past: Arc<Past>,
     /// Ends the talk with Redis.
     _talk: DropGuard,
 }
@@ -119,7 +119,12 @@ impl Replicated {
         });
         let stop = CancellationToken::new();
         talk::start(core.clone(), stop.clone())?;
-        Ok(Self { core, history, calendar, _talk: stop.drop_guard() })
+        let raised = core.clone();
+        let raise = move |rule: &Arc<Rule>, used: i64, since: SystemTime| {
+            raised.change(|state| state.raise(rule, used, since))
+        };
+        let past = Past::new(history, calendar, Box::new(raise));
+        Ok(Self { core, past, _talk: stop.drop_guard() })
     }
 
     /// Makes the counters that are not there yet.
@@ -129,14 +134,9 @@ impl Replicated {
             rules.filter(|rule| !state.knows(rule, now)).cloned().collect()
         };
         for rule in missing {
-            let used = if rule.limit.period.is_calendar() && rule.limit.metric != Metric::Concurrent {
-                let now = self.core.server_time();
-                let used = self.history.used(&rule, self.calendar.span(rule.limit.period, now).start).await?;
-                // Calls that came to nothing are requests all the same, which only their counter and the reset knew of.
-                used.max(rule.forgiven(now))
-            } else {
-                0
-            };
+            let now = self.core.server_time();
+            // Calls that came to nothing are requests all the same, which only their counter and the reset knew of.
+            let used = self.past.used(&rule, now).await?.max(rule.forgiven(now));
             self.core.state().learn(&rule, used, self.core.now());
         }
         Ok(())

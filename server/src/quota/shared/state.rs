@@ -131,6 +131,16 @@ impl<W> State<W> {
         self.counters.add(&rule.counter, new, |counter| counter.is_over(now, server_ms, DROP));
     }
 
+    /// Takes over what the ledger says of the period that began then, and tells whether that could be done.
+    pub(super) fn raise(&mut self, rule: &Arc<Rule>, used: i64, since: SystemTime) -> bool {
+        let Some(counter) = self.counters.get_mut(&rule.counter) else { return true };
+        if !counter.raise((&self.ledger, used), since) {
+            return false;
+        }
+        self.mark(&rule.counter);
+        true
+    }
+
     /// Looks at some counters, and drops those that are not needed.
     pub(super) fn sweep(&mut self, looks: usize, idle: Duration, now: Duration) {
         let server_ms = self.server_ms(now);

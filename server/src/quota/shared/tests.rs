@@ -1,13 +1,16 @@
 //! The engine against a real Redis, and beside the local engine, whose answers it must give.
 
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Instant,
+};
 
 use proptest::prelude::*;
 use secrecy::SecretString;
 
 use super::*;
 use crate::{
-    call::{Limit, Period, Subject},
+    call::{Limit, Metric, Period, Subject},
     quota::Local,
     redis_server::Redis,
 };
@@ -301,4 +304,33 @@ async fn a_call_that_hangs_up_while_it_waits_gives_back_what_it_is_granted() {
         replica.leave().await;
     }
     assert!(reserve(&replica, &rules, tokens(0, 0)).await.is_ok());
+}
+
+/// A ledger that replicas share, which may be away, and the own one of this replica.
+struct Away(AtomicBool);
+
+impl History for Away {
+    fn used<'a>(&'a self, _: &'a Rule, _: SystemTime) -> BoxFuture<'a, Result<i64, Error>> {
+        let away = self.0.load(Relaxed).then(stopped);
+        Box::pin(std::future::ready(away.map_or(Ok(90), Err)))
+    }
+
+    fn used_here<'a>(&'a self, _: &'a Rule, _: SystemTime) -> Option<BoxFuture<'a, Result<i64, Error>>> {
+        Some(Box::pin(std::future::ready(Ok(10))))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_ledger_could_not_tell_at_first_is_told_to_all_when_it_is_back() {
+    let redis = Redis::start();
+    let shared = Arc::new(Shared::new(&SecretString::from(redis.url())).unwrap());
+    let history = Arc::new(Away(AtomicBool::new(true)));
+    let engine =
+        Replicated::start(shared, history.clone(), Calendar::utc(), "pg", Duration::from_secs(20)).unwrap();
+    let rules = [rule(Metric::Tokens, Period::Total, 100)];
+    until(&engine, &rules, |used, _| used == 10).await;
+    history.0.store(false, Relaxed);
+    until(&engine, &rules, |used, _| used == 90).await;
+    let other = replica(&redis, "pg", 0);
+    until(&other, &rules, |used, _| used == 90).await;
 }

@@ -1,6 +1,9 @@
 //! What is told of a counter in an exchange, and what an answer changes.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::Counter;
 use crate::{
@@ -90,6 +93,19 @@ impl Counter {
         self.lease = told.lease;
         self.grant(told.lease);
         true
+    }
+
+    /// Takes over what the ledger says of the period that began then, to tell it. Not while something is untold that the
+    /// ledger may have as well, which would count twice.
+    pub(in super::super) fn raise(&mut self, (ledger, used): (&Arc<str>, i64), since: SystemTime) -> bool {
+        let is_told = !self.asked && self.moves.is_empty() && self.flying.is_empty();
+        if is_told && self.span.is_some_and(|span| span.start == since) {
+            let known = self.ledgers.entry(ledger.clone()).or_default();
+            *known = (*known).max(used);
+            self.used = self.used.max(used);
+            self.seeds = true;
+        }
+        is_told
     }
 
     /// Adds to what may be admitted.

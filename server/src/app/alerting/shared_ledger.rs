@@ -10,7 +10,7 @@ use std::{
 use tollgate_api::v1;
 
 use crate::{
-    app::spent::{self, LONGEST, PROVIDER, Spent},
+    app::spent::{self, LONGEST, PROVIDER, Reach, Spent},
     auth::Auth,
     call::{Metric, Only, Period, Subject},
     error::Error,
@@ -21,7 +21,7 @@ use crate::{
 const KEY: &str = "key";
 
 /// The ledger, and the calendar that limits go by.
-pub(super) struct Common {
+pub(super) struct SharedLedger {
     meter: Arc<Meter>,
     history: Spent,
     calendar: Calendar,
@@ -38,7 +38,7 @@ pub(super) struct Look {
     others: HashMap<Arc<str>, i64>,
 }
 
-impl Common {
+impl SharedLedger {
     pub(super) fn new(meter: Arc<Meter>, auth: Arc<Auth>, calendar: Calendar) -> Self {
         Self { history: Spent { meter: meter.clone(), auth }, meter, calendar }
     }
@@ -93,7 +93,7 @@ impl Common {
             ..Default::default()
         };
         let mut keys: HashMap<String, Used> = HashMap::new();
-        spent::report(&self.meter, request, usize::MAX, |row| {
+        spent::report(&self.meter, Reach::Everywhere, request, usize::MAX, |row| {
             let word = |name| row.group.get(name).cloned().unwrap_or_default();
             if !word(PROVIDER).is_empty() {
                 let (calls, amounts) = keys.entry(word(KEY)).or_default();
