@@ -92,12 +92,13 @@ impl Open {
 
     /// Follows the call's answer to its end.
     pub fn follow(self, steps: Steps, warnings: Vec<v1::Warning>) -> Items {
-        Box::pin(Metered::new(self, steps, warnings))
+        Box::pin(Metered::new(self, steps, warnings, false))
     }
 
-    /// Follows the call's answer to its end even if nobody hears it any more.
-    pub fn follow_and_drain(self, steps: Steps, warnings: Vec<v1::Warning>) -> Items {
-        Box::pin(Draining::new(Box::pin(Metered::new(self, steps, warnings))))
+    /// Follows the call's answer to its end even if nobody hears it any more, as far as its targets want that: `drains`
+    /// tells it of the first.
+    pub fn follow_and_drain(self, steps: Steps, warnings: Vec<v1::Warning>, drains: bool) -> Items {
+        Box::pin(Draining::new(Box::pin(Metered::new(self, steps, warnings, drains))))
     }
 
     /// Says once more what another call was answered, which was settled with this usage. Nothing is sent upstream, and
@@ -186,9 +187,9 @@ impl Open {
         }
         let now = now();
         let outcome = match ending {
-            Ending::Complete => "ok",
+            Ending::Complete | Ending::ReadOn(None) => "ok",
             Ending::Cancelled => "cancelled",
-            Ending::Failed(error) => {
+            Ending::Failed(error) | Ending::ReadOn(Some(error)) => {
                 error.facts().upstream.as_ref().map_or("cancelled", |upstream| upstream.kind)
             }
         };
@@ -196,7 +197,7 @@ impl Open {
             attempt.end(outcome, now);
         }
         self.over = Some(now);
-        let complete = matches!(ending, Ending::Complete);
+        let complete = matches!(ending, Ending::Complete | Ending::ReadOn(None));
         let bill = match &self.repeats {
             Some(usage) => repeat::bill(usage),
             None => bill::settle(&mut self.call, &self.tally, complete, &self.meter.catalog),

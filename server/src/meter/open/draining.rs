@@ -39,7 +39,7 @@ impl Stream for Draining {
 
 impl Drop for Draining {
     fn drop(&mut self) {
-        let Some(mut items) = self.0.take().filter(|items| !items.is_over()) else { return };
+        let Some(mut items) = self.0.take().filter(|items| items.is_to_be_read_on()) else { return };
         let (Ok(permit), Ok(runtime)) = (ROOM.try_acquire(), Handle::try_current()) else { return };
         items.abandon();
         runtime.spawn(async move {
