@@ -11,6 +11,7 @@ use std::{
 
 use tollgate_api::v1;
 
+pub(super) use self::draining::Drains;
 use self::{draining::Draining, metered::Metered, repeat::Repeat};
 use super::{
     Meter, Progress, bill,
@@ -47,6 +48,7 @@ pub struct Open {
     settled: Arc<OnceLock<Settled>>,
     on_settle: Option<OnSettle>,
     held: Option<Box<dyn Send>>,
+    on_abandon: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// What another room wants to do with the outcome of a call, whatever it is.
@@ -67,6 +69,7 @@ impl Open {
             settled: Arc::default(),
             on_settle: None,
             held: None,
+            on_abandon: None,
         }
     }
 
@@ -80,7 +83,12 @@ impl Open {
         self.on_settle = Some(Box::new(then));
     }
 
-    /// Keeps this until the call is over, whatever its ending is.
+    /// Has this done if the caller goes away while its answer is read on.
+    pub fn on_abandon(&mut self, then: impl FnOnce() + Send + 'static) {
+        self.on_abandon = Some(Box::new(then));
+    }
+
+    /// Keeps this until the call is over, whatever its ending is, or its caller has gone.
     pub fn hold(&mut self, what: impl Send + 'static) {
         self.held = Some(Box::new(what));
     }

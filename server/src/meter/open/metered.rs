@@ -38,14 +38,23 @@ impl Metered {
         Self { open, steps: Some(steps), ready, warnings, typed: false, is_abandoned: false, drains }
     }
 
-    /// The caller has gone; what comes is counted all the same.
+    /// The caller has gone; what comes is counted all the same. What only a caller needs is given back.
     pub(super) fn abandon(&mut self) {
         self.is_abandoned = true;
+        self.open.held = None;
+        if let Some(then) = self.open.on_abandon.take() {
+            then();
+        }
     }
 
     /// Tells whether there is something to read on that is billed though the caller has gone.
     pub(super) fn is_to_be_read_on(&self) -> bool {
         self.drains && self.steps.is_some() && !self.open.is_settled()
+    }
+
+    /// Returns the call that is followed.
+    pub(super) fn open(&self) -> &Open {
+        &self.open
     }
 
     /// Fills in what only the gateway knows, settles before the end is seen, and queues what is to be handed on.

@@ -1,6 +1,8 @@
 //! Tests of answers that are read on though their callers have gone.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use futures_util::future::pending;
 
 use super::{
     attempts::{answered, end, item, other, reroute, start},
@@ -111,4 +113,49 @@ async fn who_leaves_before_the_next_part_begins_is_read_on_by_nobody() {
     assert!(futures_util::poll!(answer.next()).is_pending(), "the next attempt runs");
     drop(answer);
     assert_eq!(room.row().attempts[1].outcome, "cancelled");
+}
+
+#[tokio::test]
+async fn who_has_gone_holds_no_place() {
+    struct Held(Arc<AtomicUsize>);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+    let room = Room::new();
+    let given_back = Arc::new(AtomicUsize::new(0));
+    let mut open = room.dispatched(1);
+    open.hold(Held(given_back.clone()));
+    let too = given_back.clone();
+    open.on_abandon(move || {
+        too.fetch_add(1, SeqCst);
+    });
+    let endless = steps(vec![start(), item(text("one"))]).chain(stream::pending());
+    let mut answer = open.follow_and_drain(Box::pin(endless), Vec::new(), true);
+    answer.next().await.unwrap().unwrap();
+    assert_eq!(given_back.load(SeqCst), 0);
+    drop(answer);
+    assert_eq!(given_back.load(SeqCst), 2);
+    assert!(room.rows().is_empty(), "it is read on");
+}
+
+#[tokio::test]
+async fn the_process_waits_for_what_is_read_on_and_settles_what_does_not_end() {
+    let last = stream::once(async {
+        tokio::task::yield_now().await;
+        item(usage(7, 30))
+    });
+    let whole = steps(vec![start(), item(text("one"))]).chain(last).chain(stream::iter([end()]));
+    let endless = steps(vec![start(), item(text("one"))]).chain(stream::once(pending()));
+    let hour = Duration::from_secs(3600);
+    for (answer, wait, expected) in [
+        (Box::pin(whole) as Steps, hour, ("ok", 30, v1::usage::Source::Provider)),
+        (Box::pin(endless), Duration::ZERO, ("cancelled", 1, v1::usage::Source::Estimated)),
+    ] {
+        let room = Room::new();
+        room.leave(2, answer, true).await;
+        room.meter.end_drains(Instant::now() + wait).await;
+        assert_eq!(came_to(&room.row()), expected);
+    }
 }
