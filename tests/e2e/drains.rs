@@ -46,6 +46,8 @@ async fn who_left_takes_no_place_and_what_is_read_on_ends_before_the_process_doe
         }
     };
     in_time("the port is closed", closed).await;
+    // Longer than a process takes to end that waits for nothing; this one has a minute.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     upstream.release();
     assert_eq!(gateway.wait(), Some(0));
     gateway.restart();
