@@ -212,7 +212,13 @@ impl Gateway {
         );
         // The operators' port outlives the callers', so that probes can see the draining.
         let callers = async {
-            self.callers.serve(self.app, self.edge.limits, self.draining, self.grace).await;
+            let until = async {
+                self.draining.cancelled().await;
+                Instant::now() + self.grace
+            };
+            let serving = self.callers.serve(self.app, self.edge.limits, self.draining.clone(), self.grace);
+            let (until, ()) = tokio::join!(until, serving);
+            self.edge.pipeline.meter.end_drains(until).await;
             self.engine.leave().await;
             self.edge.pipeline.meter.flush().await;
             self.auth.flush().await;

@@ -227,9 +227,13 @@ impl Pipeline {
                 settled: open.outcome(),
                 deadline: way.deadline.at,
                 items: {
+                    let may_drain = way.plan.all().any(|candidate| candidate.provider.drains);
                     let steps = resume(way, &open.call, dispatched.items);
-                    let follow = if dispatched.drains { Open::follow_and_drain } else { Open::follow };
-                    follow(open, steps, dispatched.warnings)
+                    if may_drain {
+                        open.follow_and_drain(steps, dispatched.warnings, dispatched.drains)
+                    } else {
+                        open.follow(steps, dispatched.warnings)
+                    }
                 },
             }),
         }

@@ -179,6 +179,7 @@ async fn c02_a_provider_that_bills_the_whole_answer_is_read_to_its_end_if_it_is_
         let status = (&record["status"], &usage["source"]);
         assert_eq!(status, (&"CANCELLED".into(), &"SOURCE_PROVIDER".into()), "{record}");
     }
+    until_metric(&gateway, &format!("tollgate_drains_total{{outcome=\"drained\"}} {}", asks.len())).await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod capped;
 mod client_faults;
 mod crash;
 mod degraded;
+mod drains;
 mod failover;
 mod failures;
 mod fallbacks;

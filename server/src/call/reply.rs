@@ -116,6 +116,8 @@ pub enum Step {
         http_status: u16,
         /// Its own id of the request; empty if it gave none.
         upstream_request_id: String,
+        /// Whether its answer has begun and is billed to its end though nobody hears it.
+        drains: bool,
     },
     /// The running attempt failed, and the answer ends with what was delivered.
     Cut {

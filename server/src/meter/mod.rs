@@ -24,6 +24,7 @@ mod testing;
 use std::{
     path::Path,
     sync::{Arc, OnceLock},
+    time::Instant,
 };
 
 use tokio::sync::Semaphore;
@@ -60,6 +61,7 @@ pub struct Meter {
     catalog: Arc<Catalog>,
     teams_below: OnceLock<TeamsBelow>,
     watchers: Arc<Semaphore>,
+    drains: open::Drains,
 }
 
 impl Meter {
@@ -89,7 +91,8 @@ impl Meter {
             ledger = ledger.share(store, postgres, retain)?;
         }
         let watchers = Arc::new(Semaphore::new(WATCHERS));
-        Ok(Arc::new(Self { journal, ledger, catalog, teams_below: OnceLock::new(), watchers }))
+        let (teams_below, drains) = (OnceLock::new(), open::Drains::default());
+        Ok(Arc::new(Self { journal, ledger, catalog, teams_below, watchers, drains }))
     }
 
     /// Has it know which teams belong to which; until then none does.
@@ -145,6 +148,11 @@ impl Meter {
     /// `STORE_UNAVAILABLE` if not, or not in time.
     pub async fn check_store(&self) -> Result<(), Error> {
         self.ledger.up_to_date().await?.check().await
+    }
+
+    /// Waits until then for answers that are read on though their callers have gone, then settles what they came to.
+    pub async fn end_drains(&self, until: Instant) {
+        self.drains.end(until).await;
     }
 
     /// Waits until everything settled so far is in SQLite, and a moment for PostgreSQL, for a clean exit.

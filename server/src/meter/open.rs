@@ -11,6 +11,7 @@ use std::{
 
 use tollgate_api::v1;
 
+pub(super) use self::draining::Drains;
 use self::{draining::Draining, metered::Metered, repeat::Repeat};
 use super::{
     Meter, Progress, bill,
@@ -47,6 +48,7 @@ pub struct Open {
     settled: Arc<OnceLock<Settled>>,
     on_settle: Option<OnSettle>,
     held: Option<Box<dyn Send>>,
+    on_abandon: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// What another room wants to do with the outcome of a call, whatever it is.
@@ -67,6 +69,7 @@ impl Open {
             settled: Arc::default(),
             on_settle: None,
             held: None,
+            on_abandon: None,
         }
     }
 
@@ -80,7 +83,12 @@ impl Open {
         self.on_settle = Some(Box::new(then));
     }
 
-    /// Keeps this until the call is over, whatever its ending is.
+    /// Has this done if the caller goes away while its answer is read on.
+    pub fn on_abandon(&mut self, then: impl FnOnce() + Send + 'static) {
+        self.on_abandon = Some(Box::new(then));
+    }
+
+    /// Keeps this until the call is over, whatever its ending is, or its caller has gone.
     pub fn hold(&mut self, what: impl Send + 'static) {
         self.held = Some(Box::new(what));
     }
@@ -92,12 +100,13 @@ impl Open {
 
     /// Follows the call's answer to its end.
     pub fn follow(self, steps: Steps, warnings: Vec<v1::Warning>) -> Items {
-        Box::pin(Metered::new(self, steps, warnings))
+        Box::pin(Metered::new(self, steps, warnings, false))
     }
 
-    /// Follows the call's answer to its end even if nobody hears it any more.
-    pub fn follow_and_drain(self, steps: Steps, warnings: Vec<v1::Warning>) -> Items {
-        Box::pin(Draining::new(Box::pin(Metered::new(self, steps, warnings))))
+    /// Follows the call's answer to its end even if nobody hears it any more, as far as its targets want that: `drains`
+    /// tells it of the first.
+    pub fn follow_and_drain(self, steps: Steps, warnings: Vec<v1::Warning>, drains: bool) -> Items {
+        Box::pin(Draining::new(Box::pin(Metered::new(self, steps, warnings, drains))))
     }
 
     /// Says once more what another call was answered, which was settled with this usage. Nothing is sent upstream, and
@@ -186,9 +195,9 @@ impl Open {
         }
         let now = now();
         let outcome = match ending {
-            Ending::Complete => "ok",
+            Ending::Complete | Ending::ReadOn(None) => "ok",
             Ending::Cancelled => "cancelled",
-            Ending::Failed(error) => {
+            Ending::Failed(error) | Ending::ReadOn(Some(error)) => {
                 error.facts().upstream.as_ref().map_or("cancelled", |upstream| upstream.kind)
             }
         };
@@ -196,7 +205,7 @@ impl Open {
             attempt.end(outcome, now);
         }
         self.over = Some(now);
-        let complete = matches!(ending, Ending::Complete);
+        let complete = matches!(ending, Ending::Complete | Ending::ReadOn(None));
         let bill = match &self.repeats {
             Some(usage) => repeat::bill(usage),
             None => bill::settle(&mut self.call, &self.tally, complete, &self.meter.catalog),

@@ -17,6 +17,8 @@ pub(super) enum Ending<'a> {
     Complete,
     /// The caller went away.
     Cancelled,
+    /// The caller went away, and the answer was read on to its end or to this error.
+    ReadOn(Option<&'a Error>),
     /// The caller was told this error.
     Failed(&'a Error),
 }
@@ -87,13 +89,13 @@ pub(super) fn settled(call: &Call, tally: &Tally, over: Over<'_>) -> v1::UsageRe
         model: if tally.model.is_empty() { begun.model } else { tally.model.clone() },
         status: crate::edge::status::grpc_code_name(match ending {
             Ending::Complete => None,
-            Ending::Cancelled => Some(crate::error::Reason::Cancelled),
+            Ending::Cancelled | Ending::ReadOn(_) => Some(crate::error::Reason::Cancelled),
             Ending::Failed(error) => Some(error.reason()),
         })
         .to_owned(),
         error_reason: match ending {
             Ending::Complete => "",
-            Ending::Cancelled => "CANCELLED",
+            Ending::Cancelled | Ending::ReadOn(_) => "CANCELLED",
             Ending::Failed(error) => error.reason_name(),
         }
         .to_owned(),

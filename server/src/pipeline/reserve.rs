@@ -65,6 +65,8 @@ impl Pipeline {
         let admitted = self.quota.admit(wanted).await?;
         open.call.waited += admitted.waited;
         if let Some(spending) = admitted.spending.clone() {
+            let on_abandon = spending.clone();
+            open.on_abandon(move || on_abandon.leave());
             open.on_settle(move |settled| spending.settle(settled));
         }
         Ok(admitted)

@@ -85,6 +85,13 @@ impl Spending {
         Ok(Some(Turn { spending: self.clone(), share, _places: places }))
     }
 
+    /// Gives back the call's own places among calls at a time: its caller has gone. What it may use stays held.
+    pub fn leave(&self) {
+        let places: Vec<_> =
+            self.shares().iter_mut().flatten().map(|share| share.reservation.split_places()).collect();
+        drop(places);
+    }
+
     /// Settles all that is held by what the call came to.
     pub fn settle(&self, settled: &Settled) {
         let shares: Vec<Share> = std::mem::take(&mut *self.shares()).into_iter().flatten().collect();

@@ -221,7 +221,8 @@ impl Resume {
             _ => None,
         });
         self.ready.extend(head.map(|(http_status, upstream_request_id)| {
-            Ok(Step::Answered { http_status, upstream_request_id })
+            let drains = outcome.as_ref().is_ok_and(|dispatched| dispatched.drains);
+            Ok(Step::Answered { http_status, upstream_request_id, drains })
         }));
         if outcome.is_err() {
             let usage = heard.take_usage().map(|told| Box::new(v1::Usage { r#final: false, ..*told }));

@@ -63,6 +63,9 @@ pub const UNPRICED: &str = "tollgate_unpriced_requests_total";
 pub const INFLIGHT: &str = "tollgate_inflight_requests";
 /// Streams that ended early, by `by`: `client`, `upstream`, `deadline`.
 pub const STREAM_ABORTS: &str = "tollgate_stream_aborts_total";
+/// Answers whose caller went away and whose provider bills them to their end, by `outcome`: `drained`, `timed_out`, or
+/// `no_room` if they were cancelled as others are.
+pub const DRAINS: &str = "tollgate_drains_total";
 /// Calls refused before anybody knew who called, by `reason`.
 pub const AUTH_FAILURES: &str = "tollgate_auth_failures_total";
 /// Questions to the PostgreSQL that replicas share for keys that are not known here, by `outcome`: `answered`, `failed`.
@@ -227,6 +230,13 @@ pub fn hedged(model: &str, won: bool) {
     }
 }
 
+/// Counts an answer that was read on without its caller, or was to be. `outcome` is one of a few fixed words.
+pub fn read_on(outcome: &'static str) {
+    if is_installed() {
+        metrics::counter!(DRAINS, "outcome" => outcome).increment(1);
+    }
+}
+
 /// Handles made earlier would count nowhere for ever.
 fn is_installed() -> bool {
     matches!(HANDLE.get(), Some(Ok(_)))
@@ -264,6 +274,7 @@ fn describe() {
     metrics::describe_counter!(UNPRICED, "Calls that ended without a known price.");
     metrics::describe_gauge!(INFLIGHT, "Calls that are running.");
     metrics::describe_counter!(STREAM_ABORTS, "Streams that ended early, by who ended them.");
+    metrics::describe_counter!(DRAINS, "Answers read on to their end without their callers, by outcome.");
     metrics::describe_counter!(AUTH_FAILURES, "Calls refused before anybody knew who called.");
     metrics::describe_counter!(AUTH_LOOKUPS, "Questions to PostgreSQL for keys that are not known here.");
     metrics::describe_counter!(ALERTS, "Alerts, by type and by what became of them.");

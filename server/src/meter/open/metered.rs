@@ -27,23 +27,34 @@ pub(super) struct Metered {
     typed: bool,
     /// Whether the caller has gone, so that whatever comes the call was cancelled.
     is_abandoned: bool,
+    /// Whether what the running attempt says is read on when the caller has gone.
+    drains: bool,
 }
 
 impl Metered {
     /// Follows the steps of an open call.
-    pub(super) fn new(open: Open, steps: Steps, warnings: Vec<v1::Warning>) -> Self {
+    pub(super) fn new(open: Open, steps: Steps, warnings: Vec<v1::Warning>, drains: bool) -> Self {
         let ready = VecDeque::new();
-        Self { open, steps: Some(steps), ready, warnings, typed: false, is_abandoned: false }
+        Self { open, steps: Some(steps), ready, warnings, typed: false, is_abandoned: false, drains }
     }
 
-    /// The caller has gone; what comes is counted all the same.
+    /// The caller has gone; what comes is counted all the same. What only a caller needs is given back.
     pub(super) fn abandon(&mut self) {
         self.is_abandoned = true;
+        self.open.held = None;
+        if let Some(then) = self.open.on_abandon.take() {
+            then();
+        }
     }
 
-    /// Tells whether nothing more can change what the call comes to.
-    pub(super) fn is_over(&self) -> bool {
-        self.steps.is_none() || self.open.is_settled()
+    /// Tells whether there is something to read on that is billed though the caller has gone.
+    pub(super) fn is_to_be_read_on(&self) -> bool {
+        self.drains && self.steps.is_some() && !self.open.is_settled()
+    }
+
+    /// Returns the call that is followed.
+    pub(super) fn open(&self) -> &Open {
+        &self.open
     }
 
     /// Fills in what only the gateway knows, settles before the end is seen, and queues what is to be handed on.
@@ -78,7 +89,7 @@ impl Metered {
 
     /// Settles a complete call, then lets its last item out.
     fn finish(&mut self, mut item: Item) {
-        let ending = if self.is_abandoned { Ending::Cancelled } else { Ending::Complete };
+        let ending = if self.is_abandoned { Ending::ReadOn(None) } else { Ending::Complete };
         if let Err(error) = self.open.settle(&ending) {
             self.steps = None;
             return self.ready.push_back(Err(error));
@@ -99,12 +110,20 @@ impl Metered {
         self.ready.push_back(Ok(item));
     }
 
+    /// The running attempt ended, and what the next one would say nobody would hear: it is not made.
+    fn end_unheard(&mut self, outcome: &'static str) {
+        self.steps = None;
+        self.open.cut(outcome);
+        // Nobody is left to be told of a failing store; it has been logged.
+        let _ = self.open.settle(&Ending::Cancelled);
+    }
+
     fn fail(&mut self, error: Error) {
         self.steps = None;
         if self.open.is_settled() {
             return; // The answer was complete; what happens to the connection afterwards is no matter.
         }
-        let ending = if self.is_abandoned { Ending::Cancelled } else { Ending::Failed(&error) };
+        let ending = if self.is_abandoned { Ending::ReadOn(Some(&error)) } else { Ending::Failed(&error) };
         let mut error = self.open.settle(&ending).err().unwrap_or(error);
         let delivered_event_count = self.open.delivered().content_events;
         let usage = self.open.settled.get().map(|settled| settled.usage.clone());
@@ -140,10 +159,13 @@ impl Stream for Metered {
             let polled = polled.unwrap_or_else(|_| Poll::Ready(Some(Err(Error::panicked()))));
             match std::task::ready!(polled) {
                 Some(Ok(Step::Item(item))) => self.pass(item),
-                Some(Ok(Step::Answered { http_status, upstream_request_id })) => {
+                Some(Ok(Step::Answered { http_status, upstream_request_id, drains })) => {
+                    self.drains = drains;
                     self.open.answered(http_status, upstream_request_id);
                 }
+                Some(Ok(Step::Reroute { outcome, .. })) if self.is_abandoned => self.end_unheard(outcome),
                 Some(Ok(Step::Reroute { outcome, next })) => {
+                    self.drains = false;
                     if let Err(error) = self.open.reroute(outcome, next) {
                         self.fail(error);
                     }

@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod attempts;
+mod drains;
 mod sums;
 
 struct Room {
@@ -120,35 +121,6 @@ async fn a_caller_that_leaves_is_billed_for_what_it_got() {
     let usage = row.usage.unwrap();
     assert_eq!((usage.output_tokens, usage.source()), (Some(2), v1::usage::Source::Estimated));
     assert!(usage.cost.unwrap().estimated);
-}
-
-#[tokio::test]
-async fn an_answer_that_is_billed_to_its_end_is_read_to_its_end() {
-    let room = Room::new();
-    let stop = v1::ChoiceEnd { finish_reason: v1::FinishReason::Stop.into(), ..Default::default() };
-    let whole = || {
-        let end = |event| Ok(Item::Event(event));
-        let last =
-            [end(Event::ChoiceEnd(Box::new(stop.clone()))), usage(7, 30), end(Event::End(Box::default()))];
-        items([text("one"), text("two")].into_iter().chain(last).collect())
-    };
-    let broken = || items(vec![text("one"), Err(Error::internal("cut"))]);
-    for (number, steps, output, source) in
-        [(1, whole(), 30, v1::usage::Source::Provider), (2, broken(), 1, v1::usage::Source::Estimated)]
-    {
-        let mut answer = room.dispatched(number).follow_and_drain(steps, Vec::new());
-        for _ in 0..2 {
-            answer.next().await.unwrap().unwrap();
-        }
-        drop(answer);
-        while room.rows().len() < usize::try_from(number).unwrap() {
-            tokio::task::yield_now().await;
-        }
-        let row = room.rows().into_iter().find(|row| row.id == id(number).to_string()).unwrap();
-        assert_eq!((&*row.status, &*row.attempts[0].outcome), ("CANCELLED", "cancelled"));
-        let usage = row.usage.unwrap();
-        assert_eq!((usage.output_tokens, usage.source()), (Some(output), source));
-    }
 }
 
 #[tokio::test]

@@ -44,12 +44,17 @@ impl House {
 
     /// Lets a call in that may use a hundred tokens.
     async fn admit(&self) -> Result<Arc<Spending>, Error> {
+        self.admit_under(&[&self.call]).await
+    }
+
+    /// Lets such a call in under these limits.
+    async fn admit_under(&self, limits: &[&Arc<Rule>]) -> Result<Arc<Spending>, Error> {
         let most = Amounts { input_tokens: 100, ..Amounts::default() };
         let caller = Arc::new(Caller::for_test());
         let wanted = Wanted {
             call: Uuid::nil(),
             caller: &caller,
-            charges: vec![charge(&self.call, most)],
+            charges: limits.iter().map(|rule| charge(rule, most)).collect(),
             offers: vec![Offer {
                 target: "up/m".into(),
                 charges: vec![charge(&self.target, most), charge(&self.places, most)],
@@ -89,6 +94,20 @@ async fn call_and_target_are_settled_and_the_place_ends_with_the_attempt() {
     assert_eq!(house.stands().await, [(0, 100), (0, 100), (0, 0)]);
     spending.settle(&settled(30, vec![attempt("up/m", "ok", None)]));
     assert_eq!(house.stands().await, [(30, 0), (30, 0), (0, 0)]);
+}
+
+#[tokio::test]
+async fn who_leaves_gives_back_the_calls_place_and_neither_the_targets_nor_what_it_may_use() {
+    let house = House::new();
+    let place = Rule::new(Subject::Key("k".into()), Limit::new(Metric::Concurrent, Period::Total, 1));
+    let used = async || house.engine.standing(std::slice::from_ref(&place)).await.unwrap()[0].used;
+    let spending = house.admit_under(&[&house.call, &place]).await.unwrap();
+    let _turn = spending.enter("up/m", 0).await.unwrap().unwrap();
+    assert_eq!((used().await, house.stands().await), (1, [(0, 100), (0, 100), (1, 0)]));
+    spending.leave();
+    assert_eq!((used().await, house.stands().await), (0, [(0, 100), (0, 100), (1, 0)]));
+    spending.settle(&settled(30, vec![attempt("up/m", "ok", None)]));
+    assert_eq!((used().await, house.stands().await[0]), (0, (30, 0)));
 }
 
 #[tokio::test]

@@ -134,7 +134,9 @@ async fn run_by(way: Way) -> Told {
             }
             Ok(Step::Item(_)) => {}
             Ok(Step::Reroute { outcome, next }) => told.steps.push(format!("{outcome}: {}", next.name)),
-            Ok(Step::Answered { http_status, .. }) => told.steps.push(http_status.to_string()),
+            Ok(Step::Answered { http_status, drains, .. }) => {
+                told.steps.push(format!("{http_status}{}", if drains { " drains" } else { "" }));
+            }
             Ok(Step::Cut { outcome }) => told.steps.push(format!("cut {outcome}")),
             Err(error) => told.error = Some(error.reason()),
         }
@@ -170,6 +172,18 @@ async fn an_answer_that_breaks_off_goes_on_at_the_next_target() {
     assert_eq!(words[..2], [(Role::User, "why?"), (Role::Assistant, "one two")]);
     assert_eq!(words[2].0, Role::User);
     assert!(words[2].1.starts_with("Continue exactly where"), "{words:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_the_rest_is_billed_to_its_end_is_told_when_it_begins() {
+    let (first, second) = (Scripted::new([cut(&["one"])]), Scripted::new([cut(&[" two"])]));
+    let third = Scripted::new([whole(&[" three"])]);
+    let mut plan = plan(&[&first, &second, &third]);
+    plan.candidates[1].provider.drains = true;
+    let way = testing::way(plan);
+    let told = run_by(Way { request: Request::Chat(Payload::typed(input())), ..way }).await;
+    let steps = ["unavailable: b/m", "200 drains", "a/m>b/m", "unavailable: c/m", "200", "b/m>c/m", STOP];
+    assert_eq!(told.steps, steps);
 }
 
 #[tokio::test(start_paused = true)]

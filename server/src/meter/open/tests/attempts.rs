@@ -20,7 +20,7 @@ pub(super) fn reroute(next: Arc<Target>) -> Result<Step, Error> {
 }
 
 pub(super) fn answered() -> Result<Step, Error> {
-    Ok(Step::Answered { http_status: 200, upstream_request_id: "up-2".to_owned() })
+    Ok(Step::Answered { http_status: 200, upstream_request_id: "up-2".to_owned(), drains: false })
 }
 
 pub(super) fn item(item: Result<Item, Error>) -> Result<Step, Error> {
