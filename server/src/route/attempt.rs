@@ -174,7 +174,11 @@ impl Upcall<'_> {
             let first = heard.until_content(&mut answer.items).await?;
             Ok((answer, first))
         });
-        let done = match within(work, (started, until), patience, heard).await {
+        let done = within(work, (started, until), patience, heard).await;
+        if done.is_err() {
+            held.ticket.silent(now().saturating_duration_since(started), brief.streamed, now());
+        }
+        let done = match done {
             Ok(done) => done,
             Err(Some(patience)) if patience.is_overdue => Err(patience.failure()),
             // Too slow for the caller alone, which says nothing against the target.

@@ -1,0 +1,37 @@
+//! Tests of targets that are slow or silent beside others that are no help, or that nobody thought of.
+
+use super::{Does::*, *};
+use crate::call::Target;
+
+/// The same with a deadline after so many milliseconds.
+fn within(left: u64, way: Way) -> Way {
+    Way { deadline: Deadline { at: now() + ms(left), by_caller: true }, ..way }
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_are_well_but_slow_are_not_cut_off_for_ever() {
+    for count in [2, 3] {
+        let health = Arc::new(Health::new(Settings::default()));
+        let mut served = Vec::new();
+        for _ in 0..4 {
+            let way = way(&vec![Content(25_000); count], Policy::default());
+            let way = within(30_000, Way { health: health.clone(), ..way });
+            let came = run(way, Call::for_test("m")).await;
+            served.push((came.to.is_ok(), came.call.attempts.len()));
+        }
+        // The first call finds out that the others are no quicker.
+        assert_eq!(served, [(false, count), (true, 1), (true, 1), (true, 1)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_credential_of_a_slow_server_is_no_help() {
+    let mut way = within(30_000, way(&[Content(25_000); 2], Policy::default()));
+    for (candidate, name) in way.plan.candidates.iter_mut().zip(["a:x/m", "a:y/m"]) {
+        let (provider, model) = ("a".into(), "m".into());
+        candidate.target =
+            Arc::new(Target { name: name.into(), provider, model, vendor: "a".into(), rates: None });
+    }
+    let came = run(way, Call::for_test("m")).await;
+    assert_eq!((came.to.as_deref(), came.after), (Ok("a:x/m"), ms(25_000)));
+}
