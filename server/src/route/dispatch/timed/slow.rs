@@ -35,3 +35,16 @@ async fn another_credential_of_a_slow_server_is_no_help() {
     let came = run(way, Call::for_test("m")).await;
     assert_eq!((came.to.as_deref(), came.after), (Ok("a:x/m"), ms(25_000)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_third_target_is_asked_when_two_that_ran_beside_each_other_are_silent() {
+    let hedge = Some(Hedge { after: ms(20), at_most: 1.0 });
+    let way = within(3_000, way(&[Nothing, Nothing, Content(5)], Policy { hedge, ..Policy::default() }));
+    let came = run(way, Call::for_test("m")).await;
+    // The second has two thirds of what is left.
+    let last = ms(20) + ms(2_980) * 2 / 3;
+    assert_eq!(came.to.as_deref(), Ok("c/m"), "{:?}", came.call.attempts);
+    assert!((last..last + ms(10)).contains(&came.after), "{:?}", came.after);
+    let timeouts = came.attempts().iter().filter(|attempt| attempt.1 == "timeout").count();
+    assert_eq!((timeouts, came.call.attempts.len()), (2, 3));
+}
