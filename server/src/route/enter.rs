@@ -35,12 +35,12 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
     pub(super) async fn enter(&mut self, index: usize, entry: Entry) -> Option<(usize, Held)> {
         let gate = self.gate(index);
         if entry.last_resort {
-            let ticket = self.admit(index, true)?;
             // Those who wait there for the end of its pause are not in the way.
             let place = match gate.try_pass() {
                 Some(place) => place,
                 None => self.wait(index, &gate).await?,
             };
+            let ticket = self.admit(index, true)?;
             return self.hold(index, entry, ticket, place).await;
         }
         let place = match gate.try_enter() {
@@ -60,6 +60,7 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
         self.schedule.rests(now());
         let Ok(place) = self.queue(&gate, Some(pause)).await else {
             self.schedule.rested_in_vain();
+            self.schedule.look_again();
             return None;
         };
         let ticket = self.admit(index, false)?;

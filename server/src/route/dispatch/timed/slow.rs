@@ -8,6 +8,11 @@ fn within(left: u64, way: Way) -> Way {
     Way { deadline: Deadline { at: now() + ms(left), by_caller: true }, ..way }
 }
 
+/// The same with gates at which calls may wait.
+fn with_queues(way: Way) -> Way {
+    Way { gates: Arc::new(Gates::new((&crate::config::Load::default()).into())), ..way }
+}
+
 #[tokio::test(start_paused = true)]
 async fn targets_that_are_well_but_slow_are_not_cut_off_for_ever() {
     for count in [2, 3] {
@@ -47,4 +52,33 @@ async fn a_third_target_is_asked_when_two_that_ran_beside_each_other_are_silent(
     assert!((last..last + ms(10)).contains(&came.after), "{:?}", came.after);
     let timeouts = came.attempts().iter().filter(|attempt| attempt.1 == "timeout").count();
     assert_eq!((timeouts, came.call.attempts.len()), (2, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_wait_in_vain_a_target_that_is_well_by_then_is_asked() {
+    let mut way = with_queues(way(&[Content(5), Content(5)], Policy::default()));
+    way.plan.candidates[0].concurrent = Some(1);
+    let _held = way.gates.of(&way.plan.candidates[0].target.name, Some(1)).try_enter().unwrap();
+    for (candidate, pause) in way.plan.candidates.iter().zip([2_000, 2_500]) {
+        let mut ticket = way.health.of(&candidate.target).admit(false, now()).unwrap();
+        ticket.failed(Kind::RateLimited { retry_after: Some(ms(pause)) }, now());
+    }
+    let came = run(way, Call::for_test("m")).await;
+    // The pause of the first, and a second for a place there.
+    assert_eq!((came.to.as_deref(), came.after), (Ok("b/m"), ms(3_005)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_resort_is_none_before_it_has_a_place() {
+    let mut way = with_queues(way(&[Content(5)], Policy::default()));
+    way.plan.candidates[0].concurrent = Some(1);
+    pause(&way, ms(30_000));
+    let held = way.gates.of(&way.plan.candidates[0].target.name, Some(1)).try_enter().unwrap();
+    let target = way.health.of(&way.plan.candidates[0].target);
+    let call = tokio::spawn(run(way, Call::for_test("m")));
+    sleep(ms(50)).await;
+    assert_eq!(target.view(now()).running, 0);
+    drop(held);
+    let came = call.await.unwrap();
+    assert_eq!((came.to.as_deref(), came.call.waited), (Ok("a/m"), ms(50)));
 }
