@@ -2,6 +2,7 @@
 //! seed, on a clock that only moves when all wait. `TOLLGATE_SIM_SEEDS` says how many seeds, `TOLLGATE_SIM_SEED` which
 //! one alone.
 
+mod breaker;
 mod fake;
 mod pause;
 
