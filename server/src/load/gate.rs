@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 pub use self::place::Place;
 pub(super) use self::waiting::Waiting;
@@ -84,6 +84,8 @@ pub struct Gate {
     /// As often as the limit was cut by a target's refusals.
     cuts: AtomicU64,
     sent_away: AtomicUsize,
+    /// Somebody who looked at the clock for those who wait is gone.
+    watch_gone: Notify,
     inside: Mutex<Inside>,
 }
 
@@ -109,6 +111,7 @@ impl Gate {
             waiting: AtomicUsize::new(0),
             cuts: AtomicU64::new(0),
             sent_away: AtomicUsize::new(0),
+            watch_gone: Notify::new(),
             inside: Mutex::new(inside),
         })
     }

@@ -1,5 +1,8 @@
 //! How a gate lets those in who waited for its target's pause to be over: one first, two more for each that was answered,
 //! and twice as many with each moment in which nobody was sent away again. A plain state machine.
+//!
+//! That time alone lets out more is for pauses that a target asked for. Behind a breaker, all but the one that probes
+//! would be refused: there nobody goes before that one was answered, or is gone.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +19,7 @@ const MOMENTS: u32 = 8;
 pub struct Pause {
     /// When it is over.
     pub until: Instant,
-    /// Whether the target itself said so. What we only guess is over as soon as it answers anybody.
+    /// Whether the target itself said so. What we only guess is over as soon as it answers anybody, and not before.
     pub is_told: bool,
 }
 
@@ -50,7 +53,12 @@ impl Thaw {
     pub(super) fn opens_at(&mut self, now: Instant) -> Option<Instant> {
         self.pass(now);
         self.0.as_ref().map(|Thawing { pause, moments, .. }| {
-            if now < pause.until { pause.until } else { pause.until + MOMENT * (moments + 1) }
+            match pause {
+                Pause { until, .. } if now < *until => *until,
+                Pause { is_told: true, until } => *until + MOMENT * (moments + 1),
+                // When the target will answer, nobody knows: whoever waits looks again.
+                Pause { is_told: false, .. } => now + MOMENT,
+            }
         })
     }
 
@@ -62,7 +70,7 @@ impl Thaw {
 
     /// Lets time pass: the first moment lets one more go, the next two, then four, until nobody is held back.
     fn pass(&mut self, now: Instant) {
-        let Some(thawing) = &mut self.0 else { return };
+        let Some(thawing) = self.0.as_mut().filter(|thawing| thawing.pause.is_told) else { return };
         while now >= thawing.pause.until + MOMENT * (thawing.moments + 1) {
             thawing.free = thawing.free.saturating_add(1 << thawing.moments);
             thawing.moments += 1;
@@ -83,7 +91,7 @@ impl Thaw {
     pub(super) fn answered(&mut self, now: Instant) {
         let Some(thawing) = &mut self.0 else { return };
         if !thawing.pause.is_told {
-            thawing.pause.until = thawing.pause.until.min(now);
+            thawing.pause = Pause { until: now, is_told: true };
         }
         // A call from before the pause shows nothing of what is after it.
         if thawing.pause.until <= now {
@@ -149,6 +157,21 @@ mod tests {
             let gone = (0..9).take_while(|_| thaw.has_room(opens) && thaw.goes()).count();
             assert_eq!(gone, if is_told { 1 } else { 1 + MORE });
         }
+    }
+
+    #[test]
+    fn time_alone_lets_out_nobody_beside_the_one_that_probes() {
+        let start = Instant::now();
+        let mut thaw = Thaw::default();
+        thaw.wait_for(pause(start, false), start);
+        assert!(thaw.has_room(start) && thaw.goes());
+        let late = start + MOMENT * MOMENTS * 2;
+        assert!(!thaw.has_room(late));
+        thaw.came_back(late);
+        assert!(thaw.has_room(late) && thaw.goes() && !thaw.has_room(late), "in its place");
+        thaw.answered(late);
+        assert_eq!((0..9).take_while(|_| thaw.has_room(late) && thaw.goes()).count(), MORE);
+        assert!(thaw.has_room(late + MOMENT), "from then on time does");
     }
 
     #[test]

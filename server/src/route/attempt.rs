@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{
+    StreamExt as _,
+    future::{Either, select},
+    stream,
+};
 use http::HeaderMap;
 use tokio::time::timeout_at;
 use tollgate_api::v1;
@@ -174,7 +178,11 @@ impl Upcall<'_> {
             let first = heard.until_content(&mut answer.items).await?;
             Ok((answer, first))
         });
-        let done = match within(work, (started, until), patience, heard).await {
+        let done = within(work, (started, until), patience, heard).await;
+        if done.is_err() {
+            held.ticket.silent(now().saturating_duration_since(started), brief.streamed, now());
+        }
+        let done = match done {
             Ok(done) => done,
             Err(Some(patience)) if patience.is_overdue => Err(patience.failure()),
             // Too slow for the caller alone, which says nothing against the target.
@@ -210,7 +218,7 @@ impl Upcall<'_> {
 }
 
 /// Waits for what an attempt does from then until then; not so long if others can serve the call instead, unless one of
-/// them was asked beside it already.
+/// them was asked beside it already and still runs.
 ///
 /// # Errors
 /// The patience if that is at an end, `None` if all time is.
@@ -221,11 +229,15 @@ async fn within<T>(
     heard: &Heard,
 ) -> Result<T, Option<Patience>> {
     if let Some(patience) = patience.filter(|patience| started + patience.wait < until) {
-        match timeout_at((started + patience.wait).into(), work.as_mut()).await {
-            Ok(done) => return Ok(done),
-            Err(_) if heard.has_company() => {}
-            Err(_) => return Err(Some(patience)),
+        if let Ok(done) = timeout_at((started + patience.wait).into(), work.as_mut()).await {
+            return Ok(done);
         }
+        let is_alone = pin!(heard.is_alone());
+        return match timeout_at(until.into(), select(work, is_alone)).await {
+            Ok(Either::Left((done, _))) => Ok(done),
+            Ok(Either::Right(_)) => Err(Some(patience)),
+            Err(_) => Err(None),
+        };
     }
     timeout_at(until.into(), work).await.map_err(|_| None)
 }

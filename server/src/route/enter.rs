@@ -19,6 +19,9 @@ use crate::{
     quota::Turn,
 };
 
+/// So often a call looks whether the probe of another one has come to an end, and for so long at most.
+const PROBED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
 /// How a target may be entered.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Entry {
@@ -35,12 +38,12 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
     pub(super) async fn enter(&mut self, index: usize, entry: Entry) -> Option<(usize, Held)> {
         let gate = self.gate(index);
         if entry.last_resort {
-            let ticket = self.admit(index, true)?;
             // Those who wait there for the end of its pause are not in the way.
             let place = match gate.try_pass() {
                 Some(place) => place,
                 None => self.wait(index, &gate).await?,
             };
+            let ticket = self.admit(index, true)?;
             return self.hold(index, entry, ticket, place).await;
         }
         let place = match gate.try_enter() {
@@ -56,14 +59,30 @@ impl<J: Fn(&Call) -> Result<(), Error>> Dispatch<'_, '_, J> {
     /// Enters a target that is left alone, as soon as that is over.
     pub(super) async fn rest(&mut self, index: usize, refused: Refused) -> Option<(usize, Held)> {
         let gate = self.gate(index);
-        let pause = Pause { until: refused.until, is_told: refused.state == State::CoolingDown };
+        let mut pause = Pause { until: refused.until, is_told: refused.state == State::CoolingDown };
+        let (often, long) = PROBED;
+        let latest = pause.until + long;
         self.schedule.rests(now());
-        let Ok(place) = self.queue(&gate, Some(pause)).await else {
-            self.schedule.rested_in_vain();
-            return None;
-        };
-        let ticket = self.admit(index, false)?;
-        self.hold(index, Entry::default(), ticket, place).await
+        loop {
+            let Ok(place) = self.queue(&gate, Some(pause)).await else {
+                self.schedule.rested_in_vain();
+                self.schedule.look_again();
+                return None;
+            };
+            let at = now();
+            if at >= latest || !self.is_probed(index, at) {
+                let ticket = self.admit(index, false)?;
+                return self.hold(index, Entry::default(), ticket, place).await;
+            }
+            place.unused();
+            pause = Pause { until: at + often, is_told: false };
+        }
+    }
+
+    /// Tells whether a call is just finding out how the target is.
+    fn is_probed(&self, index: usize, at: Instant) -> bool {
+        let View { state, retry_at, .. } = self.view(index, at);
+        state == State::HalfOpen && retry_at.is_some()
     }
 
     /// Takes a ticket at a target.

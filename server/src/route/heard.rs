@@ -1,12 +1,10 @@
 //! What is heard of an upstream before its first content. It is held back: failures up to there can still be a real
 //! status, and another target may be tried unseen.
 
-use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError,
-    atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::StreamExt as _;
+use tokio::sync::watch;
 use tollgate_api::v1;
 
 use crate::{
@@ -26,8 +24,8 @@ pub(super) struct Heard {
     usage: Mutex<Option<Box<v1::Usage>>>,
     /// Whether the request can have reached it.
     pub(super) reach: Arc<Reach>,
-    /// Whether another target was asked beside it.
-    has_company: AtomicBool,
+    /// Whether another target was asked beside it, and still is.
+    has_company: watch::Sender<bool>,
 }
 
 impl Heard {
@@ -43,12 +41,13 @@ impl Heard {
 
     /// Another target is asked beside it, or is no more.
     pub(super) fn set_company(&self, has_company: bool) {
-        self.has_company.store(has_company, Relaxed);
+        self.has_company.send_replace(has_company);
     }
 
-    /// Tells whether another target was asked beside it, so that none waits for its end.
-    pub(super) fn has_company(&self) -> bool {
-        self.has_company.load(Relaxed)
+    /// Waits until no other target is asked beside it, so that the next may wait for its end.
+    pub(super) async fn is_alone(&self) {
+        // It cannot end otherwise: the sender is here.
+        let _ = self.has_company.subscribe().wait_for(|has_company| !has_company).await;
     }
 
     /// The upstream has answered.

@@ -34,8 +34,8 @@ struct Planner<'r, 'a> {
 /// Makes the plan of a call to an alias; `star` is what the alias's `*` matched.
 ///
 /// # Errors
-/// `SCOPE_DENIED`, `INVALID_REQUEST`, `MODEL_NOT_FOUND` or `MODEL_NOT_ALLOWED` for hints. That conditions and hints leave no target is none:
-/// such a plan has no candidates, and says why.
+/// `SCOPE_DENIED`, `INVALID_REQUEST`, `MODEL_NOT_FOUND` or `MODEL_NOT_ALLOWED` for hints. That conditions and hints leave
+/// no target is none: such a plan has no candidates, and says why.
 pub(super) fn plan<'r>(
     routes: &'r Routes,
     entry: &'r Entry,

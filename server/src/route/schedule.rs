@@ -106,10 +106,14 @@ impl Schedule {
         }
     }
 
-    /// Names those that could serve the call after the attempt that runs, each once.
-    pub(super) fn others(&self) -> impl Iterator<Item = usize> {
+    /// Names those that could serve the call after the attempt that runs at a target, each once. Another credential of
+    /// the same server, or of one that did not answer, is no help against silence.
+    pub(super) fn others(&self, index: usize) -> impl Iterator<Item = usize> {
         let left = if self.over { 0 } else { self.attempts.saturating_sub(self.made) };
-        let free = self.untried().filter(|(_, standing)| standing.mark == Mark::None);
+        let here = self.targets[index].kin;
+        let free = self.untried().filter(move |(_, Standing { mark, kin, .. })| {
+            *mark == Mark::None && *kin != here && !self.is_down(*kin)
+        });
         free.map(|(index, _)| index).take(left)
     }
 

@@ -45,6 +45,11 @@ impl Place {
         }
     }
 
+    /// Gives it back unused, because another call finds out how the target is. None goes in its place.
+    pub fn unused(mut self) {
+        self.is_thawed = false;
+    }
+
     /// Tells the gate that the call was served, so that it may let more in again.
     pub fn served(&self) {
         if self.gate.cuts.load(SeqCst) == 0 {

@@ -230,3 +230,18 @@ async fn a_pause_that_was_only_guessed_is_over_when_the_target_answers() {
     probe.answered();
     assert_eq!(given(&mut waiters).await.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_came_before_the_pause_is_called_after_it_though_nobody_waits_for_that_any_more() {
+    let settings = Settings { max_wait: Duration::from_secs(30), ..SETTINGS };
+    let gate = Gate::new("a".into(), settings, Some(2));
+    let (place, _other) = (gate.try_enter().unwrap(), gate.try_enter().unwrap());
+    let mut waiters = vec![waits(&gate, "a").await];
+    let pause = Pause { until: now() + Duration::from_secs(2), is_told: true };
+    let rests = rests(&gate, "b", pause).await;
+    drop(place);
+    rests.abort();
+    assert!(given(&mut waiters).await.is_empty(), "the pause is kept");
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(given(&mut waiters).await.len(), 1);
+}

@@ -1,7 +1,8 @@
 //! Those who wait for a place behind a gate.
 
-use std::{sync::Arc, time::Instant};
+use std::{pin::pin, sync::Arc, time::Instant};
 
+use futures_util::future::{Either, select};
 use tokio::{sync::oneshot, time::timeout_at};
 
 use super::{Busy, Gate, Place};
@@ -33,12 +34,18 @@ impl Waiting {
 
     async fn is_called(&mut self) -> Result<Place, oneshot::error::RecvError> {
         loop {
-            let Some(opens_at) = self.gate.opens_at() else { return (&mut self.place).await };
-            if let Ok(place) = timeout_at(opens_at.into(), &mut self.place).await {
+            if let Some(opens_at) = self.gate.opens_at() {
+                if let Ok(place) = timeout_at(opens_at.into(), &mut self.place).await {
+                    return place;
+                }
+                // Time calls nobody by itself: whoever waits for it does.
+                self.gate.call_next();
+                continue;
+            }
+            let watch_gone = pin!(self.gate.watch_gone.notified());
+            if let Either::Left((place, _)) = select(&mut self.place, watch_gone).await {
                 return place;
             }
-            // Time calls nobody by itself: whoever waits for it does.
-            self.gate.call_next();
         }
     }
 }
@@ -48,7 +55,12 @@ impl Drop for Waiting {
         let mut inside = self.gate.inside();
         let left = inside.queue.leave(&self.ticket);
         self.gate.left(&mut inside);
+        let is_watched_for = inside.thaw.opens_at(now()).is_some();
         drop(inside);
         drop(left);
+        if is_watched_for {
+            // One who came before there was a pause does not look at the clock yet.
+            self.gate.watch_gone.notify_one();
+        }
     }
 }

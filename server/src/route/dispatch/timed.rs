@@ -1,6 +1,8 @@
 //! Tests of attempts beside and after each other, of ways into targets, and of waits for a first token, by a clock that
 //! is turned by hand.
 
+mod slow;
+
 use std::time::Duration;
 
 use futures_util::{

@@ -207,6 +207,7 @@ impl Condition {
             failure_ratio: self.pace.failure_ratio(now),
             first_token: self.pace.first_token(),
             whole: self.pace.whole(),
+            silence: self.pace.silence(),
             tokens_per_second: self.pace.tokens_per_second(),
             running: self.running,
             last_failure: self.last_failure,

@@ -37,12 +37,20 @@ impl Average {
     }
 }
 
+/// How long calls wait for content.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wait {
+    usual: Average,
+    /// The longest silence since the last answer.
+    silent: Duration,
+}
+
 /// The pace of one target.
 #[derive(Debug)]
 pub(super) struct Pace {
-    first_token: Average,
+    first_token: Wait,
     /// The same of answers that come in one piece: nothing of them is there before all is.
-    whole: Average,
+    whole: Wait,
     tokens_per_second: Average,
     ended: Window,
 }
@@ -50,8 +58,8 @@ pub(super) struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            first_token: Average::default(),
-            whole: Average::default(),
+            first_token: Wait::default(),
+            whole: Wait::default(),
             tokens_per_second: Average::default(),
             ended: Window::new(SPAN),
         }
@@ -61,8 +69,19 @@ impl Default for Pace {
 impl Pace {
     /// Notes how long the first content took.
     pub(super) fn first_content(&mut self, after: Duration, streamed: bool, now: Instant) {
-        let average = if streamed { &mut self.first_token } else { &mut self.whole };
-        average.add(after.as_secs_f64(), now);
+        let wait = self.wait(streamed);
+        wait.usual.add(after.as_secs_f64(), now);
+        wait.silent = Duration::ZERO;
+    }
+
+    /// Notes that a call was ended after so long without content.
+    pub(super) fn silent(&mut self, during: Duration, streamed: bool) {
+        let wait = self.wait(streamed);
+        wait.silent = wait.silent.max(during);
+    }
+
+    fn wait(&mut self, streamed: bool) -> &mut Wait {
+        if streamed { &mut self.first_token } else { &mut self.whole }
     }
 
     /// Notes so many output tokens in the time since the first content.
@@ -98,12 +117,17 @@ impl Pace {
 
     /// Returns the typical time to the first token; where nothing was streamed, to the whole answer.
     pub(super) fn first_token(&self) -> Option<Duration> {
-        self.first_token.time().or(self.whole())
+        self.first_token.usual.time().or(self.whole())
     }
 
     /// Returns the typical time to an answer in one piece.
     pub(super) fn whole(&self) -> Option<Duration> {
-        self.whole.time()
+        self.whole.usual.time()
+    }
+
+    /// Returns the longest silence since the last answer: of streams, and of answers in one piece.
+    pub(super) fn silence(&self) -> (Duration, Duration) {
+        (self.first_token.silent, self.whole.silent)
     }
 
     /// Returns the typical output tokens per second.
@@ -147,6 +171,16 @@ mod tests {
         );
         pace.first_content(ms(100), true, now);
         assert_eq!((pace.first_token(), pace.whole()), (Some(ms(100)), Some(ms(9_000))));
+    }
+
+    #[test]
+    fn a_silence_is_remembered_until_the_next_answer_of_its_sort() {
+        let mut pace = Pace::default();
+        [20, 30, 10].into_iter().for_each(|silent| pace.silent(ms(silent), true));
+        pace.silent(ms(5), false);
+        assert_eq!((pace.silence(), pace.first_token()), ((ms(30), ms(5)), None));
+        pace.first_content(ms(1), true, Instant::now());
+        assert_eq!(pace.silence(), (ms(0), ms(5)));
     }
 
     #[test]

@@ -140,6 +140,11 @@ impl Ticket {
         }
     }
 
+    /// No content came in that time, after which nobody waited for it any more. Not by itself a failure of the target.
+    pub fn silent(&self, during: Duration, streamed: bool, now: Instant) {
+        self.health.change(now, |condition| condition.pace.silent(during, streamed));
+    }
+
     /// The attempt came to its end, with so many output tokens in the time since its first content.
     pub fn complete(&mut self, output_tokens: i64, now: Instant) {
         let (attempt, first_content) = (self.attempt, self.first_content);

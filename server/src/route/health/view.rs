@@ -59,6 +59,8 @@ pub struct View {
     pub first_token: Option<Duration>,
     /// Typical time of late to an answer in one piece.
     pub whole: Option<Duration>,
+    /// The longest that calls waited for content in vain since the last answer: streams, and answers in one piece.
+    pub silence: (Duration, Duration),
     /// Typical output tokens per second of late.
     pub tokens_per_second: Option<f64>,
     /// Attempts that are running.
@@ -73,6 +75,11 @@ impl View {
     /// Returns how long a call usually waits for what it gets first; absent if nobody knows.
     pub fn usual(&self, streamed: bool) -> Option<Duration> {
         if streamed { self.first_token } else { self.whole }
+    }
+
+    /// Returns how long calls waited for content in vain since the last answer.
+    pub fn silent(&self, streamed: bool) -> Duration {
+        if streamed { self.silence.0 } else { self.silence.1 }
     }
 
     /// Returns what metrics show of it.

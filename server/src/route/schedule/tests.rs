@@ -96,6 +96,12 @@ fn another_credential_helps_against_a_limit_but_not_against_a_server_that_is_dow
             rates: None,
         });
     }
+    let mut schedule = Schedule::new(&plan, deadline(HOUR));
+    schedule.started(0);
+    assert_eq!(schedule.others(0).collect::<Vec<_>>(), [3], "nor against its silence");
+    schedule.failed(0, lesson(Kind::Timeout, 0, None), now());
+    schedule.started(3);
+    assert_eq!(schedule.others(3).count(), 0);
     let order = |told: Lesson| {
         let mut schedule = Schedule::new(&plan, deadline(HOUR));
         let mut order = Vec::new();

@@ -2,6 +2,7 @@
 //! seed, on a clock that only moves when all wait. `TOLLGATE_SIM_SEEDS` says how many seeds, `TOLLGATE_SIM_SEED` which
 //! one alone.
 
+mod breaker;
 mod fake;
 mod pause;
 
@@ -58,7 +59,7 @@ struct Ended {
     outcome: Result<(), Option<(Error, bool)>>,
     /// Targets that were well at the end and not tried.
     untried: Vec<Arc<str>>,
-    /// Targets that were well at the beginning, and not too slow to answer in a part of its time.
+    /// Targets that were well at the beginning, and neither silent of late nor too slow to answer in a part of its time.
     could: Vec<Arc<str>>,
 }
 
@@ -124,7 +125,8 @@ impl World {
             let view = self.health.of(&candidate.target).view(now());
             let has_room = self.gates.of(&candidate.target.name, candidate.concurrent).has_room();
             let is_quick = view.usual(streamed).is_none_or(|usual| usual <= within / 3);
-            view.state == State::Closed && has_room && is_quick
+            let answers = view.silent(streamed) < within / 40;
+            view.state == State::Closed && has_room && is_quick && answers
         });
         could.map(|candidate| candidate.target.name.clone()).collect()
     }
