@@ -36,7 +36,7 @@ async fn work_that_had_little_time_does_not_tell_that_postgres_is_away() {
     assert_eq!(number(&store, "SELECT 7").await.unwrap(), 7);
     let hasty = store.call(Duration::from_millis(250), |session| session.batch("SELECT pg_sleep(60)")).await;
     assert!(matches!(hasty, Err(Trouble::Away(_))) && store.is_reachable(), "{hasty:?}");
-    let patient = store.call(Duration::from_secs(1), |session| session.batch("SELECT pg_sleep(60)")).await;
+    let patient = store.call(Duration::from_secs(5), |session| session.batch("SELECT pg_sleep(60)")).await;
     assert!(matches!(patient, Err(Trouble::Away(_))) && !store.is_reachable(), "{patient:?}");
 }
 
