@@ -76,6 +76,7 @@ async fn no_calls_pile_up_behind_a_redis_that_becomes_slower_and_slower() {
     calls(&gateway, 3).await;
     // What a call takes on this machine, and less than a wait for Redis where that is far slower.
     let quick = calls(&gateway, 10).await * 2 + Duration::from_millis(100);
+    let began = Instant::now();
     for latency in [1, 10, 50, 200, 1_500, 2_000] {
         let slow = Lane { latency: Duration::from_millis(latency), ..Lane::default() };
         proxy.fate(Fate { up: slow, down: Lane::default() });
@@ -90,7 +91,9 @@ async fn no_calls_pile_up_behind_a_redis_that_becomes_slower_and_slower() {
         }
         assert_kept(quick, 3, &[gateway.pid()], async || calls(&gateway, 3).await).await;
     }
-    assert!(proxy.accepted() < 90, "{} connections", proxy.accepted());
+    // It is tried again each second, not for each call.
+    let allowed = 90 + 4 * usize::try_from(began.elapsed().as_secs()).unwrap();
+    assert!(proxy.accepted() < allowed, "{} connections", proxy.accepted());
     proxy.fate(Fate::default());
     proxy.die();
     proxy.revive();
