@@ -1,4 +1,5 @@
-//! Far more calls than there are places for: what is served, who waits, who is refused and how fast.
+//! Far more calls than there are places for: what is served, who waits, who is refused and how fast. `TOLLGATE_FIGURES=1`
+//! asks for what is promised as it stands.
 
 use std::{
     net::SocketAddr,
@@ -18,9 +19,10 @@ use tollgate_api::v1::{self, chat_service_client::ChatServiceClient};
 use crate::{
     records,
     support::{
-        Gateway, KEY,
+        Gateway, KEY, figures,
         http::{Answer, Caller},
         in_time,
+        lateness::{CALM, Lateness, WAKES},
         upstream::{Step, Upstream, completion, whole},
     },
 };
@@ -31,6 +33,8 @@ const LOW_KEY: &str = "tg_testlowest01_0123456789abcdefghijklmnopqrstuvwxyzABCDE
 /// no work for the machine, and what is measured are the places.
 const WORK: Duration = Duration::from_millis(400);
 const PLACES: u32 = 4;
+/// How long they wait for one at most, where they wait.
+const MAX_WAIT: Duration = Duration::from_millis(200);
 
 fn answers_after(work: Duration) -> Vec<Step> {
     let mut steps = vec![Step::Work(work)];
@@ -65,6 +69,22 @@ impl Seen {
             .get((times.len() * percent / 100).min(times.len().saturating_sub(1)))
             .copied()
             .unwrap_or_default()
+    }
+
+    /// What was seen, and whether it is as promised on a machine that was so late: nine tenths of the peak, accepted in
+    /// twice the time of the work, refused as soon as nobody waits any more.
+    fn holds(&mut self, (peak, goodput): (f64, f64), wait: Duration, late: Duration) -> (String, bool) {
+        let [accepted, refused] = [&mut self.served, &mut self.refused]
+            .map(|times| [50, 99].map(|percent| Self::percentile(times, percent)));
+        let told = format!(
+            "peak {peak:.1}/s, goodput {goodput:.1}/s, accepted p50, p99 {accepted:?}, refused {} p50, p99 {refused:?}, machine late by {late:?}",
+            self.refused.len()
+        );
+        let holds = goodput >= 0.9 * peak
+            && accepted[1] <= 2 * WORK + late * WAKES
+            && refused[usize::from(figures())] < wait + at_once() + late * WAKES
+            && self.refused.len() > 3 * self.served.len();
+        (told, holds)
     }
 }
 
@@ -113,8 +133,12 @@ fn check_refusal(answer: &Answer) {
 
 /// How long the overload lasts: short in CI, a minute for the figures.
 fn span() -> Duration {
-    let seconds = std::env::var("TOLLGATE_OVERLOAD_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(4))
+    Duration::from_secs(if figures() { 60 } else { 4 })
+}
+
+/// How soon callers are refused. CI runs a gateway that is not optimised, on any machine.
+fn at_once() -> Duration {
+    Duration::from_millis(if figures() { 5 } else { 25 })
 }
 
 /// The peak: as many as there are places for, one after the other. Returns how many were served, and how many a second.
@@ -140,41 +164,46 @@ async fn peak(caller: &Caller) -> (usize, f64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_times_the_load_leaves_the_goodput_and_refuses_fast() {
+    if figures() {
+        // Without a queue a machine that stands still between an answer and the place it leaves refuses the next call.
+        ten_times_the_load(0, Duration::ZERO).await;
+    }
+    ten_times_the_load(16, MAX_WAIT).await;
+}
+
+/// With a queue of this size, in which calls wait so long at most.
+async fn ten_times_the_load(queue: u32, wait: Duration) {
     let upstream = Upstream::start(|_| answers_after(WORK)).await;
-    let gateway = gateway(&upstream, &format!("concurrent: {PLACES}, queue: 16, max_wait: 200ms"), "");
+    let load = format!("concurrent: {PLACES}, queue: {queue}, max_wait: {}ms", wait.as_millis());
+    let gateway = gateway(&upstream, &load, "");
     let caller = Caller::new(gateway.addr, KEY);
-    let (mut calls, mut rounds) = (0, Vec::new());
-    // A machine that does other things meanwhile serves less: one round of some shows what the gateway can do.
-    while rounds.len() < 5 {
+    let (mut calls, mut missed, mut rounds) = (0, 0, Vec::new());
+    loop {
+        let lateness = Lateness::measure();
         let (served, peak) = peak(&caller).await;
         let began = Instant::now();
         let mut seen = open_loop(caller.clone(), 100, span()).await;
         let goodput = seen.served.len() as f64 / began.elapsed().as_secs_f64();
-        let (accepted, refused) =
-            (Seen::percentile(&mut seen.served, 50), Seen::percentile(&mut seen.refused, 50));
-        let told = format!(
-            "peak {peak:.0}/s, goodput {goodput:.0}/s, accepted p50 {accepted:?} p99 {:?}, refused {} p50 {refused:?} p99 {:?}",
-            Seen::percentile(&mut seen.served, 99),
-            seen.refused.len(),
-            Seen::percentile(&mut seen.refused, 99)
-        );
-        eprintln!("{told}");
-        rounds.push(told);
         assert!(seen.other.is_empty(), "{:?}", seen.other.first());
         calls += served + seen.served.len() + seen.refused.len();
-        // Most wait for less than `max_wait`, and as much again for a busy machine.
-        let quick = accepted < 2 * (Duration::from_millis(200) + WORK);
-        if goodput >= 0.9 * peak && quick && seen.refused.len() > 3 * seen.served.len() {
+        let late = if figures() { Duration::ZERO } else { lateness.worst() };
+        let (told, holds) = seen.holds((peak, goodput), wait, late);
+        eprintln!("{told}");
+        if holds {
             break;
         }
-        assert!(rounds.len() < 5, "{rounds:#?}");
+        // A machine that does other things meanwhile serves less; on one that does not, twice is no accident.
+        missed += usize::from(late <= CALM);
+        rounds.push(told);
+        assert!(missed < 2 && rounds.len() < 5 && !figures(), "{rounds:#?}");
     }
     let again = caller.post("/v1/chat/completions", chat()).await;
     assert_eq!(again.status, 200, "{}", again.text());
     assert_eq!(records(&gateway).await.len(), calls + 1);
     let metrics = Caller::new(gateway.ops, KEY).get("/metrics").await.text();
     assert!(metrics.contains("tollgate_shed_total{priority=\"normal\"}"), "{metrics}");
-    assert!(metrics.contains("tollgate_queue_wait_seconds_count{target=\"_gateway\"}"), "{metrics}");
+    let waited = metrics.contains("tollgate_queue_wait_seconds_count{target=\"_gateway\"}");
+    assert_eq!(waited, queue > 0, "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

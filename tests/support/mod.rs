@@ -29,6 +29,11 @@ pub use gateway::{ADMIN_KEY, Gateway, KEY};
 /// For how long a test waits for what takes a moment, on whatever machine. That it never comes is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Whether the figures that are promised are asked for as they stand, on a machine that does nothing else meanwhile.
+pub fn figures() -> bool {
+    std::env::var_os("TOLLGATE_FIGURES").is_some()
+}
+
 /// Waits for what takes a moment.
 pub async fn in_time<T>(what: &str, comes: impl Future<Output = T>) -> T {
     let came = tokio::time::timeout(PATIENCE, comes).await;
