@@ -63,7 +63,9 @@ pub(crate) async fn made_once(replicas: [&Caller; 2], upstream: &Upstream, id: &
     let other = post(replicas[1], id, chat(false)).await;
     upstream.release();
     let answers: Vec<Answer> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
-    assert!(answers.iter().all(|answer| answer.status == 200), "{}", answers[0].text());
+    for answer in &answers {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
     let same = answers.iter().all(|answer| answer.body == answers[0].body);
     upstream.seen().len() == before + 1 && same && other.status == 422
 }

@@ -125,12 +125,20 @@ impl Redis {
 
     /// Has it do something, and returns what it says.
     pub fn ask(&self, words: &[&str]) -> String {
+        self.try_ask(words).unwrap_or_else(|said| panic!("{words:?}: {said}"))
+    }
+
+    /// The same, of one that may cut connections at this very moment.
+    ///
+    /// # Errors
+    /// What it said if it was not done.
+    pub fn try_ask(&self, words: &[&str]) -> Result<String, String> {
         let mut client = Command::new("redis-cli");
         let password = self.more.iter().skip_while(|word| *word != "--requirepass").nth(1);
         client.envs(password.map(|password| ("REDISCLI_AUTH", password)));
         let done = client.arg("-e").arg("-s").arg(socket(&self.folder)).args(words).output().unwrap();
-        assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stdout));
-        String::from_utf8(done.stdout).unwrap()
+        let said = String::from_utf8(done.stdout).unwrap();
+        if done.status.success() { Ok(said) } else { Err(said) }
     }
 }
 

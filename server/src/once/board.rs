@@ -29,12 +29,21 @@ pub(super) struct Bounds {
 pub(super) enum Standing {
     /// Nobody has used the id: the call runs, and whoever repeats it waits for it.
     First,
-    /// The same request runs. The receiver is closed once it is over.
+    /// The same request runs, or it is being found out whether another one may. The receiver changes once that is known,
+    /// and is closed once the call is over.
     Running(watch::Receiver<()>),
     /// The same request was answered.
     Kept,
     /// The id stands for another request.
     Reused,
+}
+
+/// A call that runs, or asks whether it may.
+struct Running {
+    fingerprint: Fingerprint,
+    done: watch::Sender<()>,
+    /// Whether the id is this call's: other replicas were asked, if there are any.
+    is_sure: bool,
 }
 
 /// An answer that the store holds.
@@ -47,7 +56,7 @@ struct Kept {
 /// The state of all ids.
 pub(super) struct Board {
     bounds: Bounds,
-    running: HashMap<Scope, (Fingerprint, watch::Sender<()>)>,
+    running: HashMap<Scope, Running>,
     kept: HashMap<Scope, Kept>,
     /// In the order in which they expire. An entry whose time is not that of the answer is of an earlier one.
     oldest: VecDeque<(SystemTime, Scope)>,
@@ -62,14 +71,23 @@ impl Board {
     /// Tells how a call stands. Of those that stand first, each must be ended by `release` or `keep`.
     pub(super) fn claim(&mut self, scope: Scope, fingerprint: Fingerprint, now: SystemTime) -> Standing {
         let same = |other: &Fingerprint| *other == fingerprint;
-        if let Some((other, done)) = self.running.get(&scope) {
-            return if same(other) { Standing::Running(done.subscribe()) } else { Standing::Reused };
+        if let Some(Running { fingerprint, done, is_sure }) = self.running.get(&scope) {
+            let reused = *is_sure && !same(fingerprint);
+            return if reused { Standing::Reused } else { Standing::Running(done.subscribe()) };
         }
         if let Some(kept) = self.kept.get(&scope).filter(|kept| kept.expires > now) {
             return if same(&kept.fingerprint) { Standing::Kept } else { Standing::Reused };
         }
-        self.running.insert(scope, (fingerprint, watch::Sender::new(())));
+        self.running.insert(scope, Running { fingerprint, done: watch::Sender::new(()), is_sure: false });
         Standing::First
+    }
+
+    /// The id is that of the call that runs: whoever waits to know looks again.
+    pub(super) fn confirm(&mut self, scope: &Scope) {
+        if let Some(running) = self.running.get_mut(scope).filter(|running| !running.is_sure) {
+            running.is_sure = true;
+            running.done.send_replace(());
+        }
     }
 
     /// Ends a call whose answer is not kept: the next one under the id stands first.
@@ -79,7 +97,7 @@ impl Board {
 
     /// Ends a call whose answer is in the store, until then.
     pub(super) fn keep(&mut self, scope: Scope, bytes: u64, expires: SystemTime) {
-        if let Some((fingerprint, _)) = self.running.remove(&scope) {
+        if let Some(Running { fingerprint, .. }) = self.running.remove(&scope) {
             self.put(scope, fingerprint, bytes, expires);
         }
     }

@@ -147,22 +147,26 @@ impl Once {
         call: &Call,
         deadline: Deadline,
     ) -> Result<Entered, Error> {
-        let Some(replicas) = &self.replicas else { return Ok(Entered::First(claim)) };
+        let Some(replicas) = &self.replicas else { return Ok(self.first(claim)) };
         let mut runs_until = now();
         loop {
             match replicas.claim(claim.scope, claim.fingerprint).await {
                 Elsewhere::First(held) => {
                     claim.elsewhere = Some(held);
-                    return Ok(Entered::First(claim));
+                    return Ok(self.first(claim));
                 }
                 // What ran a moment ago still does, as far as anybody knows.
-                Elsewhere::Away if now() >= runs_until => return Ok(Entered::First(claim)),
+                Elsewhere::Away if now() >= runs_until => return Ok(self.first(claim)),
                 Elsewhere::Away => {}
-                Elsewhere::Running => runs_until = now() + replicas::LEASE,
+                Elsewhere::Running => {
+                    // The id is this request's, wherever it runs.
+                    self.board().confirm(&claim.scope);
+                    runs_until = now() + replicas::LEASE;
+                }
                 Elsewhere::Reused => return Err(reused()),
                 Elsewhere::Kept(bytes) => {
                     // What cannot be read was kept by another version: the call is made once more.
-                    let Ok(answer) = Answer::decode(bytes) else { return Ok(Entered::First(claim)) };
+                    let Ok(answer) = Answer::decode(bytes) else { return Ok(self.first(claim)) };
                     return Ok(Entered::Repeat(Box::new(answer)));
                 }
             }
@@ -174,6 +178,11 @@ impl Once {
             }
             sleep(LOOK).await;
         }
+    }
+
+    fn first(&self, claim: Claim) -> Entered {
+        self.board().confirm(&claim.scope);
+        Entered::First(claim)
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {

@@ -52,7 +52,7 @@ impl Patience {
     ///
     /// Everyone gets the same share, and this one twice that. A target that is known to be slow gets more, as far as the
     /// quickest of the others still has the time that it is known to need. Others that were silent too are no better than
-    /// this one, until it has had all the time in vain.
+    /// this one, until it has had all the time in vain; then everybody is who may answer at all.
     pub(super) fn new(
         left: Duration,
         Known { usual, silent }: Known,
@@ -61,7 +61,8 @@ impl Patience {
         let has_no_hope = silent >= left - left / NO_HOPE_PART;
         let could = others.filter(|other| {
             let answers = has_no_hope || other.silent < left / SILENT_PART;
-            answers && other.usual.is_none_or(|usual| usual <= left / TOO_SLOW_PART)
+            let most = if has_no_hope { left } else { left / TOO_SLOW_PART };
+            answers && other.usual.is_none_or(|usual| usual <= most)
         });
         let (count, quickest) = could.fold((0_u32, None::<Duration>), |(count, quickest), other| {
             (count + 1, [quickest, other.usual].into_iter().flatten().min())

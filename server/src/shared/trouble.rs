@@ -34,7 +34,7 @@ const LOGIN: &str =
     "login: user or password is refused; look at those in `shared`, and at `ACL LIST` in Redis";
 
 const SILENCE: &str = "no answer in time: the server hangs or is overloaded; if it never answered, look at host and \
-                       port, and at whether it speaks TLS there (`rediss://`) or not (`redis://`)";
+                       port, and at whether the server speaks TLS there (`rediss://`) or not (`redis://`)";
 
 /// With TLS, the reason for it may be lost on the way.
 const CLOSED: &str = "TCP: the connection was closed; look at whether the server speaks TLS there (`rediss://`) or not \

@@ -40,6 +40,12 @@ fn a_repeat_waits_and_then_finds_the_answer_until_it_expires() {
 fn another_request_under_the_id_is_told_while_it_runs_and_while_it_is_kept() {
     let mut board = Board::new(BOUNDS);
     board.claim(hash("a"), hash("request"), at(0));
+    let Standing::Running(known) = board.claim(hash("a"), hash("other"), at(0)) else {
+        panic!("the id may yet be found to be another's")
+    };
+    assert!(!known.has_changed().unwrap());
+    board.confirm(&hash("a"));
+    assert!(known.has_changed().unwrap(), "whoever waits looks again");
     assert!(matches!(board.claim(hash("a"), hash("other"), at(0)), Standing::Reused));
     let (_, expires) = board.make_room(10, at(0));
     board.keep(hash("a"), 10, expires);
@@ -107,6 +113,7 @@ proptest! {
                         Standing::First => {
                             prop_assert_eq!(had, None, "two run under one id");
                             running.insert(id, other);
+                            board.confirm(&hash(&id.to_string()));
                         }
                         Standing::Running(_) => prop_assert_eq!(had, Some(other)),
                         Standing::Kept => prop_assert_eq!((had, answer.map(|(other, _)| other)), (None, Some(other))),
