@@ -88,7 +88,8 @@ async fn model_and_gateway_limit_all_keys_together_and_the_refusal_names_which()
     assert_eq!(refused.status, 429);
     let words = refused.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(words.starts_with("the model `m` is limited to 2 requests per day; 2 are used"), "{words}");
-    assert!(words.contains("it starts anew at 20"), "{words}");
+    // In the last hour of the day it is soon enough to wait for.
+    assert!(words.contains("it starts anew at 20") || words.contains("try again in "), "{words}");
     assert_eq!(ask(&gateway, KEY, "n").await.status, 200);
     let refused = ask(&gateway, ADMIN_KEY, "n").await;
     assert!(refused.text().contains("the gateway is limited to 3 requests per day"), "{}", refused.text());
